@@ -1,0 +1,28 @@
+"""RNAN for BasicSR.
+
+Importing this package is cheap: no torch, no toolbox. It makes the next `import basicsr` of this process work on
+today's torchvision and register RNAN (see `rnan_plugin.startup`).
+"""
+
+from __future__ import annotations
+
+from rnan_plugin import startup
+
+TYPE_CHECKING = False  # importing typing would take longer than all of the environment hook
+if TYPE_CHECKING:
+    from typing import Any
+
+    from rnan_plugin.archs.official_weights import load_released
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "load_released"]
+
+startup.install()
+
+
+def __getattr__(name: str) -> Any:
+    if name == "load_released":  # imports torch, so only when asked for
+        from rnan_plugin.archs.official_weights import load_released
+
+        return load_released
+    raise AttributeError(f"module 'rnan_plugin' has no attribute '{name}'")

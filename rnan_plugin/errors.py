@@ -1,0 +1,24 @@
+"""What the plugin tells a user who can mend something."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """One clear line: what is wrong, where (file, key), what to do.
+
+    The plugin's own commands print the line and leave with status 2, without a traceback.
+    """
+
+
+class RnanWarning(UserWarning):
+    """Something a user should know, but that does not stop the work."""
+
+
+def nearest(word: str, legal: Iterable[str]) -> str:
+    """Return `" (did you mean 'x'?)"` for the legal word closest to `word`, else the list of all."""
+    choices = sorted(legal)
+    close = difflib.get_close_matches(word, choices, n=1, cutoff=0.5)
+    return f" (did you mean '{close[0]}'?)" if close else f" (legal: {', '.join(choices)})"

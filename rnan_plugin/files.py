@@ -1,0 +1,34 @@
+"""Writing files so that nothing half-written is ever left under the final name."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rnan_plugin.errors import UserError
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; it is flushed to disk and renamed on success, removed on failure.
+
+    Raises:
+        UserError: The folder does not exist or can't be written.
+    """
+    final = Path(path)
+    if not final.parent.is_dir():
+        raise UserError(f"{final}: the folder {final.parent} does not exist; create it first")
+    if not os.access(final.parent, os.W_OK):
+        raise UserError(f"{final}: no permission to write into {final.parent}")
+    # The ending is kept: image writers choose the format by it.
+    temporary = final.with_name(f".{final.stem}.{uuid.uuid4().hex[:8]}.partial{final.suffix}")
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(final)
+    finally:
+        temporary.unlink(missing_ok=True)
