@@ -1,0 +1,1 @@
+"""Networks: RNAN, its non-local block, and the bridge to the released weights."""
