@@ -1,0 +1,1 @@
+"""Degradations, image stores (folder or LMDB) and the data set built on them."""

@@ -1,0 +1,52 @@
+"""Colour conversions of the paper's protocols on 8-bit images, equal to MATLAB's to the last pixel."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnan_plugin.errors import UserError
+
+Channels = Literal["rgb", "gray", "y"]
+
+# First row of the inverse of MATLAB's YIQ matrix; the usual four-digit weights differ in some pixels.
+_RGB2GRAY = (0.298936021293775, 0.587043074451121, 0.114020904255103)
+# BT.601 luma in 16..235, weights divided first.
+_RGB2Y = (65.481 / 255, 128.553 / 255, 24.966 / 255)
+
+
+def _weighted_sum(img: NDArray[np.uint8], weights: tuple[float, float, float], offset: float) -> NDArray[np.uint8]:
+    red, green, blue = (img[..., channel] * weight for channel, weight in enumerate(weights))
+    return np.floor(offset + red + green + blue + 0.5).astype(np.uint8)[..., None]
+
+
+def rgb2gray(img: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Grey of an RGB image: (H, W, 3) to (H, W, 1), 0..255, as MATLAB's `rgb2gray`, rounded half up."""
+    return _weighted_sum(img, _RGB2GRAY, 0.0)
+
+
+def rgb2y(img: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Luma of an RGB image: (H, W, 3) to (H, W, 1), 16..235, as MATLAB's `rgb2ycbcr` (BT.601), rounded half up."""
+    return _weighted_sum(img, _RGB2Y, 16.0)
+
+
+def convert_channels(img: NDArray[np.uint8], channels: Channels, name: str) -> NDArray[np.uint8]:
+    """Bring an image to the channels a task works on.
+
+    Args:
+        img: (H, W, 3) RGB or (H, W, 1) grey, 0..255.
+        channels: "rgb", "gray" or "y". A grey image is taken as it is for "gray" and "y".
+        name: File or key of the image, for the error.
+
+    Raises:
+        UserError: "rgb" is asked for and the image is grey.
+    """
+    if channels not in get_args(Channels):
+        raise UserError(f"channels is '{channels}', legal are {', '.join(get_args(Channels))}")
+    if img.shape[2] == 1:
+        if channels == "rgb":
+            raise UserError(f"{name}: a grey image where colour is needed; use colour images or channels: gray")
+        return img
+    return {"rgb": lambda rgb: rgb, "gray": rgb2gray, "y": rgb2y}[channels](img)

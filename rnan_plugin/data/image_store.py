@@ -1,0 +1,207 @@
+"""Reading 8-bit images by name from a folder or from an LMDB in the toolbox's format."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import lmdb
+import numpy as np
+from numpy.typing import NDArray
+
+from rnan_plugin.errors import UserError
+
+IMAGE_ENDINGS = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+META_INFO = "meta_info.txt"
+
+_META_LINE = re.compile(r"(?P<key>.+)\.png \((?P<h>\d+),(?P<w>\d+),(?P<c>\d+)\) \d+")
+
+# One environment per real path: lmdb refuses to open a file twice in one process. Beside it the process that opened
+# it, since an environment must not be used across a fork.
+_environments: dict[str, tuple[int, lmdb.Environment]] = {}
+
+
+class ImageStore(Protocol):
+    """Named images. Picklable, and safe to use in worker processes however they are started."""
+
+    names: Sequence[str]
+
+    def read(self, name: str) -> NDArray[np.uint8]:
+        """Return (H, W, 3) RGB or (H, W, 1) grey, 0..255."""
+
+    def path(self, name: str) -> str:
+        """Where the image is, for messages and results."""
+
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """Height and width by name, as far as known without reading the images."""
+
+
+def read_file(path: Path) -> bytes:
+    """Read a file's content.
+
+    Raises:
+        UserError: It is gone, or may not be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: can't be read ({error.strerror}); check the file and its permissions") from None
+
+
+def decode_image(code: bytes, source: str) -> NDArray[np.uint8]:
+    """Decode an 8-bit grey or colour image.
+
+    Args:
+        code: The file's content.
+        source: File or key, for errors.
+
+    Returns:
+        (H, W, 3) RGB or (H, W, 1) grey, 0..255.
+
+    Raises:
+        UserError: Unreadable or truncated, not 8 bits, or with an alpha channel.
+    """
+    is_jpeg = code[:2] == b"\xff\xd8"
+    truncated = is_jpeg and b"\xff\xd9" not in code  # some OpenCV versions fill the missing part with grey
+    img = cv2.imdecode(np.frombuffer(code, np.uint8), cv2.IMREAD_UNCHANGED) if code and not truncated else None
+    if img is None:
+        raise UserError(f"{source}: unreadable or truncated image; replace it or take it out")
+    if img.dtype != np.uint8:
+        raise UserError(f"{source}: {8 * img.dtype.itemsize} bits per sample, 8 are needed; convert it to 8 bits")
+    if img.ndim == 2:
+        return img[..., None].astype(np.uint8, copy=False)
+    if img.shape[2] != 3:
+        raise UserError(f"{source}: {img.shape[2]} channels (alpha?); convert it to RGB or grey without alpha")
+    return cv2.cvtColor(img, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+
+
+def encode_png(img: NDArray[np.uint8], level: int = 1) -> bytes:
+    """Encode (H, W, 3) RGB or (H, W, 1) grey as PNG with zlib's compression level 0..9."""
+    bgr = cv2.cvtColor(img, cv2.COLOR_RGB2BGR) if img.shape[2] == 3 else img
+    return cv2.imencode(".png", bgr, [cv2.IMWRITE_PNG_COMPRESSION, level])[1].tobytes()
+
+
+def list_images(folder: Path) -> list[Path]:
+    """Image files below a folder, sorted; hidden files and folders are passed over.
+
+    Raises:
+        UserError: No such folder, or no image in it.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; check the path")
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_ENDINGS and not path.is_dir())
+    relative = (path.relative_to(folder) for path in found)
+    files = sorted(folder / path for path in relative if not any(part.startswith(".") for part in path.parts))
+    if not files:
+        raise UserError(f"{folder}: no images in it; known endings are {' '.join(sorted(IMAGE_ENDINGS))}")
+    return files
+
+
+def index_by_stem(files: Sequence[Path], folder: Path) -> dict[str, Path]:
+    """Map each file's path below `folder`, without its ending, to the file.
+
+    Raises:
+        UserError: Two files differ in their ending alone.
+    """
+    index: dict[str, Path] = {}
+    for file in files:
+        name = file.relative_to(folder).with_suffix("").as_posix()
+        if name in index:
+            raise UserError(f"{file} and {index[name]}: two images of one name; rename one")
+        index[name] = file
+    return index
+
+
+class FolderStore:
+    """Image files below a folder, named by relative path without ending.
+
+    Raises:
+        UserError: No such folder, no image in it, or two images of one name.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self._files = index_by_stem(list_images(Path(root)), Path(root))
+        self.names: Sequence[str] = list(self._files)
+
+    def read(self, name: str) -> NDArray[np.uint8]:
+        """See `ImageStore`."""
+        return decode_image(read_file(self._files[name]), self.path(name))
+
+    def path(self, name: str) -> str:
+        """See `ImageStore`."""
+        return str(self._files[name])
+
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """Unknown without reading the files."""
+        return {}
+
+
+class LmdbStore:
+    """An LMDB in the toolbox's format: PNG values, and their names and shapes in `meta_info.txt`.
+
+    Raises:
+        UserError: No such LMDB, or it is incomplete.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        for file in ("data.mdb", META_INFO):
+            if not Path(root, file).is_file():
+                state = f"incomplete, {file} is missing" if Path(root).is_dir() else "no such LMDB"
+                raise UserError(f"{root}: {state}; pack it with: python scripts/pack_lmdb.py FOLDER {root}")
+        self._sizes = _read_meta_info(Path(root, META_INFO))
+        self.names: Sequence[str] = list(self._sizes)
+
+    def read(self, name: str) -> NDArray[np.uint8]:
+        """See `ImageStore`."""
+        with _environment(self.root).begin(buffers=True) as transaction:
+            value = transaction.get(name.encode())
+            if value is None:
+                raise UserError(f"{self.root}: key '{name}' of {META_INFO} is not in the LMDB; pack it again")
+            return decode_image(bytes(value), self.path(name))
+
+    def path(self, name: str) -> str:
+        """See `ImageStore`."""
+        return f"{self.root}/{name}.png"
+
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """See `ImageStore`."""
+        return self._sizes
+
+
+def _read_meta_info(path: Path) -> dict[str, tuple[int, int]]:
+    sizes = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        match = _META_LINE.fullmatch(line)
+        if match is None:
+            raise UserError(f"{path}:{number}: '{line}' is not 'NAME.png (H,W,C) LEVEL'; pack the LMDB again")
+        sizes[match["key"]] = (int(match["h"]), int(match["w"]))
+    if not sizes:
+        raise UserError(f"{path}: no images listed; pack the LMDB again")
+    return sizes
+
+
+def _environment(root: str) -> lmdb.Environment:
+    """Open environment of this process for an LMDB, opened when first needed."""
+    real = os.path.realpath(root)
+    pid, environment = _environments.get(real, (0, None))
+    if pid == os.getpid() and environment is not None:
+        return environment
+    if environment is not None:
+        environment.close()  # this process's copy of the one inherited by a fork; the parent's stays open
+    try:
+        environment = lmdb.open(real, readonly=True, lock=False, readahead=False, subdir=True)
+    except lmdb.Error as error:
+        raise UserError(f"{root}: can't be opened ({error}); pack it again if it is damaged") from None
+    _environments[real] = (os.getpid(), environment)
+    return environment
+
+
+def open_store(root: str, *, is_lmdb: bool) -> ImageStore:
+    """Open a folder or an LMDB of images; see `FolderStore` and `LmdbStore` for errors."""
+    return LmdbStore(root) if is_lmdb else FolderStore(root)
