@@ -1,0 +1,126 @@
+"""The plugin's commands.
+
+    python -m rnan_plugin enable --link
+    python basicsr/train.py -opt options/train_RNAN_CAR_q10.yml
+
+`python -m rnan_plugin --help` lists the others. Exit status: 0 fine, 1 something to mend, 2 wrong use.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rnan_plugin import startup
+from rnan_plugin.errors import UserError
+
+
+@dataclass(frozen=True)
+class Command:
+    """One subcommand: its help line, what it runs, its arguments as `add_argument` takes them.
+
+    The work is imported inside `run`, so that each command pays only for what it needs.
+    """
+
+    help: str
+    run: Callable[[argparse.Namespace], int]
+    arguments: dict[str, dict[str, Any]] = field(default_factory=dict)
+    forwards: bool = False  # takes all remaining arguments unparsed, in `options.rest`
+
+
+def _enable(options: argparse.Namespace) -> int:
+    from rnan_plugin import environment_hook
+
+    environment_hook.enable(link=options.link)
+    return 0
+
+
+def _disable(_: argparse.Namespace) -> int:
+    from rnan_plugin import environment_hook
+
+    environment_hook.disable()
+    return 0
+
+
+def _status(_: argparse.Namespace) -> int:
+    from rnan_plugin import environment_hook
+
+    return environment_hook.status()
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from rnan_plugin import doctor
+
+    return doctor.diagnose(options.opt)
+
+
+def _launch(options: argparse.Namespace) -> int:
+    from rnan_plugin import launcher
+
+    return launcher.main(options.command, options.rest)
+
+
+def _convert(options: argparse.Namespace) -> int:
+    from rnan_plugin.archs import official_weights
+
+    official_weights.convert(options.released, options.out)
+    return 0
+
+
+COMMANDS = {
+    "enable": Command(
+        "let every `import basicsr` of this environment know RNAN",
+        _enable,
+        {"--link": {"action": "store_true", "help": "also link ./basicsr to the installed toolbox"}},
+    ),
+    "disable": Command("undo enable", _disable),
+    "status": Command("say whether the hook is enabled (exit status 0) or not (1)", _status),
+    "doctor": Command(
+        "say what is wrong with the installation, or an option file's data, and how to mend it",
+        _doctor,
+        {"-opt": {"metavar": "FILE", "help": "option file whose data to check"}},
+    ),
+    "train": Command("train, with the arguments of basicsr/train.py", _launch, forwards=True),
+    "test": Command("test, with the arguments of basicsr/test.py", _launch, forwards=True),
+    "convert": Command(
+        "convert released weights to this plugin's names",
+        _convert,
+        {
+            "released": {"metavar": "RELEASED", "help": "file of the RNAN release"},
+            "out": {"metavar": "OUT", "help": "file to write"},
+        },
+    ),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; return the exit status."""
+    startup.install()  # `import rnan_plugin` may have happened long ago, switched off
+    try:
+        options = _parse(list(sys.argv[1:] if argv is None else argv))
+        return COMMANDS[options.command].run(options)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    # argparse.REMAINDER would stumble over a leading -opt.
+    if argv and argv[0] in COMMANDS and COMMANDS[argv[0]].forwards:
+        return argparse.Namespace(command=argv[0], rest=argv[1:])
+    parser = argparse.ArgumentParser(prog="python -m rnan_plugin", description="RNAN for BasicSR")
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, command in COMMANDS.items():
+        subparser = subparsers.add_parser(name, help=command.help, description=command.help)
+        for flag, settings in command.arguments.items():
+            subparser.add_argument(flag, **settings)
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,77 @@
+"""Make BasicSR 1.4.2 work with today's libraries, without touching its files.
+
+`before_import` supplies what its import needs; `after_import` replaces functions that fail later. The
+toolbox's modules are reached through `sys.modules`: only `rnan_plugin.toolbox` imports them.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import inspect
+import os
+import sys
+from collections.abc import Callable
+from importlib.machinery import ModuleSpec
+from typing import Any
+
+TOOLBOX_VERSION = "1.4.2"
+FUNCTIONAL_TENSOR = "torchvision.transforms.functional_tensor"
+
+
+def before_import() -> None:
+    """Provide modules which `import basicsr` needs and today's libraries lack."""
+    _provide_functional_tensor()
+
+
+def after_import() -> None:
+    """Replace what fails in the imported toolbox; another version than 1.4.2 is left alone."""
+    if sys.modules["basicsr"].__version__ != TOOLBOX_VERSION:
+        return
+    for cure in AFTER_IMPORT:
+        cure()
+
+
+def _provide_functional_tensor() -> None:
+    """Stand in for the module that torchvision 0.17 dropped; the toolbox uses one function of it."""
+    if FUNCTIONAL_TENSOR in sys.modules or importlib.util.find_spec(FUNCTIONAL_TENSOR) is not None:
+        return
+    from torchvision.transforms.functional import rgb_to_grayscale
+
+    module = importlib.util.module_from_spec(ModuleSpec(FUNCTIONAL_TENSOR, loader=None))
+    module.rgb_to_grayscale = rgb_to_grayscale  # type: ignore[attr-defined]
+    sys.modules[FUNCTIONAL_TENSOR] = module
+
+
+def _cure_distributed_start() -> None:
+    """Pick the GPU by LOCAL_RANK (stock: RANK), and run on the CPU too (stock: ZeroDivisionError)."""
+    sys.modules["basicsr.utils.dist_util"]._init_dist_pytorch = _init_dist_pytorch  # type: ignore[attr-defined]
+
+
+def _init_dist_pytorch(backend: str, **kwargs: Any) -> None:
+    import torch
+    import torch.distributed as dist
+
+    if torch.cuda.is_available():
+        local_rank = int(os.environ.get("LOCAL_RANK", os.environ["RANK"]))
+        torch.cuda.set_device(local_rank % torch.cuda.device_count())
+    else:
+        backend = "gloo"  # the stock default, nccl, needs CUDA
+    dist.init_process_group(backend=backend, **kwargs)
+
+
+def _cure_option_parsing() -> None:
+    """Check option files before anything is created (stock: unknown keys are ignored, missing data found late)."""
+    stock = inspect.unwrap(sys.modules["basicsr.utils.options"].parse_options)
+
+    @functools.wraps(stock)
+    def parse_options(root_path: str, is_train: bool = True) -> Any:
+        from rnan_plugin import launcher  # imports the toolbox
+
+        return launcher.parse_options(root_path, is_train)
+
+    for name in ("basicsr.utils.options", "basicsr.train", "basicsr.test"):
+        sys.modules[name].parse_options = parse_options  # type: ignore[attr-defined]
+
+
+AFTER_IMPORT: tuple[Callable[[], None], ...] = (_cure_distributed_start, _cure_option_parsing)

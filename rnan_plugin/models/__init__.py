@@ -1,0 +1,1 @@
+"""The restoration model (training, validation) and whole-image inference."""

@@ -1,0 +1,141 @@
+"""Check a whole option file that uses the plugin, before anything is created or started."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, get_type_hints
+
+import torch
+
+import rnan_plugin.register  # noqa: F401 - the registries must know the plugin's classes
+from rnan_plugin.data.restoration_dataset import RestorationDataset
+from rnan_plugin.errors import UserError, nearest
+from rnan_plugin.options import check_call, check_sections, check_types
+from rnan_plugin.toolbox import (
+    ARCH_REGISTRY,
+    DATASET_REGISTRY,
+    LOSS_REGISTRY,
+    METRIC_REGISTRY,
+    MODEL_REGISTRY,
+    basicsr,
+)
+
+_METRIC_EXTRA = {"better": "higher"}  # read by the toolbox beside the metric's own arguments
+# What the toolbox's training loop reads without a default.
+_TRAINING_NEEDS = {
+    "train": ("optim_g", "scheduler", "total_iter"),
+    "logger": ("print_freq", "save_checkpoint_freq"),
+    "datasets.train": ("batch_size_per_gpu", "num_worker_per_gpu"),
+    "val": ("val_freq", "save_img"),
+}
+_SCHEDULERS = {
+    "MultiStepLR": "MultiStepRestartLR",
+    "MultiStepRestartLR": "MultiStepRestartLR",
+    "CosineAnnealingRestartLR": "CosineAnnealingRestartLR",
+}
+
+
+def check_option_file(opt: Mapping[str, Any], path: str) -> None:
+    """Check sections, networks, losses, metrics and data sets; option files without the plugin's model pass.
+
+    Args:
+        opt: As the toolbox parsed it.
+        path: The file, for messages.
+
+    Raises:
+        UserError: The first problem, with file, key and remedy.
+    """
+    if opt.get("model_type") == "RestorationModel":
+        check_sections(opt, path)
+        if opt.get("is_train"):
+            _check_training(opt, path)
+        _check_network(opt["network_g"], f"{path}, network_g")
+        _check_losses(opt.get("train") or {}, f"{path}, train")
+        _check_metrics(opt.get("val") or {}, f"{path}, val.metrics")
+        _check_tiles(opt.get("val") or {}, f"{path}, val")
+    for phase, dataset in opt["datasets"].items():
+        where = f"{path}, datasets.{phase}"
+        if opt.get("model_type") == "RestorationModel":
+            _check_type(dataset, "type", DATASET_REGISTRY, where)
+        if dataset.get("type") == "RestorationDataset":
+            _check_type(opt, "model_type", MODEL_REGISTRY, path)
+            RestorationDataset(dataset)
+            _check_channels(opt["network_g"], dataset, where)
+
+
+def _check_type(section: Mapping[str, Any], key: str, registry: Any, where: str) -> None:
+    if section.get(key) not in registry:
+        known = nearest(str(section.get(key)), registry.keys())
+        raise UserError(f"{where}.{key}: no '{section.get(key)}' in the toolbox{known}")
+
+
+def _check_training(opt: Mapping[str, Any], path: str) -> None:
+    """Check what only training reads."""
+    sections = {**opt, "datasets.train": opt["datasets"].get("train")}
+    for name, keys in _TRAINING_NEEDS.items():
+        section = sections.get(name)
+        if section is None and name == "val":  # training without validation is fine
+            continue
+        if section is None:
+            raise UserError(f"{path}: section '{name}' is missing; start from one of options/train_*.yml")
+        if missing := [key for key in keys if section.get(key) is None]:
+            raise UserError(f"{path}, {name}: key '{missing[0]}' is missing")
+    train = opt["train"]
+    if not train.get("pixel_opt") and not train.get("perceptual_opt"):
+        raise UserError(f"{path}, train: needs a loss, 'pixel_opt' or 'perceptual_opt'")
+    optimizer, scheduler = train["optim_g"], train["scheduler"]
+    _check_type(optimizer, "type", {"Adam": torch.optim.Adam}, f"{path}, train.optim_g")
+    check_call(torch.optim.Adam, optimizer, f"{path}, train.optim_g", supplied=["params"])
+    _check_type(scheduler, "type", _SCHEDULERS, f"{path}, train.scheduler")
+    schedule = getattr(basicsr.models.lr_scheduler, _SCHEDULERS[scheduler["type"]])
+    check_call(schedule, scheduler, f"{path}, train.scheduler", supplied=["optimizer"])
+
+
+def _check_network(network: Mapping[str, Any] | None, where: str) -> None:
+    if network is None:
+        raise UserError(f"{where}: the section is empty; it needs a 'type', such as RNAN")
+    if network.get("type") not in ARCH_REGISTRY:
+        known = nearest(str(network.get("type")), ARCH_REGISTRY.keys())
+        raise UserError(f"{where}.type: no architecture '{network.get('type')}' in the toolbox{known}")
+    architecture = ARCH_REGISTRY.get(network["type"])
+    check_call(architecture, network, where)
+    if network["type"] == "RNAN":
+        check_types(network, get_type_hints(architecture.__init__), where)
+        try:
+            architecture(**{key: value for key, value in network.items() if key != "type"})
+        except ValueError as error:
+            raise UserError(f"{where}: {error}") from None
+
+
+def _check_losses(train: Mapping[str, Any], where: str) -> None:
+    for key in ("pixel_opt", "perceptual_opt"):
+        if loss := train.get(key):
+            if loss.get("type") not in LOSS_REGISTRY:
+                known = nearest(str(loss.get("type")), LOSS_REGISTRY.keys())
+                raise UserError(f"{where}.{key}.type: no loss '{loss.get('type')}' in the toolbox{known}")
+            check_call(LOSS_REGISTRY.get(loss["type"]), loss, f"{where}.{key}")
+
+
+def _check_metrics(val: Mapping[str, Any], where: str) -> None:
+    for name, metric in (val.get("metrics") or {}).items():
+        if metric.get("type") not in METRIC_REGISTRY:
+            known = nearest(str(metric.get("type")), METRIC_REGISTRY.keys())
+            raise UserError(f"{where}.{name}.type: no metric '{metric.get('type')}' in the toolbox{known}")
+        arguments = {key: value for key, value in metric.items() if key not in _METRIC_EXTRA}
+        check_call(METRIC_REGISTRY.get(metric["type"]), arguments, f"{where}.{name}", supplied=["img", "img2"])
+
+
+def _check_tiles(val: Mapping[str, Any], where: str) -> None:
+    check_types(val, {"tile": int | None, "tile_overlap": int}, where)
+    tile, overlap = val.get("tile"), val.get("tile_overlap", 16)
+    if tile is not None and not 0 <= overlap <= tile // 2:
+        raise UserError(f"{where}.tile_overlap: {overlap} is not from 0 to half of tile: {tile}")
+
+
+def _check_channels(network: Mapping[str, Any], dataset: Mapping[str, Any], where: str) -> None:
+    given, needed = (3 if dataset.get("channels", "rgb") == "rgb" else 1), network.get("num_in_ch")
+    if network.get("type") == "RNAN" and given != (needed or 3):
+        raise UserError(
+            f"{where}.channels: '{dataset.get('channels', 'rgb')}' gives {given} channel(s), network_g.num_in_ch is "
+            f"{needed or 3}; for grey or Y use num_in_ch: 1 and num_out_ch: 1, for colour 3 and channels: rgb"
+        )
