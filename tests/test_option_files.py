@@ -1,0 +1,128 @@
+"""Every shipped option file: consistent with its siblings, accepted by the checks, and its network builds."""
+
+from __future__ import annotations
+
+import copy
+import re
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from rnan_plugin.archs.rnan_arch import RELEASED, RNAN
+from rnan_plugin.errors import UserError
+from rnan_plugin.option_check import check_option_file
+from rnan_plugin.options import build_chain, parse_dataset
+
+OPTIONS = Path(__file__).parents[1] / "options"
+FILES = sorted(OPTIONS.glob("*.yml"))
+LEVELS = {
+    "ColorDN": ["s10", "s30", "s50", "s70"],
+    "GrayDN": ["s10", "s30", "s50", "s70"],
+    "Demosaic": [None],
+    "CAR": ["q10", "q20", "q30", "q40"],
+    "SR": ["x2", "x3", "x4"],
+}
+TAGS = [f"{task}_{level}" if level else task for task, levels in LEVELS.items() for level in levels]
+SETS = {  # of the paper's Tables 2 to 6
+    "ColorDN": {"Kodak24", "BSD68", "Urban100"},
+    "GrayDN": {"Kodak24", "BSD68", "Urban100"},
+    "Demosaic": {"McMaster18", "Kodak24", "BSD68", "Urban100"},
+    "CAR": {"LIVE1", "Classic5"},
+    "SR": {"Set5", "Set14", "B100", "Urban100", "Manga109"},
+}
+LEVEL_KEY = {"ColorDN": "sigma", "GrayDN": "sigma", "CAR": "quality", "SR": "scale"}
+CHANNELS = {"ColorDN": "rgb", "GrayDN": "gray", "Demosaic": "rgb", "CAR": "y", "SR": "rgb"}
+
+
+def load(name):
+    return yaml.safe_load((OPTIONS / f"{name}.yml").read_text(encoding="utf-8"))
+
+
+def as_parsed(opt, *, is_train):
+    """Add what the toolbox's parse_options adds."""
+    opt = copy.deepcopy(opt)
+    opt |= {"is_train": is_train, "dist": False, "rank": 0, "world_size": 1, "auto_resume": False}
+    for phase, dataset in opt["datasets"].items():
+        dataset |= {"phase": phase.split("_")[0], "scale": opt["scale"]}
+    return opt
+
+
+def test_every_task_and_level_has_its_files():
+    expected = {f"{kind}_{tag}.yml" for tag in TAGS for kind in ("train_RNAN", "test_RNAN", "test_RNAN_released")}
+    assert {file.name for file in FILES} == expected | {"quickstart_RNAN_CAR_q10.yml"}
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_builds_and_passes_the_checks_up_to_the_missing_data(file, tmp_path, monkeypatch):
+    opt = as_parsed(load(file.stem), is_train=not file.stem.startswith("test"))
+    assert opt["name"] == file.stem
+    for phase, dataset in opt["datasets"].items():
+        parse_dataset(dataset, phase)
+    net = opt["network_g"]
+    with torch.device("meta"):
+        RNAN(**{key: value for key, value in net.items() if key != "type"})
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"dataroot_gt: datasets/.* not found"):  # nothing else is wrong
+        check_option_file(opt, str(file))
+
+
+@pytest.mark.parametrize("tag", TAGS)
+def test_train_and_test_agree_with_the_paper(tag):
+    task, _, level = tag.partition("_")
+    train, test, released = (load(f"{kind}_{tag}") for kind in ("train_RNAN", "test_RNAN", "test_RNAN_released"))
+    number = int(level[1:]) if level else None
+    scale = number if task == "SR" else 1
+
+    assert train["network_g"] == test["network_g"]
+    assert released["network_g"] == train["network_g"] | RELEASED
+    assert {key: train["network_g"][key] for key in ("num_feat", "num_rab", "num_rnab")} == {
+        "num_feat": 64,
+        "num_rab": 8,
+        "num_rnab": 2,
+    }
+    assert train["network_g"].get("upscale", 1) == train["scale"] == scale
+    assert test["path"]["pretrain_network_g"] == f"experiments/{train['name']}/models/net_g_latest.pth"
+
+    entries = [entry for opt in (train, test, released) for entry in opt["datasets"].values()]
+    assert all(entry["degradation"] == entries[0]["degradation"] for entry in entries)
+    assert all(entry["channels"] == CHANNELS[task] for entry in entries)
+    if number:
+        assert entries[0]["degradation"][LEVEL_KEY[task]] == number
+    assert build_chain(entries[0]["degradation"], "x")
+    for opt in (test, released):
+        assert {entry["name"] for entry in opt["datasets"].values()} == SETS[task]
+    assert {entry["name"] for phase, entry in train["datasets"].items() if phase != "train"} <= SETS[task]
+    for opt in (train, test, released):
+        for metric in opt["val"]["metrics"].values():
+            assert metric["crop_border"] == (scale if task == "SR" else 0)
+            assert metric["test_y_channel"] == (task == "SR")
+
+
+@pytest.mark.parametrize("tag", TAGS)
+def test_training_settings_are_the_papers(tag):
+    opt = load(f"train_RNAN_{tag}")
+    data, train = opt["datasets"]["train"], opt["train"]
+    assert data["io_backend"]["type"] == "lmdb"
+    assert data["dataroot_gt"] == "datasets/DIV2K/DIV2K_train_HR_sub.lmdb"
+    assert data["batch_size_per_gpu"] == 16
+    assert data["gt_size"] == 48 * opt["scale"]
+    optimiser = {"type": "Adam", "lr": 1e-4, "weight_decay": 0, "betas": [0.9, 0.999], "eps": 1e-8}
+    assert train["optim_g"] == optimiser
+    schedule = train["scheduler"]
+    assert schedule["gamma"] == 0.5
+    assert schedule["milestones"] == list(range(200_000, train["total_iter"], 200_000))
+    assert train["pixel_opt"]["type"] == ("L1Loss" if tag.startswith("SR") else "MSELoss")
+
+
+def test_released_files_name_the_published_checkpoints():
+    paths = [load(f"test_RNAN_released_{tag}")["path"]["pretrain_network_g"] for tag in TAGS]
+    names = {re.fullmatch(r"weights/(.*)\.pth", path)[1] for path in paths}
+    assert names == (
+        {f"RNAN_F64G10P48L2N{n}" for n in (10, 30, 50, 70)}
+        | {f"RNAN_Gray_F64G10P48L2N{n}" for n in (10, 30, 50, 70)}
+        | {f"RNAN_CAR_Y_F64G10P48L2N{n}" for n in (10, 20, 30, 40)}
+        | {"RNAN_Demosaic_RGB_F64G10P48L2N1"}
+        | {f"RNAN_SR_F64G10P48BIX{n}" for n in (2, 3, 4)}
+    )

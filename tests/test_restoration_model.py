@@ -1,0 +1,190 @@
+"""The model class in this process: losses, EMA, metrics against NumPy, whole images in tiles, panels."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from rnan_plugin.models.inference import restore, tile_starts
+from rnan_plugin.models.restoration_model import RestorationModel, make_panel
+
+NETWORK = {"type": "RNAN", "num_in_ch": 1, "num_out_ch": 1, "num_feat": 4, "num_rab": 1, "num_rnab": 1}
+
+
+def build_model(**train):
+    import rnan_plugin.register  # noqa: F401
+
+    opt = {
+        "name": "x",
+        "model_type": "RestorationModel",
+        "num_gpu": 0,
+        "dist": False,
+        "rank": 0,
+        "is_train": True,
+        "network_g": NETWORK,
+        "path": {},
+        "train": {
+            "optim_g": {"type": "Adam", "lr": 1e-3, "betas": [0.9, 0.999]},
+            "scheduler": {"type": "MultiStepLR", "milestones": [2, 4], "gamma": 0.5},
+            "pixel_opt": {"type": "MSELoss", "loss_weight": 1.0, "reduction": "mean"},
+            **train,
+        },
+        "val": {
+            "tile": 16,
+            "tile_overlap": 4,
+            "metrics": {"psnr": {"type": "calculate_psnr", "crop_border": 0, "test_y_channel": False}},
+        },
+    }
+    torch.manual_seed(0)
+    return RestorationModel(copy.deepcopy(opt))
+
+
+def batch(count=2, size=(12, 13)):
+    torch.manual_seed(1)
+    gt = torch.rand(count, 1, *size)
+    return {"lq": (gt + 0.1 * torch.randn_like(gt)).clamp(0, 1), "gt": gt}
+
+
+@pytest.mark.parametrize(("loss", "power"), [("MSELoss", 2), ("L1Loss", 1)])
+def test_loss_is_the_one_asked_for_and_falls(loss, power):
+    model = build_model(pixel_opt={"type": loss, "loss_weight": 1.0, "reduction": "mean"})
+    data = batch()
+    model.feed_data(data)
+    with torch.no_grad():
+        expected = (model.net_g(data["lq"]) - data["gt"]).abs().pow(power).mean().item()
+    model.optimize_parameters(1)
+    assert model.get_current_log()["l_pix"] == pytest.approx(expected, rel=1e-5)
+    for iteration in range(2, 30):
+        model.feed_data(data)
+        model.optimize_parameters(iteration)
+    assert model.get_current_log()["l_pix"] < 0.9 * expected
+
+
+def test_learning_rate_is_halved_at_the_milestones():
+    model = build_model()
+    rates = []
+    for iteration in range(1, 7):
+        model.update_learning_rate(iteration)
+        rates.append(model.get_current_learning_rate()[0])
+        model.feed_data(batch())
+        model.optimize_parameters(iteration)
+    np.testing.assert_allclose(rates, [1e-3, 1e-3, 5e-4, 5e-4, 2.5e-4, 2.5e-4])
+
+
+class Images(torch.utils.data.Dataset):
+    opt = {"name": "set"}  # noqa: RUF012 - the toolbox reads it so
+
+    def __init__(self, count):
+        self.items = [batch(1, (35 + index, 21)) for index in range(count)]
+
+    def __len__(self):
+        return len(self.items)
+
+    def __getitem__(self, index):
+        item = self.items[index]
+        return {"lq": item["lq"][0], "gt": item["gt"][0], "lq_path": f"{index}.png", "gt_path": f"{index}.png"}
+
+
+class Recorder:
+    def __init__(self):
+        self.images, self.scalars = {}, {}
+
+    def add_image(self, tag, image, step):
+        self.images[tag, step] = image
+
+    def add_scalar(self, tag, value, step):
+        self.scalars[tag, step] = value
+
+
+@pytest.mark.parametrize("ema_decay", [0, 0.5])
+def test_validation_equals_numpy_and_shows_panels(ema_decay):
+    model = build_model(ema_decay=ema_decay)
+    model.feed_data(batch())
+    model.optimize_parameters(1)
+    data, recorder = Images(4), Recorder()
+    model.validation(DataLoader(data), 7, recorder, save_img=False)
+
+    net = model.net_g_ema if ema_decay else model.net_g
+    scores = []
+    for item in data.items:
+        with torch.no_grad():
+            out = restore(net, item["lq"], tile=16, overlap=4)
+        restored, gt = ((img[0, 0].clamp(0, 1).double().numpy() * 255).round() for img in (out, item["gt"]))
+        scores.append(10 * np.log10(255**2 / np.mean((restored - gt) ** 2)))
+    assert recorder.scalars["metrics/set/psnr", 7] == pytest.approx(np.mean(scores), abs=1e-6)
+    assert len(recorder.images) == 3  # the first three of four
+    assert model.net_g.training  # goes on training afterwards
+
+
+def test_validation_never_calls_the_wrapped_network():
+    """Rank 0 validates alone; a call through the wrapper would wait for the other ranks."""
+    model = build_model()
+    bare = model.net_g
+
+    class Wrapper(torch.nn.parallel.DistributedDataParallel):
+        def __init__(self):
+            torch.nn.Module.__init__(self)
+            self.module = bare
+
+        def forward(self, *_):
+            raise AssertionError("called")
+
+    model.net_g = Wrapper()
+    model.feed_data(batch(1))
+    model.test()
+    assert model.output.shape == (1, 1, 12, 13)
+
+
+def test_panel_is_input_output_truth():
+    lq, output, gt = torch.zeros(1, 3, 10, 10), torch.full((1, 3, 20, 20), 0.5), torch.full((1, 3, 20, 20), 2.0)
+    panel = make_panel(lq, output, gt)
+    assert panel.shape == (3, 20, 60)
+    assert panel[0, 0].tolist() == [0.0] * 20 + [0.5] * 20 + [1.0] * 20
+    assert make_panel(*[torch.zeros(1, 1, 700, 300)] * 3).shape == (1, 256, 768)
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+@pytest.mark.parametrize("size", [(5, 40), (33, 17), (16, 16), (64, 47)])
+@pytest.mark.parametrize("overlap", [0, 3, 8])
+def test_tiles_cover_every_pixel_once_in_sum(scale, size, overlap):
+    """Through a network without context, tiles change nothing."""
+    seen = []
+
+    def net(patch):
+        seen.append(patch.shape[2:])
+        return patch.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
+
+    x = torch.rand(2, 3, *size)
+    torch.testing.assert_close(restore(net, x, tile=16, overlap=overlap), net(x))
+    assert max(max(shape) for shape in seen[:-1]) <= 16
+
+
+def test_tiles_blend_without_a_step():
+    """Tiles that disagree meet in a ramp: no jump of neighbouring pixels larger than a ramp's step."""
+    values = iter([0.0, 1.0])
+    out = restore(lambda patch: torch.full_like(patch, next(values)), torch.zeros(1, 1, 16, 24), tile=16, overlap=8)
+    steps = out[0, 0, 0].diff()
+    assert out[0, 0, 0, 0] == 0
+    assert out[0, 0, 0, -1] == 1
+    assert (steps >= 0).all()
+    assert steps.max() < 0.2
+
+
+def test_tile_as_large_as_the_image_is_the_whole():
+    model = build_model()
+    x = torch.rand(1, 1, 20, 33)
+    with torch.no_grad():
+        assert torch.equal(restore(model.net_g, x, tile=33), restore(model.net_g, x))
+
+
+@pytest.mark.parametrize(("length", "tile", "overlap"), [(100, 32, 8), (33, 32, 0), (1000, 64, 32), (64, 64, 8)])
+def test_tile_starts(length, tile, overlap):
+    starts = tile_starts(length, tile, overlap)
+    assert starts[0] == 0
+    assert starts[-1] == length - tile
+    assert all(0 < b - a <= tile - overlap for a, b in itertools.pairwise(starts))

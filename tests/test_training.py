@@ -1,0 +1,159 @@
+"""Training, validation, testing and resuming with the real toolbox, its own scripts, and real processes."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from rnan_plugin.data.lmdb_writer import pack_folder
+
+QUICKSTART = Path(__file__).parents[1] / "options/quickstart_RNAN_CAR_q10.yml"
+TINY = {"type": "RNAN", "num_in_ch": 1, "num_out_ch": 1, "num_feat": 4, "num_rab": 1, "num_rnab": 1}
+
+
+def tiny_options(data, **train):
+    """The quickstart's options, cut down to seconds."""
+    opt = yaml.safe_load(QUICKSTART.read_text(encoding="utf-8"))
+    opt |= {"name": "tiny", "network_g": TINY}
+    opt["datasets"]["train"] |= {"dataroot_gt": str(data / "train.lmdb"), "gt_size": 16, "batch_size_per_gpu": 2}
+    opt["datasets"]["train"] |= {"dataset_enlarge_ratio": 4}
+    opt["datasets"]["val"] |= {"dataroot_gt": str(data / "val.lmdb")}
+    opt["train"] |= {"total_iter": 4, "ema_decay": 0.5, **train}
+    opt["val"] |= {"val_freq": 2, "tile": 32, "tile_overlap": 8}
+    opt["logger"] |= {"print_freq": 1, "save_checkpoint_freq": 2}
+    return opt
+
+
+def write_options(folder, opt):
+    (folder / "tiny.yml").write_text(yaml.safe_dump(opt, sort_keys=False), encoding="utf-8")
+    return "tiny.yml"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Two LMDBs of small images, grey and colour, of odd sizes."""
+    folder = tmp_path_factory.mktemp("data")
+    for part, seeds in (("train", range(4)), ("val", range(4, 6))):
+        images = folder / part
+        images.mkdir()
+        for seed in seeds:
+            img = np.random.default_rng(seed).integers(0, 256, (41 + seed, 38, 3), dtype=np.uint8)
+            cv2.imwrite(str(images / f"{seed}.png"), cv2.GaussianBlur(img, (0, 0), 1.5))
+        pack_folder(images, folder / f"{part}.lmdb")
+    return folder
+
+
+def latest_weights(folder):
+    return torch.load(folder / "experiments/tiny/models/net_g_latest.pth", weights_only=True)
+
+
+def log_of(folder):
+    (log,) = (folder / "experiments/tiny").glob("train_tiny_*.log")
+    return log.read_text(encoding="utf-8")
+
+
+def test_stock_script_trains_validates_and_shows_it_in_tensorboard(enabled_env, data, tmp_path):
+    """`python basicsr/train.py -opt …`: the toolbox's unmodified script, through the hook and the link."""
+    enabled_env.plugin(tmp_path, "enable", "--link")
+    write_options(tmp_path, tiny_options(data))
+    enabled_env.run(tmp_path, "basicsr/train.py", "-opt", "tiny.yml")
+
+    assert set(latest_weights(tmp_path)) == {"params", "params_ema"}
+    assert len(re.findall(r"l_pix: \d", log_of(tmp_path))) == 4
+    events = EventAccumulator(str(tmp_path / "tb_logger/tiny"), size_guidance={"images": 0}).Reload()
+    assert {"losses/l_pix", "metrics/held-out/psnr", "metrics/held-out/ssim"} <= set(events.Tags()["scalars"])
+    assert len(events.Scalars("losses/l_pix")) == 4
+    panels = sorted(tag for tag in events.Tags()["images"] if tag.startswith("held-out/"))
+    assert len(panels) == 2
+    panel = events.Images(panels[0])[0]
+    assert (panel.height, panel.width) == (45, 3 * 38)
+    saved = tmp_path / "experiments/tiny/visualization/4/4_2.png"
+    assert cv2.imread(str(saved), cv2.IMREAD_UNCHANGED).shape == (45, 38)  # grey, whole, odd size
+
+    # Without the hook it does not even import, and with the data gone it says what to run.
+    off = enabled_env.run(tmp_path, "basicsr/train.py", "-opt", "tiny.yml", check=False, RNAN_PLUGIN_DISABLE="1")
+    assert off.returncode != 0
+    assert "RNAN" not in off.stdout + off.stderr
+
+
+def test_stock_script_of_a_source_checkout(enabled_env, data, tmp_path):
+    """A checkout on the path instead of the installed toolbox; results land in it, as the toolbox has it."""
+    import basicsr
+
+    checkout = tmp_path / "BasicSR"
+    shutil.copytree(Path(basicsr.__file__).parent, checkout / "basicsr", ignore=shutil.ignore_patterns("__pycache__"))
+    opt = tiny_options(data, total_iter=1)
+    del opt["val"], opt["datasets"]["val"]
+    write_options(tmp_path, opt)
+    enabled_env.run(tmp_path, "BasicSR/basicsr/train.py", "-opt", "tiny.yml", PYTHONPATH=str(checkout))
+    assert latest_weights(checkout)["params"]
+
+
+def test_torchrun_with_the_stock_script_on_two_processes(enabled_env, data, tmp_path):
+    enabled_env.plugin(tmp_path, "enable", "--link")
+    write_options(tmp_path, tiny_options(data))
+    torchrun = ["-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]
+    enabled_env.run(tmp_path, *torchrun, "basicsr/train.py", "-opt", "tiny.yml", "--launcher", "pytorch")
+    log = log_of(tmp_path)
+    assert "World size (gpu number): 2" in log
+    assert "Network: DistributedDataParallel - RNAN" in log
+    assert len(re.findall(r"Validation held-out", log)) == 3
+    assert latest_weights(tmp_path)["params"]
+
+
+def test_launcher_resumes_on_the_cpu(hook_env, data, tmp_path):
+    """Needs no hook; goes on at the iteration and learning rate where the first run ended."""
+    schedule = {"type": "MultiStepLR", "milestones": [3], "gamma": 0.5}
+    opt = tiny_options(data, total_iter=2, scheduler=schedule)
+    write_options(tmp_path, opt)
+    hook_env.plugin(tmp_path, "train", "-opt", "tiny.yml", "--local-rank=0")
+    first = latest_weights(tmp_path)["params"]
+    (old_log,) = (tmp_path / "experiments/tiny").glob("train_tiny_*.log")
+    old_log.rename(tmp_path / "first.log")
+
+    opt["train"]["total_iter"] = 4
+    write_options(tmp_path, opt)
+    hook_env.plugin(tmp_path, "train", "-opt", "tiny.yml", "--auto_resume")
+    log = log_of(tmp_path)
+    assert "Resuming training from epoch: 0, iter: 2" in log
+    assert [int(value) for value in re.findall(r"iter: +(\d+), lr", log)] == [3, 4]
+    assert re.findall(r"lr:\(([^,]*),", log)[-1] == "5.000e-04"
+    resumed = torch.load(tmp_path / "experiments/tiny/models/net_g_4.pth", weights_only=True)["params"]
+    assert any(not torch.equal(first[name], resumed[name]) for name in first)
+    assert not list(tmp_path.glob("experiments/*_archived_*"))
+
+    # A resume from a damaged state is one clear line.
+    state = tmp_path / "experiments/tiny/training_states/4.state"
+    state.write_bytes(state.read_bytes()[:100])
+    result = hook_env.plugin(tmp_path, "train", "-opt", "tiny.yml", "--auto_resume", check=False)
+    assert result.returncode == 2
+    assert result.stderr.splitlines()[-1].startswith("error: ")
+    assert "4.state" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_test_command(hook_env, data, tmp_path):
+    """Restores a data set with given weights, writes images and metrics below the current folder."""
+    from rnan_plugin.archs.rnan_arch import RNAN
+
+    net = RNAN(**{key: value for key, value in TINY.items() if key != "type"})
+    torch.save({"params": net.state_dict()}, tmp_path / "net.pth")
+    opt = tiny_options(data)
+    opt = {key: value for key, value in opt.items() if key not in {"train", "logger"}}
+    opt["datasets"] = {"test": opt["datasets"]["val"]}
+    opt["path"] = {"pretrain_network_g": "net.pth", "strict_load_g": True}
+    opt["val"] = {"save_img": True, "suffix": None, "metrics": opt["val"]["metrics"]}
+    write_options(tmp_path, opt)
+    hook_env.plugin(tmp_path, "test", "-opt", "tiny.yml")
+    (log,) = (tmp_path / "results/tiny").glob("*.log")
+    assert re.search(r"# psnr: \d+\.\d+", log.read_text(encoding="utf-8"))
+    images = (tmp_path / "results/tiny/visualization/held-out").iterdir()
+    assert {file.name for file in images} == {"4_tiny.png", "5_tiny.png"}
