@@ -26,7 +26,8 @@ def parse_options(root_path: str, is_train: bool = True) -> tuple[dict[str, Any]
     """
     try:
         sys.argv[1:] = [re.sub(r"^--local-rank\b", "--local_rank", argument) for argument in sys.argv[1:]]
-        config = read_option_file(option_file())
+        path = option_file()
+        config = read_option_file(path) if path else {}  # without one, argparse says how to use the command
         backend = (config.get("dist_params") or {}).get("backend")
         basicsr.utils.options.init_dist = partial(stock_init_dist, **({"backend": backend} if backend else {}))
         opt, args = stock_parse_options(root_path, is_train)
@@ -52,7 +53,16 @@ def read_option_file(path: str) -> Mapping[str, Any]:
     for key in ("name", "model_type", "num_gpu", "datasets", "network_g", "path"):
         if not isinstance(config, Mapping) or key not in config:
             raise UserError(f"{path}: key '{key}' is missing; start from one of options/*.yml")
+    for key in ("datasets", "network_g", "path"):
+        _check_section(config[key], f"{path}, {key}")
+    for phase, dataset in config["datasets"].items():
+        _check_section(dataset, f"{path}, datasets.{phase}")
     return config
+
+
+def _check_section(section: Any, where: str) -> None:
+    if not isinstance(section, Mapping):
+        raise UserError(f"{where}: the section is empty or not 'key: value' lines; fill it or take it out")
 
 
 def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, get_type_hints
 
 import torch
@@ -20,7 +21,7 @@ from rnan_plugin.toolbox import (
     basicsr,
 )
 
-_METRIC_EXTRA = {"better": "higher"}  # read by the toolbox beside the metric's own arguments
+_METRIC_EXTRA = frozenset({"better"})  # read by the toolbox beside the metric's own arguments
 # What the toolbox's training loop reads without a default.
 _TRAINING_NEEDS = {
     "train": ("optim_g", "scheduler", "total_iter"),
@@ -61,6 +62,8 @@ def check_option_file(opt: Mapping[str, Any], path: str) -> None:
             _check_type(opt, "model_type", MODEL_REGISTRY, path)
             RestorationDataset(dataset)
             _check_channels(opt["network_g"], dataset, where)
+    if opt.get("model_type") == "RestorationModel":
+        _check_weights(opt["path"], path)
 
 
 def _check_type(section: Mapping[str, Any], key: str, registry: Any, where: str) -> None:
@@ -94,33 +97,37 @@ def _check_training(opt: Mapping[str, Any], path: str) -> None:
 def _check_network(network: Mapping[str, Any] | None, where: str) -> None:
     if network is None:
         raise UserError(f"{where}: the section is empty; it needs a 'type', such as RNAN")
-    if network.get("type") not in ARCH_REGISTRY:
-        known = nearest(str(network.get("type")), ARCH_REGISTRY.keys())
-        raise UserError(f"{where}.type: no architecture '{network.get('type')}' in the toolbox{known}")
+    _check_type(network, "type", ARCH_REGISTRY, where)
     architecture = ARCH_REGISTRY.get(network["type"])
     check_call(architecture, network, where)
     if network["type"] == "RNAN":
         check_types(network, get_type_hints(architecture.__init__), where)
         try:
-            architecture(**{key: value for key, value in network.items() if key != "type"})
+            with torch.device("meta"):  # neither time nor memory for weights
+                architecture(**{key: value for key, value in network.items() if key != "type"})
         except ValueError as error:
             raise UserError(f"{where}: {error}") from None
+
+
+def _check_weights(paths: Mapping[str, Any], path: str) -> None:
+    weights = paths.get("pretrain_network_g")
+    if weights is not None and not Path(weights).is_file():
+        raise UserError(
+            f"{path}, path.pretrain_network_g: {weights} not found; train it first, or for released weights run: "
+            "python -m rnan_plugin convert RELEASED.pt OUT.pth"
+        )
 
 
 def _check_losses(train: Mapping[str, Any], where: str) -> None:
     for key in ("pixel_opt", "perceptual_opt"):
         if loss := train.get(key):
-            if loss.get("type") not in LOSS_REGISTRY:
-                known = nearest(str(loss.get("type")), LOSS_REGISTRY.keys())
-                raise UserError(f"{where}.{key}.type: no loss '{loss.get('type')}' in the toolbox{known}")
+            _check_type(loss, "type", LOSS_REGISTRY, f"{where}.{key}")
             check_call(LOSS_REGISTRY.get(loss["type"]), loss, f"{where}.{key}")
 
 
 def _check_metrics(val: Mapping[str, Any], where: str) -> None:
     for name, metric in (val.get("metrics") or {}).items():
-        if metric.get("type") not in METRIC_REGISTRY:
-            known = nearest(str(metric.get("type")), METRIC_REGISTRY.keys())
-            raise UserError(f"{where}.{name}.type: no metric '{metric.get('type')}' in the toolbox{known}")
+        _check_type(metric, "type", METRIC_REGISTRY, f"{where}.{name}")
         arguments = {key: value for key, value in metric.items() if key not in _METRIC_EXTRA}
         check_call(METRIC_REGISTRY.get(metric["type"]), arguments, f"{where}.{name}", supplied=["img", "img2"])
 

@@ -81,10 +81,10 @@ class DatasetOptions:
         return bool(self.io_backend["type"] == "lmdb")
 
 
-def option_file() -> str:
-    """Name of the option file on the command line, for messages."""
+def option_file() -> str | None:
+    """Name of the option file on the command line, if there is one."""
     arguments = [part for argument in sys.argv[1:] for part in re.split(r"(?<=^-opt)=", argument)]
-    return arguments[arguments.index("-opt") + 1] if "-opt" in arguments[:-1] else "option file"
+    return arguments[arguments.index("-opt") + 1] if "-opt" in arguments[:-1] else None
 
 
 def check_keys(keys: Mapping[str, Any], legal: Sequence[str] | frozenset[str], where: str) -> None:

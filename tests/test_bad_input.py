@@ -191,6 +191,13 @@ WRONG = {
     "channels": ({f"{TRAIN}.channels": "bgr"}, [".channels", "'bgr' is not one of rgb, gray, y"]),
     "io_backend": ({f"{TRAIN}.io_backend": {"type": "zip"}}, ["io_backend.type", "'zip' is not one of disk, lmdb"]),
     "network is empty": ({"network_g": None}, ["network_g"]),
+    "data set is empty": ({VAL: None}, [VAL, "the section is empty"]),
+    "path is empty": ({"path": None}, [", path", "the section is empty"]),
+    "no such weights": (
+        {"path.pretrain_network_g": "w.pth"},
+        ["path.pretrain_network_g", "w.pth not found", "convert"],
+    ),
+    "no blocks": ({"network_g.num_rab": -1}, ["network_g", "num_rab -1"]),
     "model type": ({"model_type": "RestorationModle"}, ["model_type", "did you mean 'RestorationModel'"]),
     "data set type": ({f"{TRAIN}.type": "RestorationDatset"}, [TRAIN, "did you mean 'RestorationDataset'"]),
     "network type": ({"network_g.type": "RNNA"}, ["network_g.type", "did you mean 'RNAN'"]),
@@ -493,3 +500,9 @@ def test_unreadable_image_met_by_a_worker_ends_training_with_one_line(legal: dic
     assert sum(line.startswith("error:") for line in lines) == 1
     assert "Traceback" not in result.stderr + result.stdout
     assert "Start training" in result.stderr + result.stdout  # that is, it was met by training itself
+
+
+def test_help_of_the_launcher(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["train", "--help"])
+    assert "-opt" in capsys.readouterr().out

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from rnan_plugin.archs import non_local
-from rnan_plugin.archs.non_local import NonLocalBlock, non_local_attention
+from rnan_plugin.archs import attention
+from rnan_plugin.archs.attention import non_local_attention
+from rnan_plugin.archs.non_local import NonLocalBlock
 
 
 def direct(query, key, value, softmax_over):
@@ -21,10 +22,24 @@ def embeddings(batch, positions, dim, dtype=torch.float64, scale=1.0):
     return [(scale * torch.randn(batch, positions, dim, dtype=dtype)).requires_grad_() for _ in range(3)]
 
 
+def no_kernel(*_args, **_kwargs):
+    raise RuntimeError("No available kernel")
+
+
+@pytest.fixture(params=["fused", "blocks"])
+def path(request, monkeypatch):
+    """Both ways of computing it: torch's kernel, and our blocks where no kernel serves."""
+    if request.param == "blocks":
+        monkeypatch.setattr(attention, "_CPU_FORWARD", None)
+        monkeypatch.setattr(attention.F, "scaled_dot_product_attention", no_kernel)
+        monkeypatch.setitem(attention._BLOCK_VALUES, "cpu", 4000)  # several blocks also for small sizes
+    return request.param
+
+
 @pytest.mark.parametrize("softmax_over", ["keys", "queries"])
 @pytest.mark.parametrize("positions", [1, 7, 300])
-def test_equals_the_direct_formula(softmax_over, positions, monkeypatch):
-    monkeypatch.setattr(non_local, "_BLOCK_VALUES", 1000)  # several blocks also for small sizes
+@pytest.mark.usefixtures("path")
+def test_equals_the_direct_formula(softmax_over, positions):
     query, key, value = embeddings(2, positions, 5)
     out = non_local_attention(query, key, value, softmax_over)
     expected = direct(query, key, value, softmax_over)
@@ -37,19 +52,46 @@ def test_equals_the_direct_formula(softmax_over, positions, monkeypatch):
 
 
 @pytest.mark.parametrize("softmax_over", ["keys", "queries"])
-def test_gradcheck(softmax_over, monkeypatch):
-    monkeypatch.setattr(non_local, "_BLOCK_VALUES", 20)
+@pytest.mark.usefixtures("path")
+def test_gradcheck(softmax_over):
     assert torch.autograd.gradcheck(lambda *args: non_local_attention(*args, softmax_over), embeddings(2, 6, 3))
 
 
+# Relative error of the whole result: a few units in the last place of the type that comes out.
+BOUNDS = {torch.float32: 2e-6, torch.bfloat16: 2**-7, torch.float16: 2**-9}
+
+
 @pytest.mark.parametrize("softmax_over", ["keys", "queries"])
-def test_large_logits_stay_finite(softmax_over):
-    query, key, value = embeddings(1, 64, 8, torch.float32, scale=20.0)
-    assert (query @ key.transpose(1, 2)).abs().max() > 500
+@pytest.mark.parametrize("dtype", BOUNDS)
+@pytest.mark.usefixtures("path")
+def test_each_type_is_as_exact_as_it_can_be(softmax_over, dtype):
+    query, key, value = embeddings(1, 400, 32, dtype, scale=0.5)
     out = non_local_attention(query, key, value, softmax_over)
+    expected = direct(*(tensor.double() for tensor in (query, key, value)), softmax_over)
+    assert out.dtype == dtype
+    assert (out - expected).norm() / expected.norm() < BOUNDS[dtype]
     out.sum().backward()
+    assert query.grad.dtype == dtype
+
+
+@pytest.mark.parametrize("softmax_over", ["keys", "queries"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.usefixtures("path")
+def test_large_logits_stay_finite(softmax_over, dtype):
+    query, key, value = embeddings(1, 64, 8, dtype, scale=20.0)
+    assert (query.float() @ key.float().transpose(1, 2)).abs().max() > 500
+    out = non_local_attention(query, key, value, softmax_over)
+    out.float().sum().backward()
     assert out.isfinite().all()
     assert all(tensor.grad.isfinite().all() for tensor in (query, key, value))
+
+
+@pytest.mark.parametrize("softmax_over", ["keys", "queries"])
+def test_autocast_leaves_the_type_to_the_caller(softmax_over):
+    query, key, value = embeddings(1, 20, 4, torch.float32)
+    expected = non_local_attention(query, key, value, softmax_over)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(non_local_attention(query, key, value, softmax_over), expected)
 
 
 class LargestTensor(TorchDispatchMode):
@@ -67,16 +109,21 @@ class LargestTensor(TorchDispatchMode):
 
 @pytest.mark.parametrize("softmax_over", ["keys", "queries"])
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-def test_no_matrix_of_all_pairs_is_made(softmax_over, memory_format):
-    block = NonLocalBlock(8, softmax_over)
-    x = torch.rand(1, 8, 40, 40).contiguous(memory_format=memory_format).requires_grad_()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.usefixtures("path")
+def test_no_matrix_of_all_pairs_is_made(softmax_over, memory_format, dtype):
+    block = NonLocalBlock(8, softmax_over).to(dtype)
+    x = torch.rand(1, 8, 24, 24, dtype=dtype).contiguous(memory_format=memory_format).requires_grad_()
     with LargestTensor() as mode:
         block(x).sum().backward()
-    positions = 40 * 40
-    assert mode.largest < positions**2 / 8
-    with LargestTensor() as mode:  # the check itself sees the matrix where there is one
-        direct(*embeddings(1, positions, 4), softmax_over)
-    assert mode.largest == positions**2
+    positions = 24 * 24
+    assert mode.largest <= 8 * positions  # the features themselves
+
+
+def test_the_check_above_sees_a_matrix_of_all_pairs():
+    with LargestTensor() as mode:
+        direct(*embeddings(1, 300, 4), "keys").sum().backward()
+    assert mode.largest == 300**2
 
 
 def test_block_starts_as_the_identity_and_learns():

@@ -142,8 +142,10 @@ def test_ablations_of_table_1(case):
         {"attention_residual": "x"},
         {"softmax_over": "rows"},
         {"img_mean": [0.5]},
+        {"num_rab": -1},
+        {"num_rab": 0, "num_rnab": 0},
     ],
 )
 def test_wrong_arguments_are_named(arguments):
     with pytest.raises(ValueError, match=next(iter(arguments))):
-        RNAN(num_feat=8, **arguments)
+        RNAN(**{"num_feat": 8, **arguments})

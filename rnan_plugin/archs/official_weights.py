@@ -16,7 +16,7 @@ import torch
 import yaml
 from torch import Tensor
 
-from rnan_plugin.archs.non_local import SoftmaxOver
+from rnan_plugin.archs.attention import SoftmaxOver
 from rnan_plugin.archs.rnan_arch import RELEASED, RNAN
 from rnan_plugin.errors import UserError
 from rnan_plugin.files import atomic_path

@@ -16,7 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rnan_plugin.archs.non_local import NonLocalBlock, SoftmaxOver
+from rnan_plugin.archs.attention import SoftmaxOver
+from rnan_plugin.archs.non_local import NonLocalBlock
 
 AttentionResidual = Literal["input", "identity"]
 
@@ -217,6 +218,8 @@ class RNAN(nn.Module):
     ) -> None:
         super().__init__()
         _check_arguments(num_in_ch, num_out_ch, upscale, upscale_kernel, attention_residual)
+        if min(num_feat, num_rab + num_rnab) < 1 or min(num_rab, num_rnab) < 0:
+            raise ValueError(f"num_feat {num_feat}, num_rab {num_rab}, num_rnab {num_rnab}: need features and blocks")
         self.upscale = upscale
         self.img_range = img_range
         mean = tuple(img_mean) if img_mean is not None else (0.0,) * num_in_ch

@@ -45,7 +45,7 @@ class RestorationDataset(Dataset[Sample]):
 
     def __init__(self, opt: Mapping[str, Any]) -> None:
         self.opt = opt  # the toolbox reads the name from here
-        where = f"{option_file()}, datasets.{opt.get('phase', 'train')} ({opt.get('name')})"
+        where = f"{option_file() or 'option file'}, datasets.{opt.get('phase', 'train')} ({opt.get('name')})"
         self.options, self.chain = parse_dataset(opt, where)
         self.gt_store = _open(self.options, "dataroot_gt", where)
         self.lq_store = _open(self.options, "dataroot_lq", where) if self.options.dataroot_lq else None

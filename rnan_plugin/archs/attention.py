@@ -1,0 +1,161 @@
+"""Exact attention of all pairs of N positions in memory linear in N, normalised over keys or over queries.
+
+With W = softmax over the columns of `row @ colᵀ`, everything RNAN needs is one of three operations, none of which holds
+the N×N matrix W:
+
+    gather    W y        attention normalised over the keys: rows are queries
+    scatter   Wᵀ x       attention normalised over the queries: rows are keys
+    backward  gradients of Σ x_r · W_rc y_c with respect to row and col, for both
+
+On the CPU torch's fused kernel does the first and the last, and the second as well: with the log-normaliser z_r of each
+row known, Wᵀ x is attention of the columns over the rows with logits shifted by -z_r, times its own normaliser.
+Elsewhere, or where the kernel can't serve, they run in plain torch on blocks of rows.
+
+All tensors are (B, N, C); W is never scaled (Eq. 4 of the paper has no 1/√C).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+SoftmaxOver = Literal["keys", "queries"]
+
+_FUSED = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.CUDNN_ATTENTION]
+_CPU_FORWARD: Any = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None)
+_CPU_BACKWARD: Any = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu_backward", None)
+
+# Values in one block of rows of W: 4 MB in float32 stay in a CPU's cache, 256 MB keep an accelerator busy.
+_BLOCK_VALUES = {"cpu": 2**20}
+_BLOCK_VALUES_ELSEWHERE = 2**26
+
+
+def non_local_attention(query: Tensor, key: Tensor, value: Tensor, softmax_over: SoftmaxOver) -> Tensor:
+    """Weighted sum of all positions, the weights being a softmax of dot products.
+
+    Args:
+        query: (B, N, C), the embedding u(x_i) of Eq. 4; float64, float32, bfloat16 or float16.
+        key: (B, N, C), the embedding v(x_j) of Eq. 4.
+        value: (B, N, C), the embedding g(x_j).
+        softmax_over: "keys" normalises over j (Eq. 3–5), "queries" over i (the released code).
+
+    Returns:
+        (B, N, C), without N×N intermediate values, forward or backward.
+    """
+    # torch takes its N×N path without a word where the last dimension is not contiguous.
+    query, key, value = query.contiguous(), key.contiguous(), value.contiguous()
+    with torch.autocast(query.device.type, enabled=False):  # the inputs' type is the caller's choice
+        if softmax_over == "queries":
+            return _OverQueries.apply(query, key, value)
+        try:
+            with sdpa_kernel(_FUSED):
+                heads = query.unsqueeze(1), key.unsqueeze(1), value.unsqueeze(1)
+                return F.scaled_dot_product_attention(*heads, scale=1.0).squeeze(1)
+        except RuntimeError:  # "No available kernel" for this device, type or size
+            return _OverKeys.apply(query, key, value)
+
+
+class _OverKeys(torch.autograd.Function):
+    """Attention normalised over the keys, in blocks of queries."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        ctx.save_for_backward(query, key, value)
+        return gather(query, key, value)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, grad_out: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        query, key, value = ctx.saved_tensors  # type: ignore[attr-defined]
+        grad_query, grad_key, grad_value, _ = backward(query, key, grad_out.contiguous(), value)
+        return grad_query, grad_key, grad_value
+
+
+class _OverQueries(torch.autograd.Function):
+    """Attention normalised over the queries: W's rows are the keys."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        ctx.save_for_backward(query, key, value)
+        return fused_scatter(key, query, value) if _cpu_kernel_serves(query) else scatter(key, query, value)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, grad_out: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        query, key, value = ctx.saved_tensors  # type: ignore[attr-defined]
+        run = fused_backward if _cpu_kernel_serves(query) else backward
+        grad_key, grad_query, _, grad_value = run(key, query, value, grad_out.contiguous())
+        return grad_query, grad_key, grad_value
+
+
+def _cpu_kernel_serves(tensor: Tensor) -> bool:
+    return tensor.device.type == "cpu" and _CPU_FORWARD is not None and _CPU_BACKWARD is not None
+
+
+def fused_scatter(row: Tensor, col: Tensor, x: Tensor) -> Tensor:
+    """Compute Wᵀ x with torch's CPU kernel, in two passes; see the module's docstring."""
+    row, col, x = row.unsqueeze(1), col.unsqueeze(1), x.unsqueeze(1)
+    _, log_norm = _CPU_FORWARD(row, col, col, scale=1.0)  # (B, 1, N), float32 also for narrower types
+    out, log_sum = _CPU_FORWARD(col, row, x, attn_mask=-log_norm.unsqueeze(2).contiguous(), scale=1.0)
+    return (out * log_sum.exp().unsqueeze(-1)).to(out.dtype).squeeze(1)  # each exponent is at most log N
+
+
+def fused_backward(row: Tensor, col: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Compute what `backward` does with torch's CPU kernel."""
+    row, col, x, y = row.unsqueeze(1), col.unsqueeze(1), x.unsqueeze(1), y.unsqueeze(1)
+    out, log_norm = _CPU_FORWARD(row, col, y, scale=1.0)
+    grad_row, grad_col, grad_y = _CPU_BACKWARD(x, row, col, y, out, log_norm, 0.0, False, scale=1.0)
+    return grad_row.squeeze(1), grad_col.squeeze(1), grad_y.squeeze(1), out.squeeze(1)
+
+
+def _weights(row: Tensor, col: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Yield blocks of rows of W, (B, block, N), in float32 or wider: narrow logits would be wrong by whole units."""
+    wide = torch.promote_types(row.dtype, torch.float32)
+    col_t = col.to(wide).transpose(1, 2)
+    values = _BLOCK_VALUES.get(row.device.type, _BLOCK_VALUES_ELSEWHERE)
+    step = max(1, values // (col.shape[0] * col.shape[1]))
+    for start in range(0, row.shape[1], step):
+        rows = slice(start, start + step)
+        yield rows, torch.softmax(row[:, rows].to(wide) @ col_t, dim=-1)
+
+
+def gather(row: Tensor, col: Tensor, y: Tensor) -> Tensor:
+    """Compute W y, (B, N, C), in blocks of rows."""
+    out = torch.empty_like(row[..., :1]).expand(-1, -1, y.shape[2]).contiguous()
+    for rows, weight in _weights(row, col):
+        out[:, rows] = (weight @ y.to(weight)).to(out.dtype)
+    return out
+
+
+def scatter(row: Tensor, col: Tensor, x: Tensor) -> Tensor:
+    """Compute Wᵀ x, (B, N, C), in blocks of rows."""
+    out = None
+    for rows, weight in _weights(row, col):
+        part = weight.transpose(1, 2) @ x[:, rows].to(weight)
+        out = part if out is None else out.add_(part)
+    assert out is not None
+    return out.to(x.dtype)
+
+
+def backward(row: Tensor, col: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of Σ x_r · W_rc y_c with respect to row, col and y, and W y, which is the one for x."""
+    wide = torch.promote_types(row.dtype, torch.float32)
+    grad_col, grad_y = (torch.zeros_like(tensor, dtype=wide) for tensor in (col, y))
+    grad_row, grad_x = torch.empty_like(row), torch.empty_like(x)
+    col, y = col.to(wide), y.to(wide)
+    for rows, weight in _weights(row, col):
+        x_rows = x[:, rows].to(wide)
+        out = weight @ y
+        grad_x[:, rows] = out.to(x.dtype)
+        grad_y += weight.transpose(1, 2) @ x_rows
+        # Softmax backward: dS = W (dW - Σ_c W dW), and that sum is x_r · (W y)_r.
+        grad_logit = (x_rows @ y.transpose(1, 2)).sub_((x_rows * out).sum(-1, keepdim=True)).mul_(weight)
+        grad_row[:, rows] = (grad_logit @ col).to(row.dtype)
+        grad_col += grad_logit.transpose(1, 2) @ row[:, rows].to(wide)
+    return grad_row, grad_col.to(row.dtype), grad_y.to(x.dtype), grad_x
