@@ -11,6 +11,7 @@ import torch
 import rnan_plugin.register  # noqa: F401 - the registries must know the plugin's classes
 from rnan_plugin.data.restoration_dataset import RestorationDataset
 from rnan_plugin.errors import UserError, nearest
+from rnan_plugin.models.restoration_model import policy_of
 from rnan_plugin.options import check_call, check_sections, check_types
 from rnan_plugin.toolbox import (
     ARCH_REGISTRY,
@@ -53,7 +54,7 @@ def check_option_file(opt: Mapping[str, Any], path: str) -> None:
         _check_network(opt["network_g"], f"{path}, network_g")
         _check_losses(opt.get("train") or {}, f"{path}, train")
         _check_metrics(opt.get("val") or {}, f"{path}, val.metrics")
-        _check_tiles(opt.get("val") or {}, f"{path}, val")
+        _check_policy(opt.get("val") or {}, f"{path}, val")
     for phase, dataset in opt["datasets"].items():
         where = f"{path}, datasets.{phase}"
         if opt.get("model_type") == "RestorationModel":
@@ -132,11 +133,13 @@ def _check_metrics(val: Mapping[str, Any], where: str) -> None:
         check_call(METRIC_REGISTRY.get(metric["type"]), arguments, f"{where}.{name}", supplied=["img", "img2"])
 
 
-def _check_tiles(val: Mapping[str, Any], where: str) -> None:
-    check_types(val, {"tile": int | None, "tile_overlap": int}, where)
-    tile, overlap = val.get("tile"), val.get("tile_overlap", 16)
-    if tile is not None and not 0 <= overlap <= tile // 2:
-        raise UserError(f"{where}.tile_overlap: {overlap} is not from 0 to half of tile: {tile}")
+def _check_policy(val: Mapping[str, Any], where: str) -> None:
+    hints = {"tile": int, "tile_overlap": int, "tile_batch": int, "self_ensemble": bool, "num_panel": int}
+    check_types(val, hints, where)
+    try:
+        policy_of(val)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
 
 
 def _check_channels(network: Mapping[str, Any], dataset: Mapping[str, Any], where: str) -> None:

@@ -29,7 +29,10 @@ MODEL_KEYS: dict[str, frozenset[str]] = {
     "train": frozenset(
         {"ema_decay", "optim_g", "scheduler", "total_iter", "warmup_iter", "pixel_opt", "perceptual_opt"}
     ),
-    "val": frozenset({"val_freq", "save_img", "pbar", "suffix", "metrics", "tile", "tile_overlap", "num_panel"}),
+    "val": frozenset(
+        {"val_freq", "save_img", "pbar", "suffix", "metrics", "num_panel"}
+        | {"policy", "tile", "tile_overlap", "tile_batch", "self_ensemble"}
+    ),
     "path": frozenset(
         {"pretrain_network_g", "param_key_g", "strict_load_g", "resume_state", "ignore_resume_networks"}
         # added by the toolbox when it reads the file:

@@ -13,7 +13,7 @@ import basicsr.train
 import basicsr.utils.options
 from basicsr.metrics import calculate_psnr, calculate_ssim
 from basicsr.models.sr_model import SRModel
-from basicsr.utils import check_resume
+from basicsr.utils import check_resume, get_root_logger
 from basicsr.utils.dist_util import init_dist as stock_init_dist
 from basicsr.utils.registry import (
     ARCH_REGISTRY,
@@ -22,6 +22,7 @@ from basicsr.utils.registry import (
     METRIC_REGISTRY,
     MODEL_REGISTRY,
 )
+
 from rnan_plugin import cures
 
 cures.after_import()  # where the toolbox was imported before the plugin
@@ -39,6 +40,7 @@ __all__ = [
     "calculate_psnr",
     "calculate_ssim",
     "check_resume",
+    "get_root_logger",
     "stock_init_dist",
     "stock_parse_options",
 ]

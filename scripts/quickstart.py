@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from rnan_plugin.archs.rnan_arch import RNAN
 from rnan_plugin.data.lmdb_writer import pack_folder
 from rnan_plugin.data.restoration_dataset import RestorationDataset
-from rnan_plugin.models.inference import restore
+from rnan_plugin.models.inference import Policy, restore
 from rnan_plugin.toolbox import calculate_psnr, calculate_ssim
 
 OPTION_FILE = "options/quickstart_RNAN_CAR_q10.yml"
@@ -77,9 +77,8 @@ def restore_all(option: dict[str, Any], weights: Path) -> list[tuple[str, Img, I
     results = []
     dataset = RestorationDataset({**option["datasets"]["val"], "phase": "val", "scale": 1})
     for sample in (dataset[index] for index in range(len(dataset))):
-        with torch.no_grad():
-            output = restore(net, sample["lq"][None], tile=128, overlap=16)[0]
-        lq, restored, gt = (to_image(img) for img in (sample["lq"], output, sample["gt"]))
+        output, _ = restore(net, sample["lq"][None], Policy("tile"))
+        lq, restored, gt = (to_image(img) for img in (sample["lq"], output[0], sample["gt"]))
         results.append((Path(sample["gt_path"]).stem, lq, restored, gt))
     return results
 

@@ -187,7 +187,7 @@ WRONG = {
     "gt_size is text": ({f"{TRAIN}.gt_size": "48 px"}, [f"{TRAIN}", ".gt_size", "'48 px' is not int or ~"]),
     "use_hflip is text": ({f"{TRAIN}.use_hflip": "yes"}, [".use_hflip", "'yes' is not bool"]),
     "num_feat is text": ({"network_g.num_feat": "many"}, ["network_g.num_feat", "'many' is not int"]),
-    "tile is text": ({"val.tile": "128"}, ["val.tile", "'128' is not int or ~"]),
+    "tile is text": ({"val.tile": "128"}, ["val.tile", "'128' is not int"]),
     "channels": ({f"{TRAIN}.channels": "bgr"}, [".channels", "'bgr' is not one of rgb, gray, y"]),
     "io_backend": ({f"{TRAIN}.io_backend": {"type": "zip"}}, ["io_backend.type", "'zip' is not one of disk, lmdb"]),
     "network is empty": ({"network_g": None}, ["network_g"]),
@@ -206,7 +206,7 @@ WRONG = {
     "softmax_over": ({"network_g.softmax_over": "rows"}, ["network_g.softmax_over", "not one of keys, queries"]),
     "optimiser type": ({"train.optim_g.type": "adam"}, ["train.optim_g.type", "did you mean 'Adam'"]),
     "scheduler type": ({"train.scheduler.type": "MultiStep"}, ["train.scheduler.type", "did you mean 'MultiStepLR'"]),
-    "tile_overlap": ({"val.tile_overlap": 65}, ["val.tile_overlap", "65 is not from 0 to half of tile: 128"]),
+    "tile_overlap": ({"val.tile_overlap": 65}, [", val", "tile_overlap", "65 is not from 0 to half of tile: 128"]),
     "colour data, 1-channel network": (
         {"network_g.num_in_ch": 1, "network_g.num_out_ch": 1},
         ["channels", "'rgb' gives 3 channel(s)", "num_in_ch is 1", "channels: rgb"],

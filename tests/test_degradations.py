@@ -79,6 +79,7 @@ def test_noise_has_the_statistics_of_kodim01(channels):
 def test_bicubic_x4_gives_table_6():
     """Set5 ×4 upsampled by MATLAB-like bicubic scores 28.42 dB in the paper; here its input through another library."""
     from basicsr.utils.matlab_functions import imresize
+
     from rnan_plugin.toolbox import calculate_psnr
 
     store = FolderStore(str(Path(os.environ["RNAN_REFERENCE_DIR"], "data/val/Set5")))

@@ -11,10 +11,10 @@ import cv2
 import lmdb
 import numpy as np
 import pytest
+from basicsr.data.paired_image_dataset import PairedImageDataset
 from conftest import REPOSITORY
 
 import rnan_plugin.toolbox  # noqa: F401 - makes basicsr importable
-from basicsr.data.paired_image_dataset import PairedImageDataset
 from rnan_plugin.data.image_store import LmdbStore
 from rnan_plugin.data.lmdb_writer import pack_folder, sub_image_starts
 from rnan_plugin.errors import UserError

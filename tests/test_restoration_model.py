@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import copy
-import itertools
 
 import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from rnan_plugin.models.inference import restore, tile_starts
+from rnan_plugin.models.inference import Policy, restore
 from rnan_plugin.models.restoration_model import RestorationModel, make_panel
 
 NETWORK = {"type": "RNAN", "num_in_ch": 1, "num_out_ch": 1, "num_feat": 4, "num_rab": 1, "num_rnab": 1}
@@ -35,6 +34,7 @@ def build_model(**train):
             **train,
         },
         "val": {
+            "policy": "tile",
             "tile": 16,
             "tile_overlap": 4,
             "metrics": {"psnr": {"type": "calculate_psnr", "crop_border": 0, "test_y_channel": False}},
@@ -112,8 +112,7 @@ def test_validation_equals_numpy_and_shows_panels(ema_decay):
     net = model.net_g_ema if ema_decay else model.net_g
     scores = []
     for item in data.items:
-        with torch.no_grad():
-            out = restore(net, item["lq"], tile=16, overlap=4)
+        out, _ = restore(net, item["lq"], Policy("tile", 16, 4))
         restored, gt = ((img[0, 0].clamp(0, 1).double().numpy() * 255).round() for img in (out, item["gt"]))
         scores.append(10 * np.log10(255**2 / np.mean((restored - gt) ** 2)))
     assert recorder.scalars["metrics/set/psnr", 7] == pytest.approx(np.mean(scores), abs=1e-6)
@@ -146,45 +145,3 @@ def test_panel_is_input_output_truth():
     assert panel.shape == (3, 20, 60)
     assert panel[0, 0].tolist() == [0.0] * 20 + [0.5] * 20 + [1.0] * 20
     assert make_panel(*[torch.zeros(1, 1, 700, 300)] * 3).shape == (1, 256, 768)
-
-
-@pytest.mark.parametrize("scale", [1, 2])
-@pytest.mark.parametrize("size", [(5, 40), (33, 17), (16, 16), (64, 47)])
-@pytest.mark.parametrize("overlap", [0, 3, 8])
-def test_tiles_cover_every_pixel_once_in_sum(scale, size, overlap):
-    """Through a network without context, tiles change nothing."""
-    seen = []
-
-    def net(patch):
-        seen.append(patch.shape[2:])
-        return patch.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
-
-    x = torch.rand(2, 3, *size)
-    torch.testing.assert_close(restore(net, x, tile=16, overlap=overlap), net(x))
-    assert max(max(shape) for shape in seen[:-1]) <= 16
-
-
-def test_tiles_blend_without_a_step():
-    """Tiles that disagree meet in a ramp: no jump of neighbouring pixels larger than a ramp's step."""
-    values = iter([0.0, 1.0])
-    out = restore(lambda patch: torch.full_like(patch, next(values)), torch.zeros(1, 1, 16, 24), tile=16, overlap=8)
-    steps = out[0, 0, 0].diff()
-    assert out[0, 0, 0, 0] == 0
-    assert out[0, 0, 0, -1] == 1
-    assert (steps >= 0).all()
-    assert steps.max() < 0.2
-
-
-def test_tile_as_large_as_the_image_is_the_whole():
-    model = build_model()
-    x = torch.rand(1, 1, 20, 33)
-    with torch.no_grad():
-        assert torch.equal(restore(model.net_g, x, tile=33), restore(model.net_g, x))
-
-
-@pytest.mark.parametrize(("length", "tile", "overlap"), [(100, 32, 8), (33, 32, 0), (1000, 64, 32), (64, 64, 8)])
-def test_tile_starts(length, tile, overlap):
-    starts = tile_starts(length, tile, overlap)
-    assert starts[0] == 0
-    assert starts[-1] == length - tile
-    assert all(0 < b - a <= tile - overlap for a, b in itertools.pairwise(starts))

@@ -1,14 +1,143 @@
-"""Whole images through a network, in tiles: functions of a network and a tensor, without the toolbox."""
+"""Whole images through a network: in one pass, in tiles, or as the release did; without the toolbox."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from math import ceil
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
+from rnan_plugin.errors import UserError
+from rnan_plugin.models.memory import available_bytes, is_out_of_memory
+
 Network = Callable[[Tensor], Tensor]
+PolicyName = Literal["auto", "whole", "tile", "release"]
+
+# The release halves an image until a part has fewer pixels than this, parts overlapping by twice the shave.
+_RELEASE_PIXELS = 10_000
+_RELEASE_SHAVE = 12
+
+# `auto`: feature maps alive at once in a pass without gradients, and the share of free memory it may plan with.
+_LIVE_MAPS = 12
+_MEMORY_SHARE = 0.7
+# On a CPU exact attention over more positions than this costs more time than all convolutions (docs/performance.md).
+_WHOLE_PIXELS_CPU = 2**16
+_AUTO_TILES = ((256, 32), (128, 16), (64, 8), (32, 4))
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How a network is applied to an image.
+
+    Args:
+        name: "whole" (one pass, exact), "tile" (overlapping tiles, blended), "release" (the released code's recursive
+            halving with a hard cut, to reproduce published numbers), or "auto" (the largest of whole and tiles of 256
+            to 32 pixels that fits the memory at hand).
+        tile: Side of a tile in LQ pixels.
+        overlap: LQ pixels that neighbouring tiles share, 0 to half a tile.
+        tile_batch: Tiles of one pass.
+        self_ensemble: Mean over the eight flips and transposes (RNAN+).
+
+    Raises:
+        UserError: A value outside its legal interval.
+    """
+
+    name: PolicyName = "auto"
+    tile: int = 128
+    overlap: int = 16
+    tile_batch: int = 1
+    self_ensemble: bool = False
+
+    def __post_init__(self) -> None:
+        if self.name not in get_args(PolicyName):
+            raise UserError(f"policy is '{self.name}', legal are {', '.join(get_args(PolicyName))}")
+        if self.tile < 1 or self.tile_batch < 1:
+            raise UserError(f"tile is {self.tile} and tile_batch {self.tile_batch}, must be 1 or more")
+        if not 0 <= self.overlap <= self.tile // 2:
+            raise UserError(f"tile_overlap: {self.overlap} is not from 0 to half of tile: {self.tile}")
+
+    def describe(self) -> str:
+        """What to write beside a result."""
+        text = f"tile {self.tile}, overlap {self.overlap}, blended" if self.name == "tile" else self.name
+        if self.name == "release":
+            text = f"release (halved below {_RELEASE_PIXELS} pixels, shave {_RELEASE_SHAVE}, hard cut)"
+        return text + (", self-ensemble of 8" if self.self_ensemble else "")
+
+
+@torch.inference_mode()
+def restore(net: Network, lq: Tensor, policy: Policy) -> tuple[Tensor, Policy]:
+    """Restore a batch of images of one size.
+
+    Args:
+        net: Maps (B, C, h, w) to (B, C', h*scale, w*scale), any h and w.
+        lq: (B, C, H, W), any size from 1×1.
+        policy: How.
+
+    Returns:
+        (B, C', H*scale, W*scale), and the policy that was used: for "auto" the one it took.
+    """
+    for candidate in _candidates(net, lq, policy):
+        try:
+            return _apply(net, lq, candidate), candidate
+        except (RuntimeError, MemoryError) as error:
+            if policy.name != "auto" or not is_out_of_memory(error):
+                raise
+        # Outside the handler, whose traceback keeps the failed pass's tensors alive.
+        if lq.device.type == "cuda":
+            torch.cuda.empty_cache()
+    raise UserError(f"out of memory even with {candidate.describe()}; free some, or use a smaller tile")
+
+
+def _candidates(net: Network, lq: Tensor, policy: Policy) -> Iterator[Policy]:
+    """The policy itself, or for "auto" those that should fit, largest first; the smallest always."""
+    if policy.name != "auto":
+        yield policy
+        return
+    budget = _MEMORY_SHARE * available_bytes(lq.device)
+    pixel_bytes = lq.shape[0] * _LIVE_MAPS * _widest(net) * lq.element_size()
+    height, width = lq.shape[2:]
+    fast = lq.device.type != "cpu" or height * width <= _WHOLE_PIXELS_CPU
+    if fast and height * width * pixel_bytes <= budget:
+        yield Policy("whole", self_ensemble=policy.self_ensemble)
+    for tile, overlap in _AUTO_TILES:
+        pixels = min(tile, height) * min(tile, width)
+        if pixels * pixel_bytes <= budget or tile == _AUTO_TILES[-1][0]:
+            yield Policy("tile", tile, overlap, self_ensemble=policy.self_ensemble)
+
+
+def _widest(net: Network) -> int:
+    """Most channels of any convolution, which bounds a feature map; 64 for what is no module."""
+    modules = net.modules() if isinstance(net, torch.nn.Module) else ()
+    return max((module.out_channels for module in modules if isinstance(module, torch.nn.Conv2d)), default=64)
+
+
+def _apply(net: Network, lq: Tensor, policy: Policy) -> Tensor:
+    def once(img: Tensor) -> Tensor:
+        if policy.name == "tile":
+            return tiled(net, img, policy.tile, policy.overlap, policy.tile_batch)
+        return halved(net, img) if policy.name == "release" else net(img)
+
+    return self_ensembled(once, lq) if policy.self_ensemble else once(lq)
+
+
+def self_ensembled(net: Network, lq: Tensor) -> Tensor:
+    """Mean of a network's outputs over the eight flips and transposes of its input, each turned back.
+
+    Summed in float64, where eight float32 values add up without rounding: the order does not matter, so that the
+    ensemble of a flipped image is the flipped ensemble, to the last bit.
+    """
+    total: Tensor | None = None
+    for transpose in (False, True):
+        for dims in ([], [2], [3], [2, 3]):
+            img = (lq.transpose(2, 3) if transpose else lq).flip(dims).contiguous()
+            out = net(img).flip(dims)
+            out = out.transpose(2, 3) if transpose else out
+            total = out.double() if total is None else total.add_(out)
+    assert total is not None
+    return (total / 8).to(lq.dtype)
 
 
 def tile_starts(length: int, tile: int, overlap: int) -> list[int]:
@@ -19,10 +148,59 @@ def tile_starts(length: int, tile: int, overlap: int) -> list[int]:
     return [round(index * (length - tile) / (count - 1)) for index in range(count)]
 
 
+def tiled(net: Network, lq: Tensor, tile: int, overlap: int, tile_batch: int = 1) -> Tensor:
+    """Restore (B, C, H, W) in overlapping tiles, blended by weights that fall off over the overlap.
+
+    At the image's rim the weights stay 1. A tile at least as large as the image is one pass over all of it.
+    """
+    height, width = lq.shape[2:]
+    if height <= tile and width <= tile:
+        return net(lq)
+    places = [(top, left) for top in tile_starts(height, tile, overlap) for left in tile_starts(width, tile, overlap)]
+    canvas: _Canvas | None = None
+    for first in range(0, len(places), tile_batch):
+        chosen = places[first : first + tile_batch]
+        patches = [lq[:, :, top : top + tile, left : left + tile] for top, left in chosen]  # all of one size
+        out = net(torch.cat(patches) if len(patches) > 1 else patches[0])
+        if canvas is None:
+            scale = out.shape[2] // patches[0].shape[2]
+            canvas = _Canvas(out, lq, scale, overlap)
+        for place, patch in zip(chosen, out.split(lq.shape[0]), strict=True):
+            canvas.add(patch, *place)
+    assert canvas is not None
+    return canvas.blend()
+
+
+class _Canvas:
+    """Weighted sum of tiles, and the sum of their weights."""
+
+    def __init__(self, like: Tensor, lq: Tensor, scale: int, overlap: int) -> None:
+        self.scale, self.overlap = scale, overlap
+        self.size = (lq.shape[2] * scale, lq.shape[3] * scale)
+        self.total = like.new_zeros(lq.shape[0], like.shape[1], *self.size)
+        self.weight = like.new_zeros(self.size)
+
+    def add(self, tile: Tensor, top: int, left: int) -> None:
+        """Add a restored tile whose LQ stands at (top, left)."""
+        starts = (top * self.scale, left * self.scale)
+        ramps = [
+            _ramp(length, self.overlap * self.scale, at_start=start == 0, at_end=start + length == full).to(tile)
+            for start, length, full in zip(starts, tile.shape[2:], self.size, strict=True)
+        ]
+        weight = ramps[0][:, None] * ramps[1]
+        rows, columns = (slice(start, start + length) for start, length in zip(starts, tile.shape[2:], strict=True))
+        self.total[:, :, rows, columns].addcmul_(tile, weight)
+        self.weight[rows, columns] += weight
+
+    def blend(self) -> Tensor:
+        """The weighted mean."""
+        return self.total.div_(self.weight)
+
+
 def _ramp(length: int, overlap: int, *, at_start: bool, at_end: bool) -> Tensor:
     """Weight of a tile along one axis: rises over the overlap, except where the tile ends at the image's rim."""
     weight = torch.ones(length)
-    rise = (torch.arange(overlap) + 0.5) / overlap
+    rise = (torch.arange(overlap) + 0.5) / max(1, overlap)
     if not at_start:
         weight[:overlap] *= rise
     if not at_end:
@@ -30,48 +208,29 @@ def _ramp(length: int, overlap: int, *, at_start: bool, at_end: bool) -> Tensor:
     return weight
 
 
-def restore(net: Network, lq: Tensor, *, tile: int | None = None, overlap: int = 16) -> Tensor:
-    """Restore a batch of images, whole or in overlapping tiles that are blended.
-
-    Args:
-        net: Maps (B, C, h, w) to (B, C', h*scale, w*scale).
-        lq: (B, C, H, W), any size.
-        tile: Side of a tile in LQ pixels; None restores the image in one pass.
-        overlap: Pixels that neighbouring tiles share, 0 <= overlap <= tile / 2.
-
-    Returns:
-        (B, C', H*scale, W*scale).
-
-    Raises:
-        ValueError: `overlap` is negative or more than half a tile.
-    """
+def halved(net: Network, lq: Tensor) -> Tensor:
+    """Restore (B, C, H, W) as the release does: quarters with a shave, recursively, cut hard at the middle."""
     height, width = lq.shape[2:]
-    if tile is None or (height <= tile and width <= tile):
+    if height * width < _RELEASE_PIXELS:
         return net(lq)
-    if not 0 <= overlap <= tile // 2:
-        raise ValueError(f"overlap is {overlap}, must be from 0 to half the tile of {tile}")
-    total: Tensor | None = None
-    weight_sum = torch.zeros(0)
-    for top in tile_starts(height, tile, overlap):
-        for left in tile_starts(width, tile, overlap):
-            patch = lq[:, :, top : top + tile, left : left + tile]
-            out = net(patch)
-            scale = out.shape[2] // patch.shape[2]
-            if total is None:
-                total = out.new_zeros(*out.shape[:2], height * scale, width * scale)
-                weight_sum = out.new_zeros(height * scale, width * scale)
-            weight = _window(top, left, patch, (height, width), overlap, scale).to(out)
-            rows = slice(top * scale, top * scale + out.shape[2])
-            columns = slice(left * scale, left * scale + out.shape[3])
-            total[:, :, rows, columns] += out * weight
-            weight_sum[rows, columns] += weight
-    assert total is not None
-    return total / weight_sum
+    middle = (height // 2, width // 2)
+    rows, columns = (_halves(length, half) for length, half in zip((height, width), middle, strict=True))
+    lines = []
+    for row, row_keep in rows:
+        parts = [(halved(net, lq[:, :, row, column]), column_keep) for column, column_keep in columns]
+        scale = parts[0][0].shape[2] // (row.stop - row.start)
+        lines.append(torch.cat([_keep(out, row_keep, keep, scale) for out, keep in parts], dim=3))
+    return torch.cat(lines, dim=2)
 
 
-def _window(top: int, left: int, patch: Tensor, size: tuple[int, int], overlap: int, scale: int) -> Tensor:
-    axes = [
-        _ramp(length * scale, overlap * scale, at_start=start == 0, at_end=start + length == full)
-        for start, length, full in zip((top, left), patch.shape[2:], size, strict=True)
-    ]
-    return axes[0][:, None] * axes[1]
+def _halves(length: int, half: int) -> list[tuple[slice, slice]]:
+    """Both halves of an axis, each with the shave of the other, and which part of each is kept."""
+    size = min(length, half + _RELEASE_SHAVE)
+    rest = length - half
+    # Both parts have the same size, as in the release; it is one pixel short of the shave for odd lengths.
+    start = length - size
+    return [(slice(0, size), slice(0, half)), (slice(start, length), slice(size - rest, size))]
+
+
+def _keep(out: Tensor, rows: slice, columns: slice, scale: int) -> Tensor:
+    return out[:, :, rows.start * scale : rows.stop * scale, columns.start * scale : columns.stop * scale]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -9,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
-from rnan_plugin.models.inference import restore
-from rnan_plugin.toolbox import SRModel
+from rnan_plugin.models.inference import Policy, restore
+from rnan_plugin.toolbox import SRModel, get_root_logger
 
 _PANEL_SIZE = 256  # pixels; larger images show their centre
 
@@ -18,9 +19,9 @@ _PANEL_SIZE = 256  # pixels; larger images show their centre
 class RestorationModel(SRModel):
     """The toolbox's `SRModel`, with what restoration of whole images needs.
 
-    Adds to it: distributed training without GPUs; validation through the bare network, in tiles (`val.tile`,
-    `val.tile_overlap`, LQ pixels; `tile: ~` restores images whole); panels of input, output and ground truth of the
-    first `val.num_panel` images of each set in TensorBoard.
+    Adds to it: distributed training without GPUs; validation through the bare network by the policy of the `val`
+    section (`policy`, `tile`, `tile_overlap`, `tile_batch`, `self_ensemble`; see `rnan_plugin.models.inference.Policy`);
+    panels of input, output and ground truth of the first `val.num_panel` images of each set in TensorBoard.
 
     Args:
         opt: The whole option file, as the toolbox parsed it.
@@ -28,6 +29,8 @@ class RestorationModel(SRModel):
 
     def __init__(self, opt: dict[str, Any]) -> None:
         self._panels: list[Tensor] = []
+        self._used: dict[str, int] = {}  # how images were restored -> how many
+        self._policy = policy_of(opt.get("val") or {})
         super().__init__(opt)
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
@@ -45,26 +48,43 @@ class RestorationModel(SRModel):
             )
         return DataParallel(net) if self.opt["num_gpu"] > 1 else net
 
-    @torch.no_grad()
     def test(self) -> None:
         """Restore `self.lq` (B, C, H, W) into `self.output`, on the bare network, so that no other rank is needed."""
         net = self.net_g_ema if hasattr(self, "net_g_ema") else self.get_bare_model(self.net_g)
-        val = self.opt.get("val") or {}
         was_training = net.training
         net.eval()
-        self.output = restore(net, self.lq, tile=val.get("tile"), overlap=val.get("tile_overlap", 16))
+        self.output, used = restore(net, self.lq, self._policy)
         net.train(was_training)
-        if len(self._panels) < val.get("num_panel", 3) and hasattr(self, "gt"):
+        self._used[used.describe()] = self._used.get(used.describe(), 0) + 1
+        if len(self._panels) < (self.opt.get("val") or {}).get("num_panel", 3) and hasattr(self, "gt"):
             self._panels.append(make_panel(self.lq, self.output, self.gt))
 
     def nondist_validation(self, dataloader: Any, current_iter: int, tb_logger: Any, save_img: bool) -> None:
-        """Validate as the toolbox does, and show the first images in TensorBoard."""
-        self._panels = []
+        """Validate as the toolbox does, say how the images were restored, and show the first in TensorBoard."""
+        self._panels, self._used = [], {}
         super().nondist_validation(dataloader, current_iter, tb_logger, save_img)
+        for how, count in self._used.items():
+            get_root_logger().info(f"{dataloader.dataset.opt['name']}: {count} image(s) restored with policy {how}")
         if tb_logger:
             for index, panel in enumerate(self._panels):
                 tag = f"{dataloader.dataset.opt['name']}/{index:02d}_input_output_gt"
                 tb_logger.add_image(tag, panel, current_iter)
+
+
+def policy_of(val: Mapping[str, Any]) -> Policy:
+    """The policy of an option file's `val` section; keys left out have `Policy`'s defaults.
+
+    Raises:
+        UserError: A value outside its legal interval.
+    """
+    names = {
+        "policy": "name",
+        "tile": "tile",
+        "tile_overlap": "overlap",
+        "tile_batch": "tile_batch",
+        "self_ensemble": "self_ensemble",
+    }
+    return Policy(**{name: val[key] for key, name in names.items() if key in val})
 
 
 def make_panel(lq: Tensor, output: Tensor, gt: Tensor) -> Tensor:
