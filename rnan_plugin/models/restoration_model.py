@@ -20,7 +20,7 @@ class RestorationModel(SRModel):
     """The toolbox's `SRModel`, with what restoration of whole images needs.
 
     Adds to it: distributed training without GPUs; validation through the bare network by the policy of the `val`
-    section (`policy`, `tile`, `tile_overlap`, `tile_batch`, `self_ensemble`; see `rnan_plugin.models.inference.Policy`);
+    section (`policy`, `tile`, `tile_overlap`, `tile_batch`, `self_ensemble`: `rnan_plugin.models.inference.Policy`);
     panels of input, output and ground truth of the first `val.num_panel` images of each set in TensorBoard.
 
     Args:
