@@ -70,6 +70,19 @@ def _convert(options: argparse.Namespace) -> int:
     return 0
 
 
+def _restore(options: argparse.Namespace) -> int:
+    from rnan_plugin.models.inference import Policy
+    from rnan_plugin.models.restorer import Restorer, Settings, load_network, provenance_of, restore_files
+
+    policy = Policy(options.policy, options.tile, options.overlap, options.tile_batch, options.self_ensemble)
+    settings = Settings(policy, options.device, options.precision, options.compile, options.channels)
+    net, channels, weights = load_network(options.opt, options.weights)
+    restorer = Restorer(net, channels, settings)
+    count = restore_files(options.source, options.target, restorer, provenance_of(weights, settings, restorer))
+    print(f"{count} image(s) restored")
+    return 0
+
+
 COMMANDS = {
     "enable": Command(
         "let every `import basicsr` of this environment know RNAN",
@@ -85,6 +98,25 @@ COMMANDS = {
     ),
     "train": Command("train, with the arguments of basicsr/train.py", _launch, forwards=True),
     "test": Command("test, with the arguments of basicsr/test.py", _launch, forwards=True),
+    "restore": Command(
+        "restore an image or a folder of images",
+        _restore,
+        {
+            "source": {"metavar": "INPUT", "help": "image or folder"},
+            "target": {"metavar": "OUTPUT", "help": "PNG file for an image, or folder"},
+            "-opt": {"metavar": "FILE", "help": "option file: its network_g and path.pretrain_network_g"},
+            "--weights": {"metavar": "FILE", "help": "released weights; with -opt, instead of the file's own"},
+            "--channels": {"choices": ["y", "gray"], "help": "of colour images, for one-channel networks"},
+            "--policy": {"choices": ["auto", "whole", "tile", "release"], "default": "auto", "help": "default: auto"},
+            "--tile": {"type": int, "default": 128, "help": "side of a tile in input pixels (default: 128)"},
+            "--overlap": {"type": int, "default": 16, "help": "of neighbouring tiles (default: 16)"},
+            "--tile-batch": {"type": int, "default": 1, "help": "tiles of one pass (default: 1)"},
+            "--self-ensemble": {"action": "store_true", "help": "mean over the eight flips (RNAN+)"},
+            "--device": {"default": "auto", "help": "cpu, cuda, cuda:1, … (default: a GPU if there is one)"},
+            "--precision": {"choices": ["float32", "bfloat16", "float16"], "default": "float32"},
+            "--compile": {"action": "store_true", "help": "compile the network first; pays for many images"},
+        },
+    ),
     "convert": Command(
         "convert released weights to this plugin's names",
         _convert,

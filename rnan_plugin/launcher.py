@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from rnan_plugin.errors import UserError
 from rnan_plugin.option_check import check_option_file
-from rnan_plugin.options import option_file
+from rnan_plugin.options import option_file, read_option_file
 from rnan_plugin.toolbox import basicsr, check_resume, stock_init_dist, stock_parse_options
 
 
@@ -36,33 +35,6 @@ def parse_options(root_path: str, is_train: bool = True) -> tuple[dict[str, Any]
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     return opt, args
-
-
-def read_option_file(path: str) -> Mapping[str, Any]:
-    """Read an option file with the safe loader.
-
-    Raises:
-        UserError: Missing, not YAML, or without a section that the toolbox needs.
-    """
-    try:
-        config = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError:
-        raise UserError(f"{path}: no such option file; name one with -opt, such as options/…yml") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
-    for key in ("name", "model_type", "num_gpu", "datasets", "network_g", "path"):
-        if not isinstance(config, Mapping) or key not in config:
-            raise UserError(f"{path}: key '{key}' is missing; start from one of options/*.yml")
-    for key in ("datasets", "network_g", "path"):
-        _check_section(config[key], f"{path}, {key}")
-    for phase, dataset in config["datasets"].items():
-        _check_section(dataset, f"{path}, datasets.{phase}")
-    return config
-
-
-def _check_section(section: Any, where: str) -> None:
-    if not isinstance(section, Mapping):
-        raise UserError(f"{where}: the section is empty or not 'key: value' lines; fill it or take it out")
 
 
 def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:

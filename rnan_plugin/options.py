@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+import yaml
+
 from rnan_plugin.data.color import Channels
 from rnan_plugin.data.degradations import Awgn, BayerMosaic, BicubicDown, Degradation, Jpeg, total_scale
 from rnan_plugin.errors import UserError, nearest
@@ -88,6 +90,33 @@ def option_file() -> str | None:
     """Name of the option file on the command line, if there is one."""
     arguments = [part for argument in sys.argv[1:] for part in re.split(r"(?<=^-opt)=", argument)]
     return arguments[arguments.index("-opt") + 1] if "-opt" in arguments[:-1] else None
+
+
+def read_option_file(path: str) -> Mapping[str, Any]:
+    """Read an option file with the safe loader.
+
+    Raises:
+        UserError: Missing, not YAML, or without a section that the toolbox needs.
+    """
+    try:
+        config = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError:
+        raise UserError(f"{path}: no such option file; name one with -opt, such as options/…yml") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+    for key in ("name", "model_type", "num_gpu", "datasets", "network_g", "path"):
+        if not isinstance(config, Mapping) or key not in config:
+            raise UserError(f"{path}: key '{key}' is missing; start from one of options/*.yml")
+    for key in ("datasets", "network_g", "path"):
+        _check_section(config[key], f"{path}, {key}")
+    for phase, dataset in config["datasets"].items():
+        _check_section(dataset, f"{path}, datasets.{phase}")
+    return config
+
+
+def _check_section(section: Any, where: str) -> None:
+    if not isinstance(section, Mapping):
+        raise UserError(f"{where}: the section is empty or not 'key: value' lines; fill it or take it out")
 
 
 def check_keys(keys: Mapping[str, Any], legal: Sequence[str] | frozenset[str], where: str) -> None:

@@ -79,6 +79,20 @@ def convert(released: str | Path, out: str | Path) -> None:
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     """Read a flat state dict without running pickled code; errors are `UserError`s that name the file."""
+    state = read_checkpoint(path)
+    if "params" in state:
+        raise UserError(f"{path}: a toolbox checkpoint; name it in path.pretrain_network_g of an option file")
+    if not all(isinstance(value, Tensor) for value in state.values()):
+        raise UserError(f"{path}: not a plain state dict; use the authors' .pt file")
+    return state
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a dictionary of tensors, nested or not, without running pickled code.
+
+    Raises:
+        UserError: The file is missing, damaged, holds pickled code or no dictionary.
+    """
     if not Path(path).is_file():
         raise UserError(f"{path}: no such file")
     try:
@@ -87,10 +101,8 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         raise UserError(f"{path}: damaged, or holds more than tensors, which is never loaded") from None
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile):
         raise UserError(f"{path}: damaged or not a PyTorch checkpoint; download it again") from None
-    if isinstance(state, dict) and "params" in state:
-        raise UserError(f"{path}: a toolbox checkpoint already; name it in path.pretrain_network_g as it is")
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UserError(f"{path}: not a plain state dict; use the authors' .pt file")
+    if not isinstance(state, dict):
+        raise UserError(f"{path}: holds no weights; name a checkpoint")
     return state
 
 

@@ -1,0 +1,211 @@
+"""Restoring image files with trained or released weights: the `restore` command."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from tqdm import tqdm
+
+import rnan_plugin
+from rnan_plugin.archs.official_weights import load_released, read_checkpoint
+from rnan_plugin.archs.rnan_arch import RNAN
+from rnan_plugin.data.color import Channels, convert_channels, rgb2y
+from rnan_plugin.data.image_store import IMAGE_ENDINGS, FolderStore, decode_image, encode_png, read_file
+from rnan_plugin.data.restoration_dataset import to_tensor
+from rnan_plugin.errors import UserError
+from rnan_plugin.files import atomic_path
+from rnan_plugin.models.inference import Policy, restore
+from rnan_plugin.options import check_call, read_option_file
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+# BT.601: the share of Y in R, G and B when MATLAB's `ycbcr2rgb` turns 16..235 into 0..255.
+_Y_GAIN = 255 / 219
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to restore.
+
+    Args:
+        policy: How the network is applied.
+        device: "auto" (a GPU if there is one), or a torch device.
+        precision: One of `PRECISIONS`.
+        compile: Compile the network first; worth it for many images.
+        channels: What a one-channel network restores of colour images: "y" (luma; chroma is kept) or "gray".
+    """
+
+    policy: Policy = field(default_factory=Policy)
+    device: str = "auto"
+    precision: str = "float32"
+    compile: bool = False
+    channels: Channels | None = None
+
+
+def load_network(option_file: str | None, weights: str | None) -> tuple[nn.Module, Channels | None, str]:
+    """Build the network that an option file or a released checkpoint describes.
+
+    Returns:
+        The network in eval mode, the channels its data sets have (None if unknown), and the weights' file.
+
+    Raises:
+        UserError: Neither is given, or a file is missing, damaged or of another kind.
+    """
+    if option_file is None:
+        if weights is None:
+            raise UserError("restore: name weights with -opt FILE (option file) or --weights FILE (released weights)")
+        net = load_released(weights)
+        return net, "rgb" if net.head.in_channels == 3 else None, weights
+    config = read_option_file(option_file)
+    path = weights or config["path"].get("pretrain_network_g")
+    if path is None:
+        raise UserError(f"{option_file}: path.pretrain_network_g is empty; name a checkpoint there or with --weights")
+    arguments = {key: value for key, value in config["network_g"].items() if key != "type"}
+    if config["network_g"].get("type") != "RNAN":
+        raise UserError(f"{option_file}, network_g.type: restore knows RNAN; test other models with the test command")
+    check_call(RNAN, arguments, f"{option_file}, network_g")
+    net = RNAN(**arguments)
+    _load_checkpoint(net, path, config["path"].get("param_key_g", "params"))
+    datasets: list[Mapping[str, Any]] = list(config["datasets"].values())
+    return net.eval(), datasets[0].get("channels", "rgb") if datasets else None, path
+
+
+def _load_checkpoint(net: nn.Module, path: str, param_key: str) -> None:
+    checkpoint = read_checkpoint(path)
+    if param_key not in checkpoint:
+        raise UserError(f"{path}: no '{param_key}' in it (path.param_key_g); it has {', '.join(checkpoint)[:100]}")
+    try:
+        net.load_state_dict(checkpoint[param_key], strict=True)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"{path}: does not fit network_g ({reason})") from None
+
+
+class Restorer:
+    """A network, ready to restore 8-bit images on its device."""
+
+    def __init__(self, net: nn.Module, channels: Channels | None, settings: Settings) -> None:
+        name = settings.device if settings.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
+        self.device, self.dtype = _device(name), PRECISIONS[settings.precision]
+        self.num_channel = next(net.parameters()).shape[1]
+        self.channels = settings.channels or channels
+        self.policy = settings.policy
+        net = net.to(self.device).to(memory_format=torch.channels_last)
+        self.net = torch.compile(net, dynamic=True) if settings.compile else net
+
+    def __call__(self, img: NDArray[np.uint8], name: str) -> tuple[NDArray[np.uint8], Policy]:
+        """Restore (H, W, 3) RGB or (H, W, 1) grey, 0..255; return the restored image and the policy used.
+
+        Raises:
+            UserError: The network and the image do not go together; names the image.
+        """
+        if self.num_channel == 3:
+            return self._restore(convert_channels(img, "rgb", name))
+        if img.shape[2] == 1:
+            return self._restore(img)
+        if self.channels not in {"gray", "y"}:
+            raise UserError(f"{name}: colour, but the network restores one channel; add --channels y or gray")
+        luma = convert_channels(img, self.channels, name)
+        restored, used = self._restore(luma)
+        return (restored if self.channels == "gray" else _replace_luma(img, restored)), used
+
+    def _restore(self, img: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], Policy]:
+        lq = to_tensor(img)[None].to(self.device).contiguous(memory_format=torch.channels_last)
+        # Only the layers compute in a narrow type: the image itself, with its residual, stays in float32.
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            output, used = restore(self.net, lq, self.policy)
+        return _to_image(output), used
+
+
+def _device(name: str) -> torch.device:
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"--device {name}: not usable here ({reason}); use cpu, or leave it out") from None
+
+
+def _to_image(output: Tensor) -> NDArray[np.uint8]:
+    levels = (output[0].float().clamp(0, 1) * 255).round().byte()
+    return levels.permute(1, 2, 0).contiguous().cpu().numpy()
+
+
+def _replace_luma(img: NDArray[np.uint8], luma: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Give an RGB image another Y, its chroma kept: that adds the same to R, G and B."""
+    if luma.shape[:2] != img.shape[:2]:
+        raise UserError("super-resolution of luma alone is not supported; use a colour network")
+    gain = _Y_GAIN * (luma.astype(np.float32) - rgb2y(img))
+    return np.clip(np.rint(img + gain), 0, 255).astype(np.uint8)
+
+
+def restore_files(source: str, target: str, restorer: Restorer, provenance: Mapping[str, Any]) -> int:
+    """Restore an image or all images below a folder, with progress.
+
+    Args:
+        source: Image file or folder.
+        target: PNG file for an image, else a folder; names are kept. What was done is written beside the results as
+            `restore.json` (`NAME.json` for one file).
+        restorer: Does the work.
+        provenance: Written beside the results.
+
+    Returns:
+        Number of images.
+
+    Raises:
+        UserError: An unreadable image, or a target that can't be written.
+    """
+    jobs, record = _plan(Path(source), Path(target))
+    for file, out in jobs:
+        if file.resolve() == out.resolve():
+            raise UserError(f"{out}: the result would replace its input; name another target")
+    images = {}
+    for file, out in tqdm(jobs, unit="image"):
+        start = time.perf_counter()
+        restored, used = restorer(decode_image(read_file(file), str(file)), str(file))
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(out) as temporary:
+            temporary.write_bytes(encode_png(restored, level=3))
+        images[str(out)] = {"policy": used.describe(), "seconds": round(time.perf_counter() - start, 3)}
+        tqdm.write(f"{file} -> {out} (policy {used.describe()})")
+    with atomic_path(record) as temporary:
+        temporary.write_text(json.dumps({**provenance, "images": images}, indent=2) + "\n", encoding="utf-8")
+    return len(jobs)
+
+
+def _plan(source: Path, target: Path) -> tuple[list[tuple[Path, Path]], Path]:
+    """Pairs of file to read and file to write, and where to write the record."""
+    is_file_target = target.suffix.lower() in IMAGE_ENDINGS
+    if source.is_dir():
+        if is_file_target:
+            raise UserError(f"{target}: {source} is a folder, so name a folder to write to")
+        store = FolderStore(str(source))
+        return [(Path(store.path(name)), target / f"{name}.png") for name in store.names], target / "restore.json"
+    if not source.is_file():
+        raise UserError(f"{source}: no such image or folder; check the path")
+    if is_file_target and target.suffix.lower() != ".png":
+        raise UserError(f"{target}: results are written as PNG; name it {target.with_suffix('.png')}")
+    out = target if is_file_target else target / f"{source.stem}.png"
+    return [(source, out)], out.with_suffix(".json")
+
+
+def provenance_of(weights: str, settings: Settings, restorer: Restorer) -> dict[str, Any]:
+    """What a result depends on: weights, policy, device, precision, versions."""
+    return {
+        "weights": weights,
+        "weights_sha256": hashlib.sha256(Path(weights).read_bytes()).hexdigest(),
+        "policy_asked_for": asdict(settings.policy),
+        "device": str(restorer.device),
+        "precision": settings.precision,
+        "compiled": settings.compile,
+        "rnan_plugin": rnan_plugin.__version__,
+        "torch": torch.__version__,
+    }

@@ -1,0 +1,164 @@
+"""The restore command: files of every kind in and out, what is written beside them, and what can go wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import yaml
+
+import rnan_plugin
+from rnan_plugin.__main__ import main
+from rnan_plugin.archs.rnan_arch import RNAN
+from rnan_plugin.data.color import rgb2gray, rgb2y
+from rnan_plugin.models.inference import Policy, restore
+
+GOLD = Path(__file__).parent / "gold"
+TINY = {"num_feat": 4, "num_rab": 1, "num_rnab": 1}
+
+
+def photo(channels=3, size=(21, 34), seed=0):
+    noise = np.random.default_rng(seed).integers(0, 256, (*size, channels), dtype=np.uint8)
+    return cv2.GaussianBlur(noise, (0, 0), 1.5).reshape(*size, channels)
+
+
+def write(path, img):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), img[..., ::-1])
+    return str(path)
+
+
+def read(path):
+    img = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    return img[..., None] if img.ndim == 2 else img[..., ::-1]
+
+
+def by_hand(net, img, policy):
+    lq = torch.from_numpy(img.transpose(2, 0, 1)[None] / np.float32(255))
+    out, _ = restore(net, lq, policy)
+    return (out[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+
+
+@pytest.fixture
+def option_file(tmp_path):
+    """An option file of a grey network with weights beside it."""
+    torch.manual_seed(0)
+    net = RNAN(1, 1, **TINY)
+    torch.save({"params": net.state_dict()}, tmp_path / "net.pth")
+    opt = {
+        "name": "x",
+        "model_type": "RestorationModel",
+        "num_gpu": 0,
+        "datasets": {"val": {"channels": "y"}},
+        "network_g": {"type": "RNAN", "num_in_ch": 1, "num_out_ch": 1, **TINY},
+        "path": {"pretrain_network_g": str(tmp_path / "net.pth")},
+    }
+    (tmp_path / "x.yml").write_text(yaml.safe_dump(opt), encoding="utf-8")
+    return str(tmp_path / "x.yml"), net.eval()
+
+
+def close(a, b):
+    """Equal up to a rounding of the last level: memory layout changes the order of sums."""
+    return a.shape == b.shape and np.abs(a.astype(int) - b).max() <= 1 and (a != b).mean() < 0.01
+
+
+@pytest.mark.parametrize("policy", [Policy("whole"), Policy("tile", 16, 4), Policy("release")], ids=lambda p: p.name)
+def test_released_weights_restore_a_folder(tmp_path, policy):
+    for name, seed in (("a", 1), ("sub/b.c", 2)):
+        write(tmp_path / "in" / f"{name}.png", photo(seed=seed))
+    weights = str(GOLD / "DN_RGB.pt")
+    arguments = ["--policy", policy.name, "--tile", str(policy.tile), "--overlap", str(policy.overlap)]
+    assert main(["restore", str(tmp_path / "in"), str(tmp_path / "out"), "--weights", weights, *arguments]) == 0
+    net = rnan_plugin.load_released(weights)
+    for name, seed in (("a", 1), ("sub/b.c", 2)):
+        assert close(read(tmp_path / "out" / f"{name}.png"), by_hand(net, photo(seed=seed), policy))
+    record = json.loads((tmp_path / "out/restore.json").read_text(encoding="utf-8"))
+    assert len(record["images"]) == 2
+    assert all(entry["policy"] == policy.describe() for entry in record["images"].values())
+    assert len(record["weights_sha256"]) == 64
+    assert not list(tmp_path.rglob("*.partial*"))
+
+
+def test_auto_says_what_it_took(tmp_path, capsys):
+    write(tmp_path / "a.png", photo())
+    arguments = ["--weights", str(GOLD / "DN_RGB.pt"), "--self-ensemble"]
+    assert main(["restore", str(tmp_path / "a.png"), str(tmp_path / "out.png"), *arguments]) == 0
+    assert "(policy whole, self-ensemble of 8)" in "".join(capsys.readouterr())
+    (entry,) = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))["images"].values()
+    assert entry["policy"] == "whole, self-ensemble of 8"
+    expected = by_hand(rnan_plugin.load_released(GOLD / "DN_RGB.pt"), photo(), Policy("whole", self_ensemble=True))
+    assert close(read(tmp_path / "out.png"), expected)
+
+
+def test_super_resolution_enlarges(tmp_path):
+    write(tmp_path / "a.png", photo())
+    assert main(["restore", str(tmp_path / "a.png"), str(tmp_path), "--weights", str(GOLD / "SRx3.pt")]) == 2  # itself
+    assert main(["restore", str(tmp_path / "a.png"), str(tmp_path / "o"), "--weights", str(GOLD / "SRx3.pt")]) == 0
+    assert read(tmp_path / "o/a.png").shape == (63, 102, 3)
+
+
+def test_one_channel_network_on_colour(tmp_path, option_file):
+    """Luma is restored and chroma kept; gray gives grey; a grey image stays grey."""
+    path, net = option_file
+    img = photo()
+    write(tmp_path / "in/colour.png", img)
+    write(tmp_path / "in/grey.png", photo(1))
+    assert main(["restore", str(tmp_path / "in"), str(tmp_path / "y"), "-opt", path]) == 0
+    assert main(["restore", str(tmp_path / "in"), str(tmp_path / "g"), "-opt", path, "--channels", "gray"]) == 0
+    whole = Policy("whole")
+    assert close(read(tmp_path / "y/grey.png"), by_hand(net, photo(1), whole))
+    assert close(read(tmp_path / "g/colour.png"), by_hand(net, rgb2gray(img), whole))
+    out, luma = read(tmp_path / "y/colour.png"), by_hand(net, rgb2y(img), whole)
+    inside = ((out > 0) & (out < 255)).all(axis=2)
+    assert np.abs(rgb2y(out).astype(int) - luma)[inside].max() <= 2
+    chroma = [image[..., :1].astype(int) - image[..., 1:] for image in (out, img)]
+    assert np.abs(chroma[0] - chroma[1])[inside].max() <= 1
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_narrow_types_stay_near(tmp_path, option_file, precision):
+    path, net = option_file
+    torch.nn.init.normal_(net.tail[-1].weight)  # what the layers add is large
+    torch.save({"params": net.state_dict()}, tmp_path / "net.pth")
+    write(tmp_path / "a.png", photo(1))
+    arguments = ["-opt", path, "--precision", precision]
+    assert main(["restore", str(tmp_path / "a.png"), str(tmp_path / "out.png"), *arguments]) == 0
+    expected, out = by_hand(net, photo(1), Policy("whole")).astype(int), read(tmp_path / "out.png").astype(int)
+    added = np.abs(expected - photo(1)).mean()
+    assert added > 5
+    assert 0 < np.abs(out - expected).mean() < 2**-5 * added  # bfloat16 has 8 bits, a dozen layers lose 3 of them
+
+
+def error_of(arguments, capsys):
+    assert main(["restore", *arguments]) == 2
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert line.startswith("error: ")
+    return line
+
+
+def test_what_can_go_wrong(tmp_path, option_file, capsys):
+    path, _ = option_file
+    image, weights = write(tmp_path / "in/a.png", photo()), str(GOLD / "CAR.pt")
+    folder, out = str(tmp_path / "in"), str(tmp_path / "out")
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad/b.png").write_bytes(b"no image")
+    cases = [
+        ([image, out], "-opt FILE"),
+        ([image, out, "--weights", "absent.pt"], "absent.pt: no such file"),
+        ([image, out, "--weights", str(tmp_path / "net.pth")], "a toolbox checkpoint"),
+        ([image, out, "-opt", path, "--weights", weights], "no 'params' in it"),
+        ([image, out, "--weights", weights], "--channels"),
+        ([str(tmp_path / "absent"), out, "-opt", path], "no such image or folder"),
+        ([folder, str(tmp_path / "out.png"), "-opt", path], "is a folder"),
+        ([image, str(tmp_path / "out.jpg"), "-opt", path], "out.png"),
+        ([str(tmp_path / "bad"), out, "-opt", path], "b.png: unreadable"),
+        ([image, out, "-opt", path, "--tile", "16", "--overlap", "9"], "tile_overlap"),
+        ([image, out, "-opt", path, "--device", "abacus"], "--device abacus"),
+    ]
+    for arguments, fragment in cases:
+        assert fragment in error_of(arguments, capsys)
+    assert not list(tmp_path.glob("out*"))
