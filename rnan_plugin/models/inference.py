@@ -36,7 +36,7 @@ class Policy:
         name: "whole" (one pass, exact), "tile" (overlapping tiles, blended), "release" (the released code's recursive
             halving with a hard cut, to reproduce published numbers), or "auto" (the largest of whole and tiles of 256
             to 32 pixels that fits the memory at hand).
-        tile: Side of a tile in LQ pixels.
+        tile: Largest side of a tile in LQ pixels.
         overlap: LQ pixels that neighbouring tiles share, 0 to half a tile.
         tile_batch: Tiles of one pass.
         self_ensemble: Mean over the eight flips and transposes (RNAN+).
@@ -140,12 +140,16 @@ def self_ensembled(net: Network, lq: Tensor) -> Tensor:
     return (total / 8).to(lq.dtype)
 
 
-def tile_starts(length: int, tile: int, overlap: int) -> list[int]:
-    """Start of each tile along one axis: evenly spread, at least `overlap` shared, the last one ending at `length`."""
+def tile_axis(length: int, tile: int, overlap: int) -> tuple[int, list[int]]:
+    """Side and starts of the tiles along one axis: the fewest of at most `tile`, no larger than the overlap needs.
+
+    They are evenly spread, neighbours share at least `overlap`, and the last one ends at `length`.
+    """
     if length <= tile:
-        return [0]
+        return length, [0]
     count = ceil((length - overlap) / (tile - overlap))
-    return [round(index * (length - tile) / (count - 1)) for index in range(count)]
+    side = ceil((length + (count - 1) * overlap) / count)
+    return side, [round(index * (length - side) / (count - 1)) for index in range(count)]
 
 
 def tiled(net: Network, lq: Tensor, tile: int, overlap: int, tile_batch: int = 1) -> Tensor:
@@ -153,18 +157,17 @@ def tiled(net: Network, lq: Tensor, tile: int, overlap: int, tile_batch: int = 1
 
     At the image's rim the weights stay 1. A tile at least as large as the image is one pass over all of it.
     """
-    height, width = lq.shape[2:]
-    if height <= tile and width <= tile:
+    (height, tops), (width, lefts) = (tile_axis(length, tile, overlap) for length in lq.shape[2:])
+    places = [(top, left) for top in tops for left in lefts]
+    if len(places) == 1:
         return net(lq)
-    places = [(top, left) for top in tile_starts(height, tile, overlap) for left in tile_starts(width, tile, overlap)]
     canvas: _Canvas | None = None
     for first in range(0, len(places), tile_batch):
         chosen = places[first : first + tile_batch]
-        patches = [lq[:, :, top : top + tile, left : left + tile] for top, left in chosen]  # all of one size
+        patches = [lq[:, :, top : top + height, left : left + width] for top, left in chosen]
         out = net(torch.cat(patches) if len(patches) > 1 else patches[0])
         if canvas is None:
-            scale = out.shape[2] // patches[0].shape[2]
-            canvas = _Canvas(out, lq, scale, overlap)
+            canvas = _Canvas(out, lq, out.shape[2] // height, overlap)
         for place, patch in zip(chosen, out.split(lq.shape[0]), strict=True):
             canvas.add(patch, *place)
     assert canvas is not None
