@@ -47,7 +47,7 @@ def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
     """
     path = opt["path"].get("resume_state")
     if opt["auto_resume"]:
-        states = Path(opt["path"]["training_states"]).glob("*.state")
+        states = (file for file in Path(opt["path"]["training_states"]).glob("*.state") if file.stem.isdigit())
         path = str(max(states, key=lambda state: int(state.stem), default=None) or "") or None
         opt["path"]["resume_state"] = path
     if path is None:
