@@ -22,8 +22,9 @@ from packaging.requirements import Requirement
 
 for line in importlib.metadata.requires(sys.argv[1]) or []:
     requirement = Requirement(line)
-    # tb-nightly would overwrite files of tensorboard, and its command fails with today's setuptools.
-    if requirement.name != "tb-nightly" and (not requirement.marker or requirement.marker.evaluate({"extra": sys.argv[2]})):
+    # tb-nightly would overwrite files of tensorboard, and its command fails with today's setuptools. The toolbox,
+    # installed already, is left out because pip would add its tb-nightly.
+    if requirement.name not in ("tb-nightly", "basicsr") and (not requirement.marker or requirement.marker.evaluate({"extra": sys.argv[2]})):
         requirement.marker = None
         print(requirement)
 EOF
