@@ -62,7 +62,7 @@ def check_option_file(opt: Mapping[str, Any], path: str) -> None:
         if dataset.get("type") == "RestorationDataset":
             _check_type(opt, "model_type", MODEL_REGISTRY, path)
             RestorationDataset(dataset)
-            _check_channels(opt["network_g"], dataset, where)
+            _check_channels(opt.get("network_g") or {}, dataset, where)
     if opt.get("model_type") == "RestorationModel":
         _check_weights(opt["path"], path)
 

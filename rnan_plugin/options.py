@@ -95,6 +95,8 @@ def option_file() -> str | None:
 def read_option_file(path: str) -> Mapping[str, Any]:
     """Read an option file with the safe loader.
 
+    Files of other models pass as long as they have what the toolbox's own parsing reads.
+
     Raises:
         UserError: Missing, not YAML, or without a section that the toolbox needs.
     """
@@ -104,10 +106,12 @@ def read_option_file(path: str) -> Mapping[str, Any]:
         raise UserError(f"{path}: no such option file; name one with -opt, such as options/…yml") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
-    for key in ("name", "model_type", "num_gpu", "datasets", "network_g", "path"):
+    ours = isinstance(config, Mapping) and config.get("model_type") == "RestorationModel"
+    sections = ("datasets", "path", "network_g") if ours else ("datasets", "path")
+    for key in ("name", "model_type", "num_gpu", *sections):
         if not isinstance(config, Mapping) or key not in config:
             raise UserError(f"{path}: key '{key}' is missing; start from one of options/*.yml")
-    for key in ("datasets", "network_g", "path"):
+    for key in sections:
         _check_section(config[key], f"{path}, {key}")
     for phase, dataset in config["datasets"].items():
         _check_section(dataset, f"{path}, datasets.{phase}")

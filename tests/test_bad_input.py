@@ -252,7 +252,7 @@ def test_wrong_option_is_one_line_and_creates_nothing(
         (b"name: \xff\xfe", ["not valid YAML"]),
         (b"", ["'name' is missing", "options/*.yml"]),
         (b"just text", ["'name' is missing"]),
-        (b"name: a\nmodel_type: b\nnum_gpu: 0\ndatasets: {}\npath: {}\n", ["'network_g' is missing"]),
+        (b"name: a\nmodel_type: RestorationModel\nnum_gpu: 0\ndatasets: {}\npath: {}\n", ["'network_g' is missing"]),
     ],
     ids=["missing", "not YAML", "not UTF-8", "empty", "text", "no network_g"],
 )
@@ -506,3 +506,14 @@ def test_help_of_the_launcher(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         main(["train", "--help"])
     assert "-opt" in capsys.readouterr().out
+
+
+def test_option_files_of_other_models_are_left_alone(legal: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the hook enabled they pass through the same parsing; sections and keys of their own are not ours to judge."""
+    del legal["network_g"]
+    changes = {"model_type": "SomebodysModel", "network_sr": {"type": "Somebodys"}, "train.their_key": 1}
+    for part in ("train", "val"):
+        legal["datasets"][part] = {"name": part, "type": "PairedImageDataset", "their_key": 1}
+    opt, _ = parse(change(legal, changes), monkeypatch)
+    assert opt["train"]["their_key"] == 1
+    assert opt["datasets"]["train"]["phase"] == "train"

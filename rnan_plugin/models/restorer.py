@@ -69,9 +69,10 @@ def load_network(option_file: str | None, weights: str | None) -> tuple[nn.Modul
     path = weights or config["path"].get("pretrain_network_g")
     if path is None:
         raise UserError(f"{option_file}: path.pretrain_network_g is empty; name a checkpoint there or with --weights")
-    arguments = {key: value for key, value in config["network_g"].items() if key != "type"}
-    if config["network_g"].get("type") != "RNAN":
+    network = config.get("network_g") or {}
+    if network.get("type") != "RNAN":
         raise UserError(f"{option_file}, network_g.type: restore knows RNAN; test other models with the test command")
+    arguments = {key: value for key, value in network.items() if key != "type"}
     check_call(RNAN, arguments, f"{option_file}, network_g")
     net = RNAN(**arguments)
     _load_checkpoint(net, path, config["path"].get("param_key_g", "params"))
