@@ -509,7 +509,7 @@ def test_help_of_the_launcher(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_option_files_of_other_models_are_left_alone(legal: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the hook enabled they pass through the same parsing; sections and keys of their own are not ours to judge."""
+    """With the hook enabled they pass through the same parsing; what is their own is not ours to judge."""
     del legal["network_g"]
     changes = {"model_type": "SomebodysModel", "network_sr": {"type": "Somebodys"}, "train.their_key": 1}
     for part in ("train", "val"):

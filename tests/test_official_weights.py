@@ -50,12 +50,14 @@ def test_convert_round_trip(name, tmp_path, capsys):
     torch.testing.assert_close(net(x), load_released(GOLD / f"{name}.pt")(x), rtol=0, atol=0)
 
 
-def test_x4_names():
+def test_x4_names(tmp_path):
     """No gold file has two pixel-shuffle stages, so its names are made here from ×2's."""
     released = read_state_dict(GOLD / "SRx2.pt")
     released |= {f"tail.0.2.{kind}": released[f"tail.0.0.{kind}"].clone() for kind in ("weight", "bias")}
     arguments = infer_arguments(released)
     assert arguments["upscale"] == 4
+    torch.save(released, tmp_path / "x4.pt")
+    assert load_released(tmp_path / "x4.pt")(torch.rand(1, 3, 5, 4)).shape == (1, 3, 20, 16)
 
 
 def test_a_renamed_key_is_refused(tmp_path):
