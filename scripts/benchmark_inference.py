@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from rnan_plugin.archs import non_local
+from rnan_plugin.archs import fused, non_local
 from rnan_plugin.archs.attention import SoftmaxOver, non_local_attention
 from rnan_plugin.archs.rnan_arch import RELEASED, RNAN
 from rnan_plugin.models.inference import Policy, restore
@@ -49,8 +49,11 @@ def all_pairs_attention(query: Tensor, key: Tensor, value: Tensor, softmax_over:
 
 @contextmanager
 def released_formulation() -> Iterator[None]:
-    """Let the non-local blocks make the matrix of all pairs."""
-    with mock.patch.object(non_local, "non_local_attention", all_pairs_attention):
+    """Let the non-local blocks make the matrix of all pairs, and convolution, ReLU and sum be passes of their own."""
+    with (
+        mock.patch.object(non_local, "non_local_attention", all_pairs_attention),
+        mock.patch.object(fused, "serves", return_value=False),
+    ):
         yield
 
 
@@ -143,7 +146,8 @@ def convolution_ratios() -> dict[str, float]:
     feat = torch.rand(1, 64, OURS.tile, OURS.tile).contiguous(memory_format=last)
     rates = []
     for module, data, repeats in ((net, img, 1), (conv, feat, 50)):
-        with FlopCounterMode(display=False) as counter:
+        # The counter does not know the fused operators.
+        with mock.patch.object(fused, "serves", return_value=False), FlopCounterMode(display=False) as counter:
             module(data)
         work = counter.get_total_flops() * repeats
         run = partial(repeat, module, data, repeats)

@@ -13,10 +13,10 @@ from collections.abc import Iterable
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rnan_plugin.archs.attention import SoftmaxOver
+from rnan_plugin.archs.fused import conv_add, conv_relu, conv_sigmoid
 from rnan_plugin.archs.non_local import NonLocalBlock
 
 AttentionResidual = Literal["input", "identity"]
@@ -45,8 +45,7 @@ class ResBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, num_feat, H, W) to the same shape."""
-        # In place where no gradient needs the old values: two passes over memory fewer.
-        return self.conv2(F.relu(self.conv1(x), inplace=True)).add_(x)
+        return conv_add(self.conv2, conv_relu(self.conv1, x), x)
 
 
 def _res_blocks(count: int, num_feat: int) -> nn.Sequential:
@@ -92,7 +91,7 @@ class MaskBranch(nn.Module):
         up = self.up(self.bottleneck(self.down(feat)))[:, :, :height, :width]  # down: (B, C, ceil(H/2), ceil(W/2))
         if self.skip:
             up = up + feat
-        return torch.sigmoid(self.conv(self.tail(up)))
+        return conv_sigmoid(self.conv, self.tail(up))
 
 
 class AttentionBlock(nn.Module):
@@ -136,7 +135,7 @@ class AttentionBlock(nn.Module):
         elif self.attention_residual == "identity":
             attended = trunk * (self.mask(x) + 1)
         else:
-            attended = trunk * self.mask(x) + x
+            attended = torch.addcmul(x, trunk, self.mask(x))
         return self.tail(attended)
 
 
