@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -131,6 +135,34 @@ def test_narrow_types_stay_near(tmp_path, option_file, precision):
     added = np.abs(expected - photo(1)).mean()
     assert added > 5
     assert 0 < np.abs(out - expected).mean() < 2**-5 * added  # bfloat16 has 8 bits, a dozen layers lose 3 of them
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler (g++) on the CPU")
+def test_compiled_restores_the_same(tmp_path, option_file):
+    path, net = option_file
+    images = [photo(1, (16, 20), 0), photo(1, (21, 34), 1)]
+    for name, img in zip("ab", images, strict=True):
+        write(tmp_path / f"in/{name}.png", img)
+    arguments = ["-opt", path, "--compile", "--policy", "whole"]
+    assert main(["restore", str(tmp_path / "in"), str(tmp_path / "out"), *arguments]) == 0
+    for name, img in zip("ab", images, strict=True):
+        assert close(read(tmp_path / f"out/{name}.png"), by_hand(net, img, Policy("whole")))
+    assert json.loads((tmp_path / "out/restore.json").read_text())["compiled"] is True
+
+
+def test_compiling_without_a_compiler_is_one_line(tmp_path, option_file):
+    command = ["restore", write(tmp_path / "a.png", photo(1)), str(tmp_path / "out.png"), "-opt", option_file[0]]
+    done = subprocess.run(
+        [sys.executable, "-m", "rnan_plugin", *command, "--compile"],
+        env={**os.environ, "CXX": str(tmp_path / "no-compiler")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    line = done.stderr.strip().splitlines()[-1]
+    assert (done.returncode, line[:17]) == (2, "error: --compile:")
+    assert "install g++" in line
+    assert not (tmp_path / "out.png").exists()
 
 
 def error_of(arguments, capsys):

@@ -123,7 +123,12 @@ class Restorer:
         lq = to_tensor(img)[None].to(self.device).contiguous(memory_format=torch.channels_last)
         # Only the layers compute in a narrow type: the image itself, with its residual, stays in float32.
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            output, used = restore(self.net, lq, self.policy)
+            try:
+                output, used = restore(self.net, lq, self.policy)
+            except RuntimeError as error:
+                if "InvalidCxxCompiler" not in str(error):
+                    raise
+                raise UserError("--compile: needs a C++ compiler; install g++, or leave it out") from None
         return _to_image(output), used
 
 
