@@ -63,6 +63,27 @@ def _launch(options: argparse.Namespace) -> int:
     return launcher.main(options.command, options.rest)
 
 
+def _prepare(options: argparse.Namespace) -> int:
+    from rnan_plugin.data.lmdb_writer import Layout
+    from rnan_plugin.data.prepare import prepare
+
+    layout = Layout(options.crop_size, options.step, options.codec)
+    prepare(options.sources, options.lmdb, layout, set_name=options.set, skip_bad=options.skip_bad)
+    return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from rnan_plugin.data.prepare import verify
+
+    return verify(options.lmdb)
+
+
+def _sets(options: argparse.Namespace) -> int:
+    from rnan_plugin.data.prepare import list_validation_sets
+
+    return list_validation_sets(options.root)
+
+
 def _convert(options: argparse.Namespace) -> int:
     from rnan_plugin.archs import official_weights
 
@@ -116,6 +137,36 @@ COMMANDS = {
             "--precision": {"choices": ["float32", "bfloat16", "float16"], "default": "float32"},
             "--compile": {"action": "store_true", "help": "compile the network first; pays for many images"},
         },
+    ),
+    "prepare": Command(
+        "pack an image set into an LMDB: folders, zip files, or URLs, which it downloads; goes on if interrupted",
+        _prepare,
+        {
+            "sources": {"metavar": "SOURCE", "nargs": "*", "help": "folder, zip file, or URL; default: the set's URL"},
+            "lmdb": {"metavar": "LMDB", "help": "LMDB to write, NAME.lmdb"},
+            "--set": {
+                "choices": ["div2k", "div2k-valid", "bsd400", "sr291"],
+                "help": "insist on the set's number of images, names and checksum",
+            },
+            "--crop-size": {"type": int, "help": "cut sub-images with this side (DIV2K: 480; default: whole images)"},
+            "--step": {"type": int, "default": 240, "help": "distance of neighbouring sub-images (default: 240)"},
+            "--codec": {
+                "choices": ["png", "raw"],
+                "default": "png",
+                "help": "png: the toolbox reads it, too; raw: more disk, a crop reads its own rows alone",
+            },
+            "--skip-bad": {"action": "store_true", "help": "leave unreadable images out and list them"},
+        },
+    ),
+    "verify": Command(
+        "re-read an LMDB and compare names, shapes and checksums",
+        _verify,
+        {"lmdb": {"metavar": "LMDB", "help": "LMDB to read"}},
+    ),
+    "sets": Command(
+        "say which of the paper's validation sets are complete",
+        _sets,
+        {"root": {"metavar": "FOLDER", "nargs": "?", "default": "datasets", "help": "default: datasets"}},
     ),
     "convert": Command(
         "convert released weights to this plugin's names",

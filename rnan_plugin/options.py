@@ -54,6 +54,7 @@ TOP_KEYS = frozenset(
 class DatasetOptions:
     """One entry of `datasets` in an option file.
 
+    `sampling` says what training draws uniformly: images, or pixels (more patches of larger images).
     The keys from `phase` on are the toolbox's own: it adds the first two and its data loader reads the rest.
     """
 
@@ -69,6 +70,7 @@ class DatasetOptions:
     use_hflip: bool = True
     use_rot: bool = True
     noise_seed: int = 0
+    sampling: Literal["images", "pixels"] = "images"
     phase: Literal["train", "val", "test"] = "train"
     scale: int = 1
     use_shuffle: bool | None = None

@@ -11,10 +11,12 @@ import basicsr
 import basicsr.test
 import basicsr.train
 import basicsr.utils.options
+from basicsr.data.paired_image_dataset import PairedImageDataset
 from basicsr.metrics import calculate_psnr, calculate_ssim
 from basicsr.models.sr_model import SRModel
 from basicsr.utils import check_resume, get_root_logger
 from basicsr.utils.dist_util import init_dist as stock_init_dist
+from basicsr.utils.lmdb_util import make_lmdb_from_imgs
 from basicsr.utils.registry import (
     ARCH_REGISTRY,
     DATASET_REGISTRY,
@@ -35,12 +37,14 @@ __all__ = [
     "LOSS_REGISTRY",
     "METRIC_REGISTRY",
     "MODEL_REGISTRY",
+    "PairedImageDataset",
     "SRModel",
     "basicsr",
     "calculate_psnr",
     "calculate_ssim",
     "check_resume",
     "get_root_logger",
+    "make_lmdb_from_imgs",
     "stock_init_dist",
     "stock_parse_options",
 ]

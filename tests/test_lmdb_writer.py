@@ -158,14 +158,15 @@ def test_image_shorter_than_the_crop_is_taken_whole_along_that_axis(tmp_path: Pa
 
 
 @pytest.mark.parametrize("crop_size", [None, 8])
-def test_failure_midway_leaves_nothing(crop_size: int | None, tmp_path: Path) -> None:
+def test_failure_midway_leaves_nothing_that_passes_for_complete(crop_size: int | None, tmp_path: Path) -> None:
     write(tmp_path / "in", {f"{index:02d}": noise((16, 16, 3)) for index in range(30)})
     (tmp_path / "in" / "zz.png").write_bytes(b"no image")
     with pytest.raises(UserError, match=r"zz\.png: unreadable"):
         pack_folder(tmp_path / "in", tmp_path / "set.lmdb", crop_size, 8)
-    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".set.lmdb.partial", "in"]
     (tmp_path / "in" / "zz.png").unlink()
     assert pack_folder(tmp_path / "in", tmp_path / "set.lmdb") == 30
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "set.lmdb"]
 
 
 def test_existing_target_is_refused_and_kept(tmp_path: Path) -> None:

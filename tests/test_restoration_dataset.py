@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
+
 import cv2
 import numpy as np
 import pytest
 import torch
+from basicsr.data import build_dataloader
+from basicsr.data.data_sampler import EnlargedSampler
 from torch.utils.data import DataLoader
 
+import rnan_plugin.toolbox  # noqa: F401 - makes basicsr importable
+from rnan_plugin.data import restoration_dataset
+from rnan_plugin.data.color import convert_channels
 from rnan_plugin.data.degradations import BayerMosaic, BicubicDown, Jpeg, degrade
-from rnan_plugin.data.lmdb_writer import pack_folder
-from rnan_plugin.data.restoration_dataset import RestorationDataset, augment_view
+from rnan_plugin.data.image_sources import collect_images
+from rnan_plugin.data.lmdb_writer import Layout, pack, pack_folder
+from rnan_plugin.data.restoration_dataset import RestorationDataset, augment_view, unflipped
 from rnan_plugin.options import DEGRADATIONS
 
 SIZE = 48
@@ -145,6 +153,84 @@ def test_validation_noise_depends_on_seed_and_image_alone(folder, tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(expected.values(), lmdb.values(), strict=True))
     other = validation(build(folder, "colordn", "val", noise_seed=1))
     assert all(not torch.equal(expected[path], other[path]) for path in expected)
+
+
+@pytest.fixture(scope="module")
+def packed(folder, tmp_path_factory):
+    """The same images as PNG and as raw LMDB, by codec."""
+    root = tmp_path_factory.mktemp("packed")
+    for codec in ("png", "raw"):
+        pack(collect_images([folder]), root / f"{codec}.lmdb", Layout(codec=codec))
+    return {codec: {"folder": root / f"{codec}.lmdb", "io_backend": {"type": "lmdb"}} for codec in ("png", "raw")}
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("task", TASKS)
+def test_training_is_the_same_from_every_store(folder, packed, task, workers):
+    runs = []
+    for store in ({"folder": folder}, *packed.values()):
+        torch.manual_seed(3)
+        loader = DataLoader(build(task=task, **store), batch_size=2, num_workers=workers, shuffle=True)
+        runs.append([(batch["lq"], batch["gt"]) for _ in range(3) for batch in loader])
+    for batches in zip(*runs, strict=True):
+        for lq, gt in batches[1:]:
+            assert torch.equal(lq, batches[0][0])
+            assert torch.equal(gt, batches[0][1])
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_only_the_window_is_read_from_a_raw_lmdb(packed, task, monkeypatch):
+    """All other pixels of the memory map may change without a patch noticing; here they are not even looked at."""
+    dataset = build(task=task, **packed["raw"])
+    copied = []
+
+    def spy(img, channels, name):
+        copied.append(img.size)
+        assert img.flags.owndata
+        return convert_channels(img, channels, name)
+
+    monkeypatch.setattr(restoration_dataset, "convert_channels", spy)
+    for index in range(30):
+        dataset[index % 3]
+    margin = {"car": 8, "sr": 8, "demosaic": 2}.get(task, 0)
+    assert max(copied) <= 3 * (SIZE + 2 * margin) ** 2
+
+
+@pytest.mark.parametrize("flips", list(itertools.product([False, True], repeat=3)))
+def test_unflipped_box_is_where_the_pixels_are(flips):
+    img, box = np.arange(5 * 7).reshape(5, 7, 1), (1, 2, 4, 5)
+    top, left, bottom, right = unflipped(box, (5, 7), flips)
+    found = augment_view(img[top:bottom, left:right], flips)
+    np.testing.assert_array_equal(found, augment_view(img, flips)[1:4, 2:5])
+
+
+@pytest.mark.parametrize("sampling", ["images", "pixels"])
+def test_sampling_is_uniform_over_images_or_patches(sampling, tmp_path):
+    places = {"small": 1, "large": 13 * 17}
+    cv2.imwrite(str(tmp_path / "small.png"), np.zeros((SIZE, SIZE, 3), np.uint8))
+    cv2.imwrite(str(tmp_path / "large.png"), np.zeros((SIZE + 12, SIZE + 16, 3), np.uint8))
+    dataset = build(tmp_path, sampling=sampling)
+    torch.manual_seed(0)
+    draws = [dataset[index % 2]["gt_path"] for index in range(2000)]
+    share = sum(path.endswith("small.png") for path in draws) / len(draws)
+    expected = 0.5 if sampling == "images" else places["small"] / sum(places.values())
+    assert abs(share - expected) < 4 * (expected / len(draws)) ** 0.5
+
+
+@pytest.mark.parametrize("persistent", [False, True])
+def test_enlarged_epochs_of_the_toolbox_never_repeat(folder, persistent):
+    """`dataset_enlarge_ratio` lengthens the epoch, and no two draws are equal, with persistent workers or without."""
+    options = {"use_shuffle": True, "num_worker_per_gpu": 2, "batch_size_per_gpu": 2, "persistent_workers": persistent}
+    dataset = build(folder, "colordn", dataset_enlarge_ratio=4, **options)
+    sampler = EnlargedSampler(dataset, 1, 0, 4)
+    loader = build_dataloader(dataset, {**dataset.opt, **options}, num_gpu=1, dist=False, sampler=sampler, seed=0)
+    patches = []
+    for epoch in range(2):
+        sampler.set_epoch(epoch)
+        batches = list(loader)
+        assert len(batches) == 6  # 3 images × 4 / 2
+        patches += [patch.numpy().tobytes() for batch in batches for patch in batch["lq"]]
+    assert len(set(patches)) == len(patches) == 24
 
 
 def test_ready_made_lq(folder, tmp_path):

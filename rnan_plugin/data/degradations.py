@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, get_args
+from typing import Literal, Protocol, TypeVar, get_args
 
 import cv2
 import numpy as np
@@ -20,6 +20,7 @@ from rnan_plugin.errors import UserError
 Image = NDArray[np.uint8]
 # (H, W, C) on the 0..255 scale: 8 bits, or float32 where noise is not quantised.
 Degraded = NDArray[np.uint8] | NDArray[np.float32]
+Array = TypeVar("Array", NDArray[np.uint8], Degraded)
 Box = tuple[int, int, int, int]  # top, left, bottom, right
 
 
@@ -218,16 +219,35 @@ def degrade_crop(img: Image, chain: Sequence[Degradation], box: Box, rng: np.ran
         box: Of the degraded image.
         rng: Source of randomness.
     """
-    height, width, num_channel = img.shape
+    windows = crop_windows(chain, box, img.shape)
+    return degrade_window(cut(img, windows[0]), chain, windows, rng)
+
+
+def crop_windows(chain: Sequence[Degradation], box: Box, shape: Sequence[int]) -> list[Box]:
+    """Windows that a box of the degraded image depends on: of the image itself, of each degradation's output, the box.
+
+    Args:
+        chain: The degradations, in order.
+        box: Of the degraded image.
+        shape: (H, W, C) of the image, H and W multiples of the chain's scale.
+    """
+    height, width, num_channel = shape
     shrink = total_scale(chain)
     windows = [box]  # from the last degradation's output back to the image
     for degradation in reversed(chain):
         shrink //= degradation.scale
         windows.insert(0, _input_window(windows[0], degradation, num_channel, (height // shrink, width // shrink)))
-    out: Degraded = _cut(img, windows[0], (0, 0))
+    return windows
+
+
+def degrade_window(
+    img: Image, chain: Sequence[Degradation], windows: Sequence[Box], rng: np.random.Generator
+) -> Degraded:
+    """Degrade the first of `crop_windows`, cut out of the image, and return the last."""
+    out: Degraded = img
     for degradation, window, wanted in zip(chain, windows, windows[1:], strict=False):
         origin = (window[0] // degradation.scale, window[1] // degradation.scale)
-        out = _cut(degradation(_as_image(out), rng), wanted, origin)
+        out = cut(degradation(_as_image(out), rng), wanted, origin)
     return out
 
 
@@ -239,7 +259,8 @@ def _input_window(box: Box, degradation: Degradation, num_channel: int, size: tu
     return starts[0], starts[1], ends[0], ends[1]
 
 
-def _cut(img: Degraded, box: Box, origin: tuple[int, int]) -> Degraded:
+def cut(img: Array, box: Box, origin: tuple[int, int] = (0, 0)) -> Array:
+    """View of a box of an image whose top left pixel is at `origin`."""
     top, left, bottom, right = box
     return img[top - origin[0] : bottom - origin[0], left - origin[1] : right - origin[1]]
 

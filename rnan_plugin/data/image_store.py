@@ -1,4 +1,4 @@
-"""Reading 8-bit images by name from a folder or from an LMDB in the toolbox's format."""
+"""Reading 8-bit images by name from a folder or from an LMDB in the toolbox's format, its values PNG or raw."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ import cv2
 import lmdb
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
 
+from rnan_plugin.data.degradations import Box
+from rnan_plugin.data.png_rows import decode_rows, read_header
+from rnan_plugin.data.raw_codec import Value, decode_raw, is_raw
 from rnan_plugin.errors import UserError
 
 IMAGE_ENDINGS = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
@@ -30,14 +34,14 @@ class ImageStore(Protocol):
 
     names: Sequence[str]
 
-    def read(self, name: str) -> NDArray[np.uint8]:
-        """Return (H, W, 3) RGB or (H, W, 1) grey, 0..255."""
+    def read(self, name: str, box: Box | None = None) -> NDArray[np.uint8]:
+        """Return (H, W, 3) RGB or (H, W, 1) grey, 0..255, or a box of it, which may cost less; the caller's own."""
 
     def path(self, name: str) -> str:
         """Where the image is, for messages and results."""
 
     def sizes(self) -> dict[str, tuple[int, int]]:
-        """Height and width by name, as far as known without reading the images."""
+        """Height and width by name, without decoding the images."""
 
 
 def read_file(path: Path) -> bytes:
@@ -79,10 +83,50 @@ def decode_image(code: bytes, source: str) -> NDArray[np.uint8]:
     return cv2.cvtColor(img, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
 
 
-def encode_png(img: NDArray[np.uint8], level: int = 1) -> bytes:
-    """Encode (H, W, 3) RGB or (H, W, 1) grey as PNG with zlib's compression level 0..9."""
+def decode_value(value: Value, source: str) -> NDArray[np.uint8]:
+    """Decode an LMDB's value of either codec: PNG as by `decode_image`, raw as by `decode_raw` (a view)."""
+    return decode_raw(value, source) if is_raw(value) else decode_image(bytes(value), source)
+
+
+def decode_box(value: Value, box: Box, source: str) -> NDArray[np.uint8]:
+    """Decode a box of an LMDB's value, at the cost of the box (raw) or of the rows above its lower edge (plain PNG).
+
+    Returns:
+        (bottom - top, right - left, C), the caller's own.
+
+    Raises:
+        UserError: As `decode_value`, or the image is smaller than the box.
+    """
+    top, left, bottom, right = box
+    rows = None if is_raw(value) else decode_rows(value, top, bottom)
+    if rows is None:
+        rows = decode_value(value, source)[top:bottom]
+    crop = rows[:, left:right].copy()
+    if crop.shape[:2] != (bottom - top, right - left):
+        raise UserError(f"{source}: smaller than {META_INFO} says; pack the LMDB again")
+    return crop
+
+
+def shape_of(value: Value, source: str) -> tuple[int, ...]:
+    """Shape (H, W, C) of an LMDB's value, by its header."""
+    header = None if is_raw(value) else read_header(value)
+    return header.shape if header is not None else decode_value(value, source).shape
+
+
+def encode_png(img: NDArray[np.uint8], level: int = 1, *, filtered: bool = True) -> bytes:
+    """Encode (H, W, 3) RGB or (H, W, 1) grey as PNG.
+
+    Args:
+        img: The image, 0..255.
+        level: Compression level of zlib, 0..9.
+        filtered: False leaves the rows unfiltered where OpenCV can (4.11 on): for photographs a little larger, and
+            `decode_rows` can read them.
+    """
     bgr = cv2.cvtColor(img, cv2.COLOR_RGB2BGR) if img.shape[2] == 3 else img
-    return cv2.imencode(".png", bgr, [cv2.IMWRITE_PNG_COMPRESSION, level])[1].tobytes()
+    flags = [cv2.IMWRITE_PNG_COMPRESSION, level]
+    if not filtered and hasattr(cv2, "IMWRITE_PNG_FILTER"):
+        flags += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE]
+    return cv2.imencode(".png", bgr, flags)[1].tobytes()
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -128,21 +172,30 @@ class FolderStore:
         self._files = index_by_stem(list_images(Path(root)), Path(root))
         self.names: Sequence[str] = list(self._files)
 
-    def read(self, name: str) -> NDArray[np.uint8]:
+    def read(self, name: str, box: Box | None = None) -> NDArray[np.uint8]:
         """See `ImageStore`."""
-        return decode_image(read_file(self._files[name]), self.path(name))
+        img = decode_image(read_file(self._files[name]), self.path(name))
+        return img if box is None else img[box[0] : box[2], box[1] : box[3]]
 
     def path(self, name: str) -> str:
         """See `ImageStore`."""
         return str(self._files[name])
 
     def sizes(self) -> dict[str, tuple[int, int]]:
-        """Unknown without reading the files."""
-        return {}
+        """See `ImageStore`."""
+        return {name: _file_size(file) for name, file in self._files.items()}
+
+
+def _file_size(file: Path) -> tuple[int, int]:
+    try:
+        with Image.open(file) as img:
+            return img.height, img.width
+    except (OSError, UnidentifiedImageError):
+        raise UserError(f"{file}: unreadable or truncated image; replace it or take it out") from None
 
 
 class LmdbStore:
-    """An LMDB in the toolbox's format: PNG values, and their names and shapes in `meta_info.txt`.
+    """An LMDB in the toolbox's format: values, PNG or raw, and their names and shapes in `meta_info.txt`.
 
     Raises:
         UserError: No such LMDB, or it is incomplete.
@@ -157,13 +210,20 @@ class LmdbStore:
         self._sizes = _read_meta_info(Path(root, META_INFO))
         self.names: Sequence[str] = list(self._sizes)
 
-    def read(self, name: str) -> NDArray[np.uint8]:
+    def begin(self) -> lmdb.Transaction:
+        """Begin a reading transaction; its keys and values are views of the memory map."""
+        return _environment(self.root).begin(buffers=True)
+
+    def read(self, name: str, box: Box | None = None) -> NDArray[np.uint8]:
         """See `ImageStore`."""
-        with _environment(self.root).begin(buffers=True) as transaction:
+        with self.begin() as transaction:
             value = transaction.get(name.encode())
             if value is None:
                 raise UserError(f"{self.root}: key '{name}' of {META_INFO} is not in the LMDB; pack it again")
-            return decode_image(bytes(value), self.path(name))
+            if box is not None:
+                return decode_box(value, box, self.path(name))
+            img = decode_value(value, self.path(name))
+            return img if img.flags.writeable else img.copy()  # raw pixels belong to the memory map
 
     def path(self, name: str) -> str:
         """See `ImageStore`."""

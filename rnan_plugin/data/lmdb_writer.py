@@ -1,26 +1,92 @@
-"""Packing images into an LMDB in the toolbox's format: PNG values, names and shapes in `meta_info.txt`."""
+"""Packing images into an LMDB in the toolbox's format, so that it survives being interrupted at any moment.
+
+The LMDB grows in a hidden folder beside its place, in transactions that hold whole images only, and takes its name when
+it is complete. A later call with the same images and layout goes on after the last transaction.
+"""
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
+import json
 import os
 import shutil
-import uuid
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from functools import partial
+from itertools import count
 from pathlib import Path
+from typing import Literal, get_args
 
 import lmdb
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from rnan_plugin.data.image_store import META_INFO, decode_image, encode_png, index_by_stem, list_images, read_file
+from rnan_plugin.data.image_sources import ImageSource, collect_images
+from rnan_plugin.data.image_store import META_INFO, decode_image, encode_png, shape_of
+from rnan_plugin.data.raw_codec import encode_raw
 from rnan_plugin.errors import UserError
+from rnan_plugin.files import atomic_path
+
+Codec = Literal["png", "raw"]
+Entry = tuple[str, bytes]  # key, value
 
 PNG_LEVEL = 1  # the toolbox's: larger levels cost much time and save little
+PACK_INFO = "pack_info.json"
+SKIPPED = "skipped.txt"
+_DATA = "data.mdb"
 
-Entry = tuple[str, tuple[int, ...], bytes]  # key, shape (H, W, C), PNG
+# A transaction ends after so many bytes or seconds: what an interruption costs at most.
+_TRANSACTION_BYTES = 2**25
+_TRANSACTION_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What an LMDB holds of each image.
+
+    Args:
+        crop_size: Side of sub-images in pixels; None keeps images whole.
+        step: Distance of neighbouring sub-images in pixels.
+        codec: "png" (the toolbox reads it) or "raw" (uncompressed: much faster to read, the plugin alone reads it).
+
+    Raises:
+        UserError: A value outside its legal interval.
+    """
+
+    crop_size: int | None = None
+    step: int = 240
+    codec: Codec = "png"
+
+    def __post_init__(self) -> None:
+        if self.crop_size is not None and (self.crop_size < 1 or self.step < 1):
+            raise UserError(f"crop size {self.crop_size} and step {self.step} must be 1 or more")
+        if self.codec not in get_args(Codec):
+            raise UserError(f"codec is '{self.codec}', legal are {', '.join(get_args(Codec))}")
+
+    def first_key(self, name: str) -> str:
+        """Key of an image's first entry."""
+        return name if self.crop_size is None else f"{name}_s001"
+
+
+@dataclass
+class Packed:
+    """What became of the images.
+
+    Args:
+        count: Entries of the LMDB.
+        resumed: Images that an earlier, interrupted call had packed already.
+        skipped: Why images were left out, by name.
+    """
+
+    count: int = 0
+    resumed: int = 0
+    skipped: dict[str, str] = field(default_factory=dict)
 
 
 def sub_image_starts(length: int, size: int, step: int, min_rest: int = 0) -> list[int]:
@@ -47,86 +113,206 @@ def sub_images(img: NDArray[np.uint8], name: str, size: int, step: int) -> Itera
 
 
 def pack_folder(folder: str | Path, lmdb_path: str | Path, crop_size: int | None = None, step: int = 240) -> int:
-    """Pack all images below a folder.
+    """Pack all images below a folder as PNG; see `pack`. Returns the number of images in the LMDB."""
+    return pack(collect_images([folder]), lmdb_path, Layout(crop_size, step)).count
 
-    The LMDB is built beside its place and moved there when complete; nothing is left behind otherwise.
+
+def pack(images: Mapping[str, ImageSource], lmdb_path: str | Path, layout: Layout, *, skip_bad: bool = False) -> Packed:
+    """Pack images, decoding each once, on all cores and in bounded memory, with progress.
 
     Args:
-        folder: Images of any known ending; each key is the path below the folder, without ending.
+        images: By name, which becomes the key (of sub-images: its beginning).
         lmdb_path: New folder whose name ends in `.lmdb`.
-        crop_size: Side of sub-images in pixels; None packs whole images.
-        step: Distance of neighbouring sub-images in pixels.
-
-    Returns:
-        Number of images in the LMDB.
+        layout: What to keep of each image.
+        skip_bad: Leave unreadable images out, listed in `skipped.txt` inside the LMDB, instead of stopping.
 
     Raises:
-        UserError: An unreadable image, a wrong size, or an LMDB already there; names the file and the remedy.
+        UserError: An unreadable image, an LMDB already there or being packed, or no room; names the file and the
+            remedy. What is packed so far stays beside the LMDB's place, and the same call goes on from there.
     """
     final = Path(lmdb_path)
-    _check_arguments(final, crop_size, step)
-    files = index_by_stem(list_images(Path(folder)), Path(folder))
-    final.parent.mkdir(parents=True, exist_ok=True)
-    partial_path = final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}.partial")
-    try:
-        count = _write(partial_path, _encode_all(files, crop_size, step))
-        partial_path.rename(final)
-    finally:
-        shutil.rmtree(partial_path, ignore_errors=True)
-    return count
-
-
-def _check_arguments(final: Path, crop_size: int | None, step: int) -> None:
     if final.suffix != ".lmdb":
         raise UserError(f"{final}: the name must end in .lmdb, by which the toolbox knows it")
     if final.exists():
         raise UserError(f"{final}: exists already; remove it or choose another name")
-    if crop_size is not None and (crop_size < 1 or step < 1):
-        raise UserError(f"crop size {crop_size} and step {step} must be 1 or more")
-
-
-def _encode_all(files: dict[str, Path], crop_size: int | None, step: int) -> Iterator[Entry]:
-    """Decode, cut and encode on all cores, in order, a few images ahead of the writer."""
-    encode = partial(_encode, crop_size=crop_size, step=step)
-    ahead = 2 * (os.cpu_count() or 1)
-    names = list(files)
-    with ThreadPoolExecutor() as pool, tqdm(total=len(names), unit="image", desc="packing") as progress:
-        for start in range(0, len(names), ahead):  # bounds what is in memory
-            for entries in pool.map(encode, names[start : start + ahead], map(files.get, names[start : start + ahead])):
-                progress.update()
-                yield from entries
-
-
-def _encode(name: str, file: Path, *, crop_size: int | None, step: int) -> list[Entry]:
-    img = decode_image(read_file(file), str(file))
-    crops = [(name, img)] if crop_size is None else sub_images(img, name, crop_size, step)
-    return [(key, crop.shape, encode_png(np.ascontiguousarray(crop), PNG_LEVEL)) for key, crop in crops]
-
-
-def _write(path: Path, entries: Iterable[Entry]) -> int:
-    environment = lmdb.open(str(path), map_size=2**26, sync=False)  # synced once, at the end
-    lines = []
     try:
-        for key, shape, value in entries:
-            if len(key.encode()) > environment.max_key_size():
-                limit = environment.max_key_size()
-                raise UserError(f"{key}: longer than {limit} bytes, the most an LMDB takes; shorten the file's path")
-            _put(environment, key.encode(), value)
-            lines.append(f"{key}.png ({','.join(map(str, shape))}) {PNG_LEVEL}\n")
-        environment.sync(True)
-    finally:
-        environment.close()
-    (path / META_INFO).write_text("".join(lines), encoding="utf-8")
-    return len(lines)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        with _work_folder(final, _job(images, layout)) as work:
+            packed = _fill(work, images, layout, skip_bad=skip_bad)
+            _complete(work, final)
+    except (OSError, lmdb.Error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{final}: can't be written ({reason}); mend that, and the same command goes on") from None
+    return packed
 
 
-def _put(environment: lmdb.Environment, key: bytes, value: bytes) -> None:
-    """Store a value, doubling the map when it is full."""
-    while True:
+def _job(images: Mapping[str, ImageSource], layout: Layout) -> dict[str, object]:
+    """What has to be the same for a later call to go on with the work."""
+    stamps = "".join(f"{name}\0{image.stamp}\n" for name, image in images.items())
+    return {"images": len(images), "sha256": hashlib.sha256(stamps.encode()).hexdigest(), **asdict(layout)}
+
+
+@contextmanager
+def _work_folder(final: Path, job: dict[str, object]) -> Iterator[Path]:
+    """Hidden folder that the LMDB grows in, with what an earlier call of the same job left; locked meanwhile."""
+    work = final.with_name(f".{final.name}.partial")
+    work.mkdir(exist_ok=True)
+    handle = os.open(work, os.O_RDONLY)
+    try:
         try:
-            with environment.begin(write=True) as transaction:
-                transaction.put(key, value)
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"{final}: another process is packing it; wait for that one") from None
+        try:
+            _start_or_go_on(work, job)
+            yield work
+        finally:
+            if work.exists() and not (work / _DATA).exists():
+                shutil.rmtree(work)
+    finally:
+        os.close(handle)
+
+
+def _start_or_go_on(work: Path, job: dict[str, object]) -> None:
+    info = work / PACK_INFO
+    if info.exists() and json.loads(info.read_text(encoding="utf-8")) == job:
+        return
+    for file in work.iterdir():
+        file.unlink()
+    with atomic_path(info) as temporary:
+        temporary.write_text(json.dumps(job) + "\n", encoding="utf-8")
+
+
+def _fill(work: Path, images: Mapping[str, ImageSource], layout: Layout, *, skip_bad: bool) -> Packed:
+    packed = Packed()
+    with _opened(work) as environment:
+        with environment.begin() as transaction:
+            done = {name for name in images if transaction.get(layout.first_key(name).encode()) is not None}
+        packed.resumed = len(done)
+        todo = {name: image for name, image in images.items() if name not in done}
+        batch = _Batch(environment)
+        with tqdm(total=len(images), initial=len(done), unit="image", desc="packing", smoothing=0.1) as progress:
+            try:
+                for name, result in _in_order(partial(_entries, layout=layout), todo):
+                    try:
+                        batch.add(result())
+                    except UserError as error:
+                        if not skip_bad:
+                            raise
+                        packed.skipped[name] = str(error)
+                    progress.update()
+            finally:
+                batch.commit()
+        lines = [line for name in images for line in _meta_lines(environment, name, layout)]
+    if not lines:
+        raise UserError(f"{work}: not one image could be packed; the first: {next(iter(packed.skipped.values()))}")
+    _write_lines(work / SKIPPED, [f"{reason}\n" for reason in packed.skipped.values()])
+    _write_lines(work / META_INFO, lines)
+    packed.count = len(lines)
+    return packed
+
+
+def _write_lines(file: Path, lines: list[str]) -> None:
+    if lines:
+        with atomic_path(file) as temporary:
+            temporary.write_text("".join(lines), encoding="utf-8")
+
+
+@contextmanager
+def _opened(work: Path) -> Iterator[lmdb.Environment]:
+    """The growing LMDB; removed again if nothing has come into it."""
+    # The map starts at what is there and grows with the data.
+    size = (work / _DATA).stat().st_size if (work / _DATA).exists() else 0
+    environment = lmdb.open(str(work), map_size=max(2**26, 2 * size))
+    entries = 0
+    try:
+        yield environment
+    finally:
+        entries = environment.stat()["entries"]
+        environment.close()
+        if not entries:
+            (work / _DATA).unlink()
+
+
+def _in_order(
+    work: Callable[[str, ImageSource], list[Entry]], images: Mapping[str, ImageSource]
+) -> Iterator[tuple[str, Callable[[], list[Entry]]]]:
+    """Run `work` on all cores, a few images ahead of the consumer; yield names and what gives their results."""
+    ahead = 2 * (os.cpu_count() or 1)
+    running: deque[tuple[str, Future[list[Entry]]]] = deque()
+    with ThreadPoolExecutor() as pool:
+        try:
+            for name, image in images.items():
+                running.append((name, pool.submit(work, name, image)))
+                if len(running) > ahead:
+                    first, future = running.popleft()
+                    yield first, future.result
+            while running:
+                first, future = running.popleft()
+                yield first, future.result
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _entries(name: str, image: ImageSource, *, layout: Layout) -> list[Entry]:
+    img = decode_image(image.read(), image.label)
+    crops = [(name, img)] if layout.crop_size is None else sub_images(img, name, layout.crop_size, layout.step)
+    encode = encode_raw if layout.codec == "raw" else partial(encode_png, level=PNG_LEVEL, filtered=False)
+    return [(key, encode(np.ascontiguousarray(crop))) for key, crop in crops]
+
+
+class _Batch:
+    """Entries of whole images, stored in one transaction each time enough have come together."""
+
+    def __init__(self, environment: lmdb.Environment) -> None:
+        self.environment = environment
+        self.entries: list[tuple[bytes, bytes]] = []
+        self.size = 0
+        self.started = time.monotonic()
+
+    def add(self, entries: list[Entry]) -> None:
+        """Add all entries of an image."""
+        limit = self.environment.max_key_size()
+        for key, _ in entries:
+            if len(key.encode()) > limit:
+                raise UserError(f"{key}: longer than {limit} bytes, the most an LMDB takes; shorten the file's path")
+        self.entries += [(key.encode(), value) for key, value in entries]
+        self.size += sum(len(value) for _, value in entries)
+        if self.size >= _TRANSACTION_BYTES or time.monotonic() - self.started >= _TRANSACTION_SECONDS:
+            self.commit()
+
+    def commit(self) -> None:
+        """Store what has come together, doubling the map while it does not fit; on disk when this returns."""
+        while not self._try_commit():
+            self.environment.set_mapsize(2 * self.environment.info()["map_size"] + self.size)
+        self.entries, self.size, self.started = [], 0, time.monotonic()
+
+    def _try_commit(self) -> bool:
+        try:
+            with self.environment.begin(write=True) as transaction:
+                for key, value in self.entries:
+                    transaction.put(key, value)
         except lmdb.MapFullError:
-            environment.set_mapsize(2 * environment.info()["map_size"] + len(value))
-        else:
-            return
+            return False
+        return True
+
+
+def _meta_lines(environment: lmdb.Environment, name: str, layout: Layout) -> Iterator[str]:
+    """Lines of `meta_info.txt` for an image: in the toolbox's format whatever the codec."""
+    keys = [name] if layout.crop_size is None else (f"{name}_s{number:03d}" for number in count(1))
+    with environment.begin(buffers=True) as transaction:
+        for key in keys:
+            value = transaction.get(key.encode())
+            if value is None:
+                return
+            yield f"{key}.png ({','.join(map(str, shape_of(value, key)))}) {PNG_LEVEL}\n"
+
+
+def _complete(work: Path, final: Path) -> None:
+    """Give the LMDB its name; everything in it is on disk."""
+    work.rename(final)
+    handle = os.open(final.parent, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

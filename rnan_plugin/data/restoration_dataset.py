@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from rnan_plugin.data.color import convert_channels
-from rnan_plugin.data.degradations import Degraded, Image, degrade, degrade_crop
+from rnan_plugin.data.degradations import Box, Degraded, Image, crop_windows, cut, degrade, degrade_window
 from rnan_plugin.data.image_store import ImageStore, open_store
 from rnan_plugin.errors import UserError
 from rnan_plugin.options import DatasetOptions, missing_data_remedy, option_file, parse_dataset
@@ -50,28 +50,34 @@ class RestorationDataset(Dataset[Sample]):
         self.gt_store = _open(self.options, "dataroot_gt", where)
         self.lq_store = _open(self.options, "dataroot_lq", where) if self.options.dataroot_lq else None
         self._check_images(where)
+        self._patch_count = self._count_patches() if self.options.sampling == "pixels" else None
 
     def __len__(self) -> int:
         return len(self.gt_store.names)
 
     def __getitem__(self, index: int) -> Sample:
-        name = self.gt_store.names[index]
-        gt = self._read(self.gt_store, name)
-        ready = self._read(self.lq_store, self._lq_name(name)) if self.lq_store else None
-        gt = self._crop_to_scale(gt, ready, name)
-        lq, gt = self._patch(gt, ready, name) if self.options.phase == "train" else self._whole(gt, ready)
+        lq, gt, name = self._random_patch(index) if self.options.phase == "train" else self._whole(index)
         lq_path = self.lq_store.path(self._lq_name(name)) if self.lq_store else self.gt_store.path(name)
         return {"lq": to_tensor(lq), "gt": to_tensor(gt), "lq_path": lq_path, "gt_path": self.gt_store.path(name)}
 
     def _check_images(self, where: str) -> None:
-        """What can be said about the images before reading any."""
+        """What can be said about the images without decoding any."""
         if self.lq_store is not None:
             missing = {self._lq_name(name) for name in self.gt_store.names} - set(self.lq_store.names)
             if missing:
                 raise UserError(f"{where}.dataroot_lq: {self.options.dataroot_lq} has no image '{min(missing)}'")
         if self.options.phase == "train":
-            for name, size in self.gt_store.sizes().items():
+            self._sizes = self.gt_store.sizes()
+            ready = self.lq_store.sizes() if self.lq_store is not None else None
+            for name, size in self._sizes.items():
                 self._check_patch_fits(size, name)
+                self._lq_size(size, ready[self._lq_name(name)] if ready is not None else None, name)
+
+    def _count_patches(self) -> NDArray[np.int64]:
+        """Cumulative number of places for a patch, over the images."""
+        gt_size = self.options.gt_size or 0
+        places = [[length - gt_size + 1 for length in self._sizes[name]] for name in self.gt_store.names]
+        return np.cumsum(np.prod(places, axis=1, dtype=np.int64))
 
     def _check_patch_fits(self, size: tuple[int, int], name: str) -> None:
         gt_size = self.options.gt_size or 0
@@ -86,41 +92,66 @@ class RestorationDataset(Dataset[Sample]):
         stem = self.options.filename_tmpl.format(stem)
         return f"{folder}/{stem}" if folder else stem
 
-    def _read(self, store: ImageStore, name: str) -> Image:
-        return convert_channels(store.read(name), self.options.channels, store.path(name))
-
-    def _crop_to_scale(self, gt: Image, ready: Image | None, name: str) -> Image:
-        """Crop the ground truth to a multiple of the scale, and to a ready-made LQ's extent."""
+    def _lq_size(self, gt: tuple[int, int], ready: tuple[int, int] | None, name: str) -> tuple[int, int]:
+        """Height and width of the LQ image: the ground truth's over the scale, and a ready-made LQ's own."""
         scale = self.options.scale
-        height, width = gt.shape[0] // scale, gt.shape[1] // scale
+        height, width = gt[0] // scale, gt[1] // scale
         if min(height, width) < 1:
             raise UserError(f"{self.gt_store.path(name)}: smaller than the scale {scale}; take the image out")
-        if ready is not None and ready.shape != (height, width, gt.shape[2]):
+        if ready not in {None, (height, width)}:
             raise UserError(
-                f"{self.gt_store.path(name)}: GT of {gt.shape[0]}×{gt.shape[1]}×{gt.shape[2]} does not fit LQ of "
-                f"{ready.shape[0]}×{ready.shape[1]}×{ready.shape[2]} at scale {scale}; check scale and dataroot_lq"
+                f"{self.gt_store.path(name)}: GT of {gt[0]}×{gt[1]} does not fit LQ of {ready[0]}×{ready[1]} "
+                f"at scale {scale}; check scale and dataroot_lq"
             )
-        return gt[: height * scale, : width * scale]
+        return height, width
 
-    def _whole(self, gt: Image, ready: Image | None) -> tuple[Degraded, Image]:
-        return (degrade(gt, self.chain, image_stream(gt, self.options.noise_seed)) if ready is None else ready), gt
+    def _read(self, store: ImageStore, name: str, box: Box | None = None) -> Image:
+        return convert_channels(store.read(name, box), self.options.channels, store.path(name))
 
-    def _patch(self, gt: Image, ready: Image | None, name: str) -> tuple[Degraded, Image]:
-        self._check_patch_fits((gt.shape[0], gt.shape[1]), name)
+    def _whole(self, index: int) -> tuple[Degraded, Image, str]:
+        name = self.gt_store.names[index]
+        gt = self._read(self.gt_store, name)
+        ready = self._read(self.lq_store, self._lq_name(name)) if self.lq_store else None
+        height, width = self._lq_size(_size(gt), _size(ready) if ready is not None else None, name)
+        gt = gt[: height * self.options.scale, : width * self.options.scale]
+        if ready is not None:
+            return ready, gt, name
+        return degrade(gt, self.chain, image_stream(gt, self.options.noise_seed)), gt, name
+
+    def _random_patch(self, index: int) -> tuple[Degraded, Image, str]:
+        """A random patch under a random flip; of the images, only the window it depends on is read."""
         rng = np.random.default_rng(torch.randint(2**62, (2,)).tolist())
+        name = self.gt_store.names[index if self._patch_count is None else self._draw_image(rng)]
         flips = rng.random(3) < 0.5
         flips &= (self.options.use_hflip, self.options.use_rot, self.options.use_rot)
-        gt = augment_view(gt, flips)
         scale, gt_size = self.options.scale, self.options.gt_size or 0
-        lq_size = gt_size // scale
-        top, left = (int(rng.integers(length // scale - lq_size + 1)) for length in gt.shape[:2])
-        box = (top, left, top + lq_size, left + lq_size)
-        lq: Degraded
-        if ready is None:
-            lq = degrade_crop(gt, self.chain, box, rng)
-        else:
-            lq = augment_view(ready, flips)[box[0] : box[2], box[1] : box[3]]
-        return lq, gt[top * scale : top * scale + gt_size, left * scale : left * scale + gt_size]
+        lq_size = self._lq_size(self._sizes[name], None, name)
+        height, width = lq_size[::-1] if flips[2] else lq_size  # as flipped
+        box = _random_box((height, width), gt_size // scale, rng)
+        gt_shape = (lq_size[0] * scale, lq_size[1] * scale)
+        gt_box = (box[0] * scale, box[1] * scale, box[2] * scale, box[3] * scale)
+        if self.lq_store is not None:
+            lq = self._read(self.lq_store, self._lq_name(name), unflipped(box, lq_size, flips))
+            gt = self._read(self.gt_store, name, unflipped(gt_box, gt_shape, flips))
+            return augment_view(lq, flips), augment_view(gt, flips), name
+        num_channel = 3 if self.options.channels == "rgb" else 1
+        windows = crop_windows(self.chain, box, (height * scale, width * scale, num_channel))
+        window = augment_view(self._read(self.gt_store, name, unflipped(windows[0], gt_shape, flips)), flips)
+        return degrade_window(window, self.chain, windows, rng), cut(window, gt_box, windows[0][:2]), name
+
+    def _draw_image(self, rng: np.random.Generator) -> int:
+        """Index of an image, drawn so that every patch of the set is equally likely."""
+        assert self._patch_count is not None
+        return int(np.searchsorted(self._patch_count, rng.integers(self._patch_count[-1]), side="right"))
+
+
+def _size(img: Image) -> tuple[int, int]:
+    return img.shape[0], img.shape[1]
+
+
+def _random_box(size: tuple[int, int], side: int, rng: np.random.Generator) -> Box:
+    top, left = (int(rng.integers(length - side + 1)) for length in size)
+    return top, left, top + side, left + side
 
 
 def _open(options: DatasetOptions, key: str, where: str) -> ImageStore:
@@ -143,6 +174,18 @@ def augment_view(img: Image, flips: NDArray[np.bool_]) -> Image:
     if flips[1]:
         img = img[::-1]
     return img.transpose(1, 0, 2) if flips[2] else img
+
+
+def unflipped(box: Box, size: tuple[int, int], flips: NDArray[np.bool_]) -> Box:
+    """Where a box of `augment_view(img, flips)` lies in an image of the given height and width."""
+    top, left, bottom, right = box
+    if flips[2]:
+        top, left, bottom, right = left, top, right, bottom
+    if flips[1]:
+        top, bottom = size[0] - bottom, size[0] - top
+    if flips[0]:
+        left, right = size[1] - right, size[1] - left
+    return top, left, bottom, right
 
 
 def to_tensor(img: Degraded) -> Tensor:

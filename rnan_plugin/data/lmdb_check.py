@@ -1,0 +1,78 @@
+"""Re-reading an LMDB of images: whether everything its index names is there, undamaged, and of the shape it says."""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from tqdm import tqdm
+
+from rnan_plugin.data.image_store import META_INFO, LmdbStore, decode_value
+from rnan_plugin.data.raw_codec import Value, is_intact, is_raw
+from rnan_plugin.errors import UserError
+
+_PNG_SIGNATURE = 8
+
+
+def check_lmdb(root: str) -> tuple[int, list[str]]:
+    """Decode every value and compare names, shapes and checksums, on all cores, with progress.
+
+    Checksums are those that the values hold: of a PNG file's chunks, or of a raw image's pixels.
+
+    Returns:
+        Number of images named in `meta_info.txt`, and one line for each thing that is wrong.
+
+    Raises:
+        UserError: No such LMDB, or it can't be opened.
+    """
+    store = LmdbStore(root)
+    sizes = store.sizes()
+    problems = list(_wrong_keys(store, set(sizes)))
+    running: deque[Future[str | None]] = deque()
+    with ThreadPoolExecutor() as pool, tqdm(total=len(sizes), unit="image", desc="verifying") as progress:
+        for name, size in sizes.items():
+            running.append(pool.submit(_wrong_value, store, name, size))
+            if len(running) > 4 * (os.cpu_count() or 1):
+                problems += filter(None, [running.popleft().result()])
+                progress.update()
+        problems += filter(None, [future.result() for future in running])
+        progress.update(len(running))
+    return len(sizes), problems
+
+
+def _wrong_keys(store: LmdbStore, named: set[str]) -> Iterator[str]:
+    with store.begin() as transaction:
+        stored = {bytes(key).decode(errors="replace") for key in transaction.cursor().iternext(values=False)}
+    yield from (f"{name}: named in {META_INFO}, not in the LMDB" for name in sorted(named - stored))
+    yield from (f"{name}: in the LMDB, not named in {META_INFO}" for name in sorted(stored - named))
+
+
+def _wrong_value(store: LmdbStore, name: str, size: tuple[int, int]) -> str | None:
+    with store.begin() as transaction:
+        value = transaction.get(name.encode())
+        if value is None:
+            return None  # `_wrong_keys` says so
+        try:
+            height, width = decode_value(value, name).shape[:2]
+        except UserError as error:
+            return str(error)
+        if (height, width) != size:
+            return f"{name}: {height}×{width} pixels, {META_INFO} says {size[0]}×{size[1]}"
+        intact = is_intact(value) if is_raw(value) else _png_is_intact(value)
+    return None if intact else f"{name}: its checksum is wrong"
+
+
+def _png_is_intact(value: Value) -> bool:
+    """Whether each chunk of a PNG file has the checksum written behind it; decoders pass over some."""
+    position = _PNG_SIGNATURE
+    while position < len(value):
+        (length,) = struct.unpack_from(">I", value, position)
+        end = position + 8 + length
+        if end + 4 > len(value) or zlib.crc32(value[position + 4 : end]) != struct.unpack_from(">I", value, end)[0]:
+            return False
+        position = end + 4
+    return True

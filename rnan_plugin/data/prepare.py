@@ -1,0 +1,96 @@
+"""From what a user has of an image set to a verified LMDB: the `prepare`, `verify` and `sets` commands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from rnan_plugin.data.download import download, md5_of
+from rnan_plugin.data.image_sources import ImageSource, collect_images
+from rnan_plugin.data.lmdb_check import check_lmdb
+from rnan_plugin.data.lmdb_writer import SKIPPED, Layout, Packed, pack
+from rnan_plugin.data.named_sets import TRAINING_SETS, NamedSet, check_validation_sets
+from rnan_plugin.errors import UserError
+
+
+def prepare(
+    sources: Sequence[str], lmdb_path: str, layout: Layout, *, set_name: str | None = None, skip_bad: bool = False
+) -> Packed:
+    """Download what is a URL, check the set, pack, verify, and print what to put into the option file.
+
+    Args:
+        sources: Folders, zip files and URLs of zip files; none takes the set's own URL.
+        lmdb_path: The LMDB to make.
+        layout: What to keep of each image.
+        set_name: One of `TRAINING_SETS`, whose names, number and checksum to insist on.
+        skip_bad: Leave unreadable images out and list them in `skipped.txt` inside the LMDB.
+
+    Raises:
+        UserError: As by `download`, `collect_images` and `pack`, or the set is not complete.
+    """
+    named = TRAINING_SETS[set_name] if set_name is not None else None
+    if Path(lmdb_path).exists():  # before hours of downloading
+        raise UserError(f"{lmdb_path}: exists already; remove it or choose another name")
+    files = _local_files(sources, Path(lmdb_path).parent, named, set_name)
+    images = collect_images(files)
+    if named is not None and set_name is not None:
+        _check_set(images, named, set_name, ", ".join(files))
+    packed = pack(images, lmdb_path, layout, skip_bad=skip_bad)
+    _, problems = check_lmdb(lmdb_path)
+    if problems:
+        raise UserError(f"{lmdb_path}: {len(problems)} damaged, first {problems[0]}; remove the LMDB, check the disk")
+    _report(packed, lmdb_path)
+    return packed
+
+
+def _local_files(sources: Sequence[str], folder: Path, named: NamedSet | None, set_name: str | None) -> list[str]:
+    if not sources:
+        if named is None or named.url is None:
+            raise UserError(f"prepare: name what to pack: folders, zip files or URLs (set: {set_name or 'none'})")
+        sources = [named.url]
+    files = [str(download(source, folder)) if "://" in source else source for source in sources]
+    for file in files:
+        if named is not None and named.md5 is not None and file.endswith(".zip") and Path(file).is_file():
+            found = md5_of(Path(file))
+            if found != named.md5:
+                raise UserError(
+                    f"{file}: MD5 is {found}, of the set '{set_name}' {named.md5}; download it again, "
+                    "or leave --set out for another version"
+                )
+    return files
+
+
+def _check_set(images: Mapping[str, ImageSource], named: NamedSet, set_name: str, where: str) -> None:
+    problems = list(named.problems(dict.fromkeys(images)))
+    if problems:
+        raise UserError(f"{where}: not the set '{set_name}': {'; '.join(problems)}; mend that, or leave --set out")
+
+
+def _report(packed: Packed, lmdb_path: str) -> None:
+    if packed.resumed:
+        print(f"{packed.resumed} images were packed already by an interrupted run")
+    for line in packed.skipped.values():
+        tqdm.write(f"left out: {line}")
+    if packed.skipped:
+        print(f"{len(packed.skipped)} images left out, listed in {Path(lmdb_path, SKIPPED)}")
+    print(f"{packed.count} images in {lmdb_path}, verified; in the option file:\n")
+    print(f"    dataroot_gt: {lmdb_path}\n    io_backend:\n      type: lmdb")
+
+
+def verify(lmdb_path: str) -> int:
+    """Print whether an LMDB is complete and undamaged; return the exit status."""
+    count, problems = check_lmdb(lmdb_path)
+    for line in problems:
+        print(line)
+    print(f"{lmdb_path}: {count} images, {len(problems) or 'no'} problem{'s' * (len(problems) != 1)}")
+    return 1 if problems else 0
+
+
+def list_validation_sets(root: str) -> int:
+    """Print which of the paper's validation sets are complete; return the exit status."""
+    states = check_validation_sets(root)
+    for name, state in states.items():
+        print(f"{name:12} {state}")
+    return 0 if all(state == "complete" for state in states.values()) else 1
