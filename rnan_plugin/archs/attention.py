@@ -8,8 +8,9 @@ the N×N matrix W:
     backward  gradients of Σ x_r · W_rc y_c with respect to row and col, for both
 
 On the CPU torch's fused kernel does the first and the last, and the second as well: with the log-normaliser z_r of each
-row known, Wᵀ x is attention of the columns over the rows with logits shifted by -z_r, times its own normaliser.
-Elsewhere, or where the kernel can't serve, they run in plain torch on blocks of rows.
+row known, Wᵀ x is attention of the columns over the rows with logits shifted by -z_r, times its own normaliser. In
+float32 the second goes faster on blocks of rows with oneDNN's products: two of them for each pair instead of four.
+Elsewhere, or where the kernels can't serve, they run in plain torch on blocks of rows.
 
 All tensors are (B, N, C); W is never scaled (Eq. 4 of the paper has no 1/√C).
 """
@@ -30,10 +31,12 @@ SoftmaxOver = Literal["keys", "queries"]
 _FUSED = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.CUDNN_ATTENTION]
 _CPU_FORWARD: Any = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None)
 _CPU_BACKWARD: Any = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu_backward", None)
+_ONEDNN_LINEAR: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 
 # Values in one block of rows of W: 4 MB in float32 stay in a CPU's cache, 256 MB keep an accelerator busy.
 _BLOCK_VALUES = {"cpu": 2**20}
 _BLOCK_VALUES_ELSEWHERE = 2**26
+_ONEDNN_ROWS = 64  # the least rows of a block that a product is worth, however long they are
 
 
 def non_local_attention(query: Tensor, key: Tensor, value: Tensor, softmax_over: SoftmaxOver) -> Tensor:
@@ -83,6 +86,8 @@ class _OverQueries(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         ctx.save_for_backward(query, key, value)
+        if _onednn_serves(query):
+            return onednn_scatter(key, query, value)
         return fused_scatter(key, query, value) if _cpu_kernel_serves(query) else scatter(key, query, value)
 
     @staticmethod
@@ -96,6 +101,28 @@ class _OverQueries(torch.autograd.Function):
 
 def _cpu_kernel_serves(tensor: Tensor) -> bool:
     return tensor.device.type == "cpu" and _CPU_FORWARD is not None and _CPU_BACKWARD is not None
+
+
+def _onednn_serves(tensor: Tensor) -> bool:
+    available = _ONEDNN_LINEAR is not None and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return available and tensor.device.type == "cpu" and tensor.dtype == torch.float32
+
+
+def onednn_scatter(row: Tensor, col: Tensor, x: Tensor) -> Tensor:
+    """Compute Wᵀ x in blocks of rows as `scatter`, with oneDNN's products, in float32 on the CPU."""
+    out = x.new_zeros(x.shape[0], x.shape[2], col.shape[1])  # transposed: a block of W adds to all positions
+    step = max(_ONEDNN_ROWS, _BLOCK_VALUES["cpu"] // col.shape[1])
+    for item, sums in enumerate(out):
+        for rows in (slice(start, start + step) for start in range(0, row.shape[1], step)):
+            weight = _linear(row[item, rows], col[item])
+            torch.softmax(weight, dim=-1, out=weight)
+            sums += _linear(x[item, rows].t().contiguous(), weight.t())
+    return out.transpose(1, 2)
+
+
+def _linear(matrix: Tensor, weight: Tensor) -> Tensor:
+    """Compute `matrix @ weightᵀ`; with some CPUs twice as fast as torch's own product."""
+    return _ONEDNN_LINEAR(matrix, weight, None, "none", [], "")
 
 
 def fused_scatter(row: Tensor, col: Tensor, x: Tensor) -> Tensor:
