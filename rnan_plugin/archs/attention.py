@@ -116,7 +116,7 @@ def onednn_scatter(row: Tensor, col: Tensor, x: Tensor) -> Tensor:
         for rows in (slice(start, start + step) for start in range(0, row.shape[1], step)):
             weight = _linear(row[item, rows], col[item])
             torch.softmax(weight, dim=-1, out=weight)
-            sums += _linear(x[item, rows].t().contiguous(), weight.t())
+            sums.add_(_linear(x[item, rows].t().contiguous(), weight.t()))
     return out.transpose(1, 2)
 
 
