@@ -74,4 +74,20 @@ def _cure_option_parsing() -> None:
         sys.modules[name].parse_options = parse_options  # type: ignore[attr-defined]
 
 
-AFTER_IMPORT: tuple[Callable[[], None], ...] = (_cure_distributed_start, _cure_option_parsing)
+def _cure_resume() -> None:
+    """Resume without a GPU too, from where the toolbox writes, and from files that are whole (stock: none of these)."""
+
+    def load_resume_state(opt: dict[str, Any]) -> Any:
+        from rnan_plugin import launcher
+        from rnan_plugin.errors import UserError
+
+        try:
+            return launcher.load_resume_state(opt)
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            raise SystemExit(2) from None
+
+    sys.modules["basicsr.train"].load_resume_state = load_resume_state  # type: ignore[attr-defined]
+
+
+AFTER_IMPORT: tuple[Callable[[], None], ...] = (_cure_distributed_start, _cure_option_parsing, _cure_resume)

@@ -30,6 +30,7 @@ DEGRADATIONS: dict[str, Callable[..., Degradation]] = {
 MODEL_KEYS: dict[str, frozenset[str]] = {
     "train": frozenset(
         {"ema_decay", "optim_g", "scheduler", "total_iter", "warmup_iter", "pixel_opt", "perceptual_opt"}
+        | {"precision", "accumulate", "clip_grad_norm", "compile", "checkpoint_blocks", "skip_limit"}
     ),
     "val": frozenset(
         {"val_freq", "save_img", "pbar", "suffix", "metrics", "num_panel"}
@@ -40,10 +41,10 @@ MODEL_KEYS: dict[str, frozenset[str]] = {
         # added by the toolbox when it reads the file:
         | {"experiments_root", "models", "training_states", "log", "visualization", "results_root"}
     ),
-    "logger": frozenset({"print_freq", "save_checkpoint_freq", "use_tb_logger", "wandb"}),
+    "logger": frozenset({"print_freq", "save_checkpoint_freq", "use_tb_logger", "wandb", "keep_last", "save_best"}),
 }
 TOP_KEYS = frozenset(
-    {"name", "model_type", "scale", "num_gpu", "manual_seed", "dist_params", "find_unused_parameters"}
+    {"name", "model_type", "scale", "num_gpu", "manual_seed", "dist_params", "find_unused_parameters", "device"}
     | {"datasets", "network_g", "path", "train", "val", "logger"}
     # added by the toolbox when it reads the file:
     | {"dist", "rank", "world_size", "auto_resume", "is_train", "root_path"}

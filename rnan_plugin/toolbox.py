@@ -5,18 +5,31 @@ Importing `rnan_plugin` has already arranged for the import to be cured (see `rn
 
 from __future__ import annotations
 
-import inspect
-
 import basicsr
 import basicsr.test
 import basicsr.train
 import basicsr.utils.options
+from basicsr.data import build_dataloader, build_dataset
 from basicsr.data.paired_image_dataset import PairedImageDataset
-from basicsr.metrics import calculate_psnr, calculate_ssim
+from basicsr.metrics import calculate_metric, calculate_psnr, calculate_ssim
+from basicsr.models import build_model
 from basicsr.models.sr_model import SRModel
-from basicsr.utils import check_resume, get_root_logger
+from basicsr.utils import (
+    MessageLogger,
+    check_resume,
+    get_env_info,
+    get_root_logger,
+    get_time_str,
+    imwrite,
+    make_exp_dirs,
+    mkdir_and_rename,
+    set_random_seed,
+    tensor2img,
+)
+from basicsr.utils.dist_util import get_dist_info
 from basicsr.utils.dist_util import init_dist as stock_init_dist
 from basicsr.utils.lmdb_util import make_lmdb_from_imgs
+from basicsr.utils.options import copy_opt_file, dict2str
 from basicsr.utils.registry import (
     ARCH_REGISTRY,
     DATASET_REGISTRY,
@@ -29,22 +42,34 @@ from rnan_plugin import cures
 
 cures.after_import()  # where the toolbox was imported before the plugin
 
-stock_parse_options = inspect.unwrap(basicsr.utils.options.parse_options)
-
 __all__ = [
     "ARCH_REGISTRY",
     "DATASET_REGISTRY",
     "LOSS_REGISTRY",
     "METRIC_REGISTRY",
     "MODEL_REGISTRY",
+    "MessageLogger",
     "PairedImageDataset",
     "SRModel",
     "basicsr",
+    "build_dataloader",
+    "build_dataset",
+    "build_model",
+    "calculate_metric",
     "calculate_psnr",
     "calculate_ssim",
     "check_resume",
+    "copy_opt_file",
+    "dict2str",
+    "get_dist_info",
+    "get_env_info",
     "get_root_logger",
+    "get_time_str",
+    "imwrite",
+    "make_exp_dirs",
     "make_lmdb_from_imgs",
+    "mkdir_and_rename",
+    "set_random_seed",
     "stock_init_dist",
-    "stock_parse_options",
+    "tensor2img",
 ]

@@ -24,6 +24,7 @@ def build_model(**train):
         "num_gpu": 0,
         "dist": False,
         "rank": 0,
+        "world_size": 1,
         "is_train": True,
         "network_g": NETWORK,
         "path": {},

@@ -130,13 +130,21 @@ def test_launcher_resumes_on_the_cpu(hook_env, data, tmp_path):
     assert any(not torch.equal(first[name], resumed[name]) for name in first)
     assert not list(tmp_path.glob("experiments/*_archived_*"))
 
-    # A resume from a damaged state is one clear line.
+    # A damaged state is passed over for the last whole one, and said so.
     state = tmp_path / "experiments/tiny/training_states/4.state"
     state.write_bytes(state.read_bytes()[:100])
+    result = hook_env.plugin(tmp_path, "train", "-opt", "tiny.yml", "--auto_resume")
+    assert "warning: going on from" in result.stdout
+    assert "4.state: not a readable checkpoint" in result.stdout
+    assert torch.load(state, weights_only=True)["iter"] == 4  # trained again
+
+    # With none left it is one clear line.
+    for damaged in state.parent.iterdir():
+        damaged.write_bytes(damaged.read_bytes()[:-1000])
     result = hook_env.plugin(tmp_path, "train", "-opt", "tiny.yml", "--auto_resume", check=False)
     assert result.returncode == 2
     assert result.stderr.splitlines()[-1].startswith("error: ")
-    assert "4.state" in result.stderr
+    assert "no training state is whole" in result.stderr
     assert "Traceback" not in result.stderr
 
 

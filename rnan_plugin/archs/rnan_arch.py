@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from rnan_plugin.archs.attention import SoftmaxOver
 from rnan_plugin.archs.fused import conv_add, conv_relu, conv_sigmoid
@@ -193,6 +194,7 @@ class RNAN(nn.Module):
     """
 
     mean: Tensor
+    checkpoint_blocks = False  # set it to keep no activations within blocks for the backward pass
 
     def __init__(  # noqa: PLR0913, PLR0917 - one argument for each choice of the paper and its release
         self,
@@ -258,9 +260,15 @@ class RNAN(nn.Module):
         """Restore (B, num_in_ch, H, W) in [0, 1] to (B, num_out_ch, H*upscale, W*upscale); not clipped."""
         x = (x - self.mean) * self.img_range
         shallow = self.head(x)
-        deep = self.body(shallow)
+        deep = self._recomputed(shallow) if self.checkpoint_blocks and torch.is_grad_enabled() else self.body(shallow)
         restored = self.tail(deep + shallow) if self.upscale > 1 else self.tail(deep) + x
         return restored / self.img_range + self.mean
+
+    def _recomputed(self, feat: Tensor) -> Tensor:
+        """The body, each block of which runs again in the backward pass."""
+        for block in self.body:
+            feat = checkpoint(block, feat, use_reentrant=False)
+        return feat
 
 
 def _check_arguments(

@@ -1,0 +1,90 @@
+"""How one training step is computed: the options of the `train` section that change its cost, not its result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, fields
+from typing import Any, Literal, get_args
+
+import torch
+
+from rnan_plugin.errors import UserError
+
+Precision = Literal["float32", "bfloat16", "float16"]
+
+
+@dataclass(frozen=True)
+class StepOptions:
+    """Keys of the `train` section.
+
+    Args:
+        precision: Of the network's forward and backward pass; weights, loss and optimiser stay float32. float16 scales
+            the loss so that small gradients survive.
+        accumulate: Parts a batch is computed in, one after the other: the same gradient for less memory.
+        clip_grad_norm: Largest 2-norm of all gradients together; None leaves them as they are.
+        compile: Compile the network (`torch.compile`).
+        checkpoint_blocks: Compute each block again in the backward pass instead of keeping its activations.
+        skip_limit: Steps in a row that may be skipped because loss or gradient is not finite.
+
+    Raises:
+        UserError: A value outside its legal interval.
+    """
+
+    precision: Precision = "float32"
+    accumulate: int = 1
+    clip_grad_norm: float | None = None
+    compile: bool = False
+    checkpoint_blocks: bool = False
+    skip_limit: int = 20
+
+    def __post_init__(self) -> None:
+        if self.precision not in get_args(Precision):
+            raise UserError(f"precision is '{self.precision}', legal are {', '.join(get_args(Precision))}")
+        if self.accumulate < 1 or self.skip_limit < 0:
+            raise UserError(f"accumulate {self.accumulate} must be 1 or more, skip_limit {self.skip_limit} 0 or more")
+        if self.clip_grad_norm is not None and self.clip_grad_norm <= 0:
+            raise UserError(f"clip_grad_norm is {self.clip_grad_norm}, must be above 0; leave it out for no clipping")
+
+    def autocast(self, device: torch.device) -> AbstractContextManager[Any]:
+        """What the forward pass runs in."""
+        dtype = getattr(torch, self.precision)
+        return torch.autocast(device.type, dtype, enabled=self.precision != "float32")
+
+    def scaler(self, device: torch.device) -> torch.amp.GradScaler:
+        """Scaler of the loss; does nothing unless the precision is float16."""
+        return torch.amp.GradScaler(device.type, enabled=self.precision == "float16")
+
+
+STEP_KEYS = frozenset(item.name for item in fields(StepOptions))
+
+
+def step_options(train: Mapping[str, Any]) -> StepOptions:
+    """The step's options of a `train` section; keys left out have their defaults.
+
+    Raises:
+        UserError: A value outside its legal interval.
+    """
+    return StepOptions(**{key: value for key, value in train.items() if key in STEP_KEYS})
+
+
+def choose_device(name: str, num_gpu: int) -> torch.device:
+    """The device that an option file's `device` and `num_gpu` name.
+
+    Args:
+        name: "auto" (a CUDA GPU, else Apple's MPS, else the CPU), "cuda", "mps" or "cpu".
+        num_gpu: The toolbox's key; 0 keeps "auto" away from CUDA.
+
+    Raises:
+        UserError: Not known, or not there.
+    """
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        if num_gpu > 0 and available["cuda"]:
+            return torch.device("cuda")
+        return torch.device("mps" if available["mps"] else "cpu")
+    if name not in available:
+        raise UserError(f"device: '{name}' is not one of auto, {', '.join(available)}")
+    if not available[name]:
+        raise UserError(f"device: torch finds no {name} on this machine; take auto or cpu, or another torch")
+    return torch.device(name)
