@@ -8,6 +8,7 @@ killed and resumed therefore ends with the same bits as one that was not.
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
 import resource
 import signal
@@ -67,9 +68,12 @@ def train(opt: dict[str, Any], option_file: str, state: dict[str, Any] | None) -
         logger.info(f"Resuming training from epoch: {state['epoch']}, iter: {state['iter']}.")
     with _stop_signals() as caught:
         run = _Run(opt, model, train_loader, val_loaders, writer, caught, state["iter"] if state else 0)
-        stopped = run.to_the_end()
-    if writer:
-        writer.close()
+        try:
+            stopped = run.to_the_end()
+        finally:
+            _end_workers()
+            if writer:
+                writer.close()
     return 128 + stopped if stopped else 0
 
 
@@ -99,6 +103,15 @@ def _ignore_signals(_: int) -> None:
     """Leave it to the training process, which asks its data workers to stop."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+
+
+def _end_workers() -> None:
+    """End data workers that an error left: they do not hear the SIGTERM of Python's own clearing up."""
+    workers = multiprocessing.active_children()
+    if workers:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch would raise an error of its own
+    for worker in workers:
+        worker.kill()
 
 
 def _loaders(opt: dict[str, Any], state: Mapping[str, Any] | None) -> tuple[DataLoader[Any], list[DataLoader[Any]]]:

@@ -311,7 +311,8 @@ class RestorationModel(SRModel):
             yield {
                 "index": index,
                 "how": self._how,
-                "metrics": {metric: calculate_metric(images, settings) for metric, settings in metrics},
+                # Plain numbers: a training state may hold nothing that has to be executed to be read.
+                "metrics": {metric: float(calculate_metric(images, settings)) for metric, settings in metrics},
                 "panel": make_panel(self.lq, self.output, self.gt) if wanted else None,
             }
             del self.lq, self.output  # the next image needs the memory
