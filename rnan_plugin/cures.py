@@ -57,7 +57,23 @@ def _init_dist_pytorch(backend: str, **kwargs: Any) -> None:
         torch.cuda.set_device(local_rank % torch.cuda.device_count())
     else:
         backend = "gloo"  # the stock default, nccl, needs CUDA
-    dist.init_process_group(backend=backend, **kwargs)
+    dist.init_process_group(backend=backend, **_meeting_place(), **kwargs)
+
+
+def _meeting_place() -> dict[str, Any]:
+    """Where the processes of this attempt meet.
+
+    torchrun keeps one store for all its restarts (seen in torch 2.14), so that a restarted process may read the
+    address of one that is dead: each attempt gets keys of its own.
+    """
+    import torch.distributed as dist
+
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return {}
+    world_size = int(os.environ["WORLD_SIZE"])
+    store = dist.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), world_size, is_master=False)
+    attempt = f"attempt_{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
+    return {"store": dist.PrefixStore(attempt, store), "rank": int(os.environ["RANK"]), "world_size": world_size}
 
 
 def _cure_option_parsing() -> None:

@@ -32,3 +32,9 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary.replace(final)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a killed process was writing by `atomic_path`."""
+    for path in folder.glob(".*.partial*"):
+        path.unlink(missing_ok=True)

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 import yaml
 
-from rnan_plugin.checkpoints import load_state, newest_state
+from rnan_plugin.checkpoints import iterations, load_state, newest_state
 from rnan_plugin.errors import UserError, nearest
 from rnan_plugin.option_check import check_option_file
 from rnan_plugin.options import read_option_file
@@ -147,7 +147,7 @@ def _refuse_to_archive(opt: Mapping[str, Any], args: argparse.Namespace) -> None
     """A run that can go on is not moved aside by the way."""
     states = Path(opt["path"]["training_states"])
     resumes = args.auto_resume or opt["path"].get("resume_state")
-    if not resumes and not args.archive and not args.debug and any(states.glob("*.state")):
+    if not resumes and not args.archive and not args.debug and iterations(states.glob("*.state")):
         raise UserError(
             f"{opt['path']['experiments_root']}: holds a run that can go on; resume it with --auto_resume, or add "
             "--archive to move it aside and start anew"

@@ -86,6 +86,8 @@ def _prepare_folders(opt: dict[str, Any], option_file: str, state: Mapping[str, 
         if wanted:
             mkdir_and_rename(str(tensorboard))
     if opt["rank"] == 0:
+        for folder in ("models", "training_states"):
+            remove_leftovers(Path(opt["path"][folder]))
         copy_opt_file(option_file, opt["path"]["experiments_root"])
     log_file = Path(opt["path"]["log"], f"train_{opt['name']}_{get_time_str()}.log")
     logger = get_root_logger(logger_name="basicsr", log_level=logging.INFO, log_file=str(log_file))

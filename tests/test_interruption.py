@@ -87,6 +87,7 @@ def test_killed_twenty_times_it_ends_with_the_same_bits(uninterrupted, data, tmp
     assert result.stdout.count("killed, ") == KILLS
     assert_same(end_of(tmp_path), end_of(uninterrupted))
     assert not list((tmp_path / "experiments").glob("*_archived_*"))
+    assert not list((tmp_path / "experiments").rglob("*partial*"))
 
 
 def wait_for(condition, process, seconds=120):
@@ -221,18 +222,22 @@ def test_torchrun_restarts_a_killed_process_and_the_run_goes_on(global_batch, tm
     opt["train"]["total_iter"] = ITERATIONS
     write_options(tmp_path, opt)
     process = torchrun(tmp_path, "--max-restarts=1")
-    wait_for(lambda: list(tmp_path.glob("experiments/tiny/training_states/*.state")), process)
+    wait_for(lambda: list(tmp_path.glob("experiments/tiny/training_states/[0-9]*.state")), process)
     os.kill(training_processes(process.pid)[0], signal.SIGKILL)
     output = process.communicate(timeout=300)[0]
     assert process.returncode == 0, output
-    assert re.search(r"Resuming training from epoch: \d+, iter: \d+", output)
+    assert re.search(r"Resuming training from epoch: \d+, iter: \d+", output), output
     assert (tmp_path / f"experiments/tiny/models/net_g_{ITERATIONS}.pth").exists()
 
 
 def training_processes(torchrun_pid):
     """The processes that torchrun has started."""
-    children = Path(f"/proc/{torchrun_pid}/task/{torchrun_pid}/children").read_text(encoding="ascii").split()
-    return [int(child) for child in children]
+    found = []
+    for task in Path(f"/proc/{torchrun_pid}/task").iterdir():
+        for child in (task / "children").read_text(encoding="ascii").split():
+            if b"rnan_plugin" in Path("/proc", child, "cmdline").read_bytes():
+                found.append(int(child))
+    return found
 
 
 def test_finished_run_stays_as_it_is(uninterrupted):
