@@ -73,7 +73,8 @@ def _meeting_place() -> dict[str, Any]:
     world_size = int(os.environ["WORLD_SIZE"])
     store = dist.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), world_size, is_master=False)
     attempt = f"attempt_{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
-    return {"store": dist.PrefixStore(attempt, store), "rank": int(os.environ["RANK"]), "world_size": world_size}
+    own = dist.PrefixStore(attempt, store)  # type: ignore[attr-defined]
+    return {"store": own, "rank": int(os.environ["RANK"]), "world_size": world_size}
 
 
 def _cure_option_parsing() -> None:

@@ -26,6 +26,7 @@ from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 
 from rnan_plugin.data.draws import DrawSampler, SeededDraws, seed_streams
+from rnan_plugin.files import remove_leftovers
 from rnan_plugin.toolbox import (
     MessageLogger,
     build_dataloader,
