@@ -71,7 +71,8 @@ def _meeting_place() -> dict[str, Any]:
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         return {}
     world_size = int(os.environ["WORLD_SIZE"])
-    store = dist.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), world_size, is_master=False)
+    place = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    store = dist.TCPStore(*place, world_size, is_master=False)  # type: ignore[attr-defined]
     attempt = f"attempt_{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
     own = dist.PrefixStore(attempt, store)  # type: ignore[attr-defined]
     return {"store": own, "rank": int(os.environ["RANK"]), "world_size": world_size}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 
 class UserError(ValueError):
@@ -11,6 +11,18 @@ class UserError(ValueError):
 
     The plugin's own commands print the line and leave with status 2, without a traceback.
     """
+
+
+def collect(checks: Iterable[Callable[[], object]]) -> None:
+    """Run all checks, and raise one `UserError` with a line for each that failed."""
+    problems: list[str] = []
+    for check in checks:
+        try:
+            check()
+        except UserError as error:
+            problems += str(error).splitlines()
+    if problems:
+        raise UserError("\n".join(dict.fromkeys(problems)))
 
 
 class RnanWarning(UserWarning):

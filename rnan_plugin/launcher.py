@@ -42,7 +42,7 @@ def parse_options(root_path: str, is_train: bool = True) -> tuple[dict[str, Any]
         if is_train:
             _refuse_to_archive(opt, args)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(*(f"error: {line}" for line in str(error).splitlines()), sep="\n", file=sys.stderr)
         raise SystemExit(2) from None
     return opt, args
 
@@ -101,6 +101,8 @@ def _distribute(opt: dict[str, Any], launcher: str) -> None:
 
 def _derive(opt: dict[str, Any], args: argparse.Namespace, root_path: str, *, is_train: bool) -> None:
     """Add what the toolbox adds to an option file."""
+    if not isinstance(opt["name"], str):
+        raise UserError(f"{args.opt}, name: {opt['name']!r} is not a text; folders are called by it")
     if opt.get("manual_seed") is None:
         opt["manual_seed"] = random.randint(1, 10000)
     set_random_seed(opt["manual_seed"] + opt["rank"])

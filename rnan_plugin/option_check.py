@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -10,8 +12,9 @@ import torch
 
 import rnan_plugin.register  # noqa: F401 - the registries must know the plugin's classes
 from rnan_plugin.data.restoration_dataset import RestorationDataset
-from rnan_plugin.errors import UserError, nearest
+from rnan_plugin.errors import UserError, collect, nearest
 from rnan_plugin.models.restoration_model import policy_of
+from rnan_plugin.models.training_step import STEP_KEYS, StepOptions, choose_device, step_options
 from rnan_plugin.options import check_call, check_sections, check_types
 from rnan_plugin.toolbox import (
     ARCH_REGISTRY,
@@ -40,31 +43,67 @@ _SCHEDULERS = {
 def check_option_file(opt: Mapping[str, Any], path: str) -> None:
     """Check sections, networks, losses, metrics and data sets; option files without the plugin's model pass.
 
+    What is legal but hardly meant is printed as a warning.
+
     Args:
         opt: As the toolbox parsed it.
         path: The file, for messages.
 
     Raises:
-        UserError: The first problem, with file, key and remedy.
+        UserError: A line for each problem, with file, key and remedy.
     """
-    if opt.get("model_type") == "RestorationModel":
-        check_sections(opt, path)
+    ours = opt.get("model_type") == "RestorationModel"
+    checks: list[Callable[[], object]] = []
+    if ours:
+        checks.append(partial(check_sections, opt, path))
         if opt.get("is_train"):
-            _check_training(opt, path)
-        _check_network(opt["network_g"], f"{path}, network_g")
-        _check_losses(opt.get("train") or {}, f"{path}, train")
-        _check_metrics(opt.get("val") or {}, f"{path}, val.metrics")
-        _check_policy(opt.get("val") or {}, f"{path}, val")
+            checks.append(partial(_check_training, opt, path))
+        checks += [
+            partial(_check_network, opt["network_g"], f"{path}, network_g"),
+            partial(_check_losses, opt.get("train") or {}, f"{path}, train"),
+            partial(_check_metrics, opt.get("val") or {}, f"{path}, val.metrics"),
+            partial(_check_policy, opt.get("val") or {}, f"{path}, val"),
+            partial(_check_weights, opt["path"], path),
+            partial(_check_logger, opt, path),
+            partial(_check_step, opt, path),
+        ]
     for phase, dataset in opt["datasets"].items():
-        where = f"{path}, datasets.{phase}"
-        if opt.get("model_type") == "RestorationModel":
-            _check_type(dataset, "type", DATASET_REGISTRY, where)
-        if dataset.get("type") == "RestorationDataset":
-            _check_type(opt, "model_type", MODEL_REGISTRY, path)
-            RestorationDataset(dataset)
-            _check_channels(opt.get("network_g") or {}, dataset, where)
+        checks.append(partial(_check_dataset, opt, dataset, path, f"{path}, datasets.{phase}"))
+    collect(checks)
+    if ours and opt.get("rank", 0) == 0:
+        for line in (*_unreached(opt), *_unlike_the_paper(opt)):
+            print(f"warning: {path}, {line}", file=sys.stderr)
+
+
+def _check_dataset(opt: Mapping[str, Any], dataset: Mapping[str, Any], path: str, where: str) -> None:
     if opt.get("model_type") == "RestorationModel":
-        _check_weights(opt["path"], path)
+        _check_type(dataset, "type", DATASET_REGISTRY, where)
+    if dataset.get("type") == "RestorationDataset":
+        _check_type(opt, "model_type", MODEL_REGISTRY, path)
+        collect(
+            [partial(RestorationDataset, dataset), partial(_check_channels, opt.get("network_g") or {}, dataset, where)]
+        )
+
+
+def _unreached(opt: Mapping[str, Any]) -> Iterator[str]:
+    """What of a schedule lies beyond the run."""
+    train = opt.get("train") or {}
+    scheduler, last = train.get("scheduler") or {}, train.get("total_iter", 0)
+    late = [milestone for milestone in scheduler.get("milestones", []) if milestone > last]
+    if late:
+        yield f"train.scheduler.milestones: {late} lie beyond total_iter {last} and are never reached"
+    if sum(scheduler.get("periods", [])) > last:
+        yield f"train.scheduler.periods: {scheduler['periods']} end beyond total_iter {last}, before the rate is down"
+
+
+def _unlike_the_paper(opt: Mapping[str, Any]) -> Iterator[str]:
+    """Metrics that are not the paper's for the task: Y and a border of the scale belong to super-resolution alone."""
+    scale = opt.get("scale", 1)
+    wanted = {"test_y_channel": scale > 1, "crop_border": scale if scale > 1 else 0}
+    for name, metric in ((opt.get("val") or {}).get("metrics") or {}).items():
+        for key, value in wanted.items():
+            if key in metric and metric[key] != value:
+                yield f"val.metrics.{name}.{key}: {metric[key]}, the paper's protocol for this task has {value}"
 
 
 def _check_type(section: Mapping[str, Any], key: str, registry: Any, where: str) -> None:
@@ -91,6 +130,11 @@ def _check_training(opt: Mapping[str, Any], path: str) -> None:
     _check_type(optimizer, "type", {"Adam": torch.optim.Adam}, f"{path}, train.optim_g")
     check_call(torch.optim.Adam, optimizer, f"{path}, train.optim_g", supplied=["params"])
     _check_type(scheduler, "type", _SCHEDULERS, f"{path}, train.scheduler")
+    if scheduler["type"] == "CosineAnnealingRestartLR" and sum(scheduler.get("periods", [])) < train["total_iter"]:
+        raise UserError(
+            f"{path}, train.scheduler.periods: {scheduler.get('periods')} end before total_iter {train['total_iter']}; "
+            "let their sum reach it"
+        )
     schedule = getattr(basicsr.models.lr_scheduler, _SCHEDULERS[scheduler["type"]])
     check_call(schedule, scheduler, f"{path}, train.scheduler", supplied=["optimizer"])
 
@@ -131,6 +175,31 @@ def _check_metrics(val: Mapping[str, Any], where: str) -> None:
         _check_type(metric, "type", METRIC_REGISTRY, f"{where}.{name}")
         arguments = {key: value for key, value in metric.items() if key not in _METRIC_EXTRA}
         check_call(METRIC_REGISTRY.get(metric["type"]), arguments, f"{where}.{name}", supplied=["img", "img2"])
+
+
+def _check_logger(opt: Mapping[str, Any], path: str) -> None:
+    """The plugin's keys of the `logger` section."""
+    logger = opt.get("logger") or {}
+    keep, best = logger.get("keep_last"), logger.get("save_best")
+    if keep is not None and (not isinstance(keep, int) or keep < 1):
+        raise UserError(f"{path}, logger.keep_last: {keep!r} is not a number of 1 or more; leave it out to keep all")
+    metrics = (opt.get("val") or {}).get("metrics") or {}
+    if best is not None and best not in metrics:
+        raise UserError(f"{path}, logger.save_best: no metric '{best}' in val.metrics{nearest(str(best), metrics)}")
+
+
+def _check_step(opt: Mapping[str, Any], path: str) -> None:
+    """The options of a step, and the device."""
+    train = {key: value for key, value in (opt.get("train") or {}).items() if key in STEP_KEYS}
+    check_types(train, get_type_hints(StepOptions), f"{path}, train")
+    try:
+        step_options(train)
+    except UserError as error:
+        raise UserError(f"{path}, train: {error}") from None
+    try:
+        choose_device(opt.get("device", "auto"), opt["num_gpu"])
+    except UserError as error:
+        raise UserError(f"{path}, {error}") from None
 
 
 def _check_policy(val: Mapping[str, Any], where: str) -> None:

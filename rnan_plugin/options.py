@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -15,7 +16,7 @@ import yaml
 
 from rnan_plugin.data.color import Channels
 from rnan_plugin.data.degradations import Awgn, BayerMosaic, BicubicDown, Degradation, Jpeg, total_scale
-from rnan_plugin.errors import UserError, nearest
+from rnan_plugin.errors import UserError, collect, nearest
 
 Options = TypeVar("Options")
 
@@ -127,10 +128,10 @@ def _check_section(section: Any, where: str) -> None:
 
 
 def check_keys(keys: Mapping[str, Any], legal: Sequence[str] | frozenset[str], where: str) -> None:
-    """Raise a `UserError` for the first key that is not legal."""
-    for key in keys:
-        if key not in legal:
-            raise UserError(f"{where}: unknown key '{key}'{nearest(key, legal)}")
+    """Raise a `UserError` with a line for each key that is not legal."""
+    unknown = [f"{where}: unknown key '{key}'{nearest(key, legal)}" for key in keys if key not in legal]
+    if unknown:
+        raise UserError("\n".join(unknown))
 
 
 def parse(options: type[Options], mapping: Mapping[str, Any], where: str) -> Options:
@@ -150,10 +151,14 @@ def parse(options: type[Options], mapping: Mapping[str, Any], where: str) -> Opt
 
 
 def check_types(arguments: Mapping[str, Any], hints: Mapping[str, Any], where: str) -> None:
-    """Raise a `UserError` for the first value that is not of its key's type."""
-    for key, value in arguments.items():
-        if key in hints and not _fits(value, hints[key]):
-            raise UserError(f"{where}.{key}: {value!r} is not {_describe(hints[key])}")
+    """Raise a `UserError` with a line for each value that is not of its key's type."""
+    wrong = [
+        f"{where}.{key}: {value!r} is not {_describe(hints[key])}"
+        for key, value in arguments.items()
+        if key in hints and not _fits(value, hints[key])
+    ]
+    if wrong:
+        raise UserError("\n".join(wrong))
 
 
 def _fits(value: Any, hint: Any) -> bool:
@@ -253,9 +258,9 @@ def check_call(
 
 def check_sections(opt: Mapping[str, Any], where: str) -> None:
     """Check the keys of an option file's sections, except data sets, networks, losses and metrics."""
-    check_keys(opt, TOP_KEYS, where)
-    for section, legal in MODEL_KEYS.items():
-        check_keys(opt.get(section) or {}, legal, f"{where}, {section}")
+    sections = [(opt, TOP_KEYS, where)]
+    sections += [(opt.get(name) or {}, legal, f"{where}, {name}") for name, legal in MODEL_KEYS.items()]
+    collect(partial(check_keys, *section) for section in sections)
 
 
 def missing_data_remedy(root: str) -> str:

@@ -136,23 +136,23 @@ def test_misspelt_key_names_file_section_and_nearest_legal_key(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     changed = change(legal, {f"{place}.{wrong}".lstrip("."): 1})
-    line = only_error_line(changed, monkeypatch, capfd)
+    (line,) = error_lines(changed, monkeypatch, capfd)
     assert f"unknown key '{wrong}' (did you mean '{right}'?)" in line
     assert line.startswith("error: small.yml")
     assert all(part in line for part in place.split("."))
 
 
-def only_error_line(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> str:
-    """The one line on standard error; nothing may have been created."""
+def error_lines(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> list[str]:
+    """The lines on standard error; nothing may have been created."""
     Path("small.yml").touch()
     before = sorted(Path().rglob("*"))
     with pytest.raises(SystemExit) as stop:
         parse(options, monkeypatch)
     assert stop.value.code == 2
     assert sorted(Path().rglob("*")) == before
-    lines = capfd.readouterr().err.splitlines()
-    assert len(lines) == 1, lines
-    return lines[0]
+    return capfd.readouterr().err.splitlines()
 
 
 TRAIN, VAL = "datasets.train", "datasets.val"
@@ -239,9 +239,62 @@ def test_wrong_option_is_one_line_and_creates_nothing(
     legal: dict[str, Any], case: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     changes, fragments = WRONG[case]
-    line = only_error_line(change(legal, changes), monkeypatch, capfd)
-    assert line.startswith("error: small.yml")
-    assert all(fragment in line for fragment in fragments), line
+    lines = error_lines(change(legal, changes), monkeypatch, capfd)
+    assert len(lines) <= 2  # training and validation may share the problem
+    assert all(line.startswith("error: small.yml") for line in lines)
+    assert all(fragment in lines[0] for fragment in fragments), lines
+
+
+def test_all_problems_of_an_option_file_are_told_at_once(
+    legal: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    legal["train"] |= {"totl_iter": 3, "precision": "half", "accumulate": "2"}
+    legal["vall"] = {}
+    legal["network_g"]["num_fea"] = 8
+    legal["datasets"]["val"]["dataroot_gt"] = "nowhere"
+    legal["logger"]["save_best"] = "pnsr"
+    legal["val"]["metrics"]["psnr"]["crop_boder"] = 0
+    Path("x.yml").write_text(yaml.safe_dump(legal))
+    monkeypatch.setattr(sys, "argv", ["train", "-opt", "x.yml"])
+    with pytest.raises(SystemExit) as ended:
+        launcher.parse_options(".", is_train=True)
+    assert ended.value.code == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert all(line.startswith("error: x.yml, ") or line.startswith("error: x.yml: ") for line in lines)
+    for fragment in (
+        "train: unknown key 'totl_iter' (did you mean 'total_iter'?)",
+        "train.precision: 'half' is not",
+        "train.accumulate: '2' is not",
+        "unknown key 'vall' (did you mean 'val'?)",
+        "network_g: unknown key 'num_fea' (did you mean 'num_feat'?)",
+        "datasets.val (photos).dataroot_gt: nowhere not found",
+        "logger.save_best: no metric 'pnsr' in val.metrics (did you mean 'psnr'?)",
+        "val.metrics.psnr: unknown key 'crop_boder' (did you mean 'crop_border'?)",
+    ):
+        assert sum(fragment in line for line in lines) == 1, fragment
+    assert not Path("experiments").exists()
+
+
+def test_legal_but_hardly_meant_is_a_warning(
+    legal: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    legal["train"]["scheduler"]["milestones"] = [2, 10]
+    legal["val"]["metrics"]["psnr"]["crop_border"] = 4
+    Path("x.yml").write_text(yaml.safe_dump(legal))
+    monkeypatch.setattr(sys, "argv", ["train", "-opt", "x.yml"])
+    launcher.parse_options(".", is_train=True)
+    assert capsys.readouterr().err.splitlines() == [
+        "warning: x.yml, train.scheduler.milestones: [10] lie beyond total_iter 4 and are never reached",
+        "warning: x.yml, val.metrics.psnr.crop_border: 4, the paper's protocol for this task has 0",
+    ]
+
+
+def test_schedule_that_ends_before_the_run(legal: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    legal["train"]["scheduler"] = {"type": "CosineAnnealingRestartLR", "periods": [3]}
+    Path("x.yml").write_text(yaml.safe_dump(legal))
+    monkeypatch.setattr(sys, "argv", ["train", "-opt", "x.yml"])
+    with pytest.raises(SystemExit):
+        launcher.parse_options(".", is_train=True)
 
 
 @pytest.mark.parametrize(
@@ -477,7 +530,8 @@ def test_shipped_options_without_div2k_say_what_to_run(tmp_path: Path) -> None:
     options = REPOSITORY / "options" / "train_RNAN_CAR_q10.yml"
     result = train(tmp_path, options)
     assert result.returncode == 2
-    (line,) = result.stderr.splitlines()
+    line, *others = result.stderr.splitlines()
+    assert all(f"datasets/{name} not found" in "".join(others) for name in ("Classic5", "LIVE1"))
     assert line.startswith(f"error: {options}, datasets.train (DIV2K).dataroot_gt: ")
     assert "python scripts/pack_lmdb.py DIV2K_train_HR datasets/DIV2K/DIV2K_train_HR_sub.lmdb" in line
     assert "bash scripts/quickstart.sh" in line

@@ -61,7 +61,7 @@ def test_tile_batches_are_of_one_size_and_change_only_rounding():
 
     with torch.no_grad():
         batched, single = tiled(recording, lq, 16, 4, tile_batch=4), tiled(net, lq, 16, 4)
-    assert {shape[1:] for shape in shapes} == {(1, 16, 14)}
+    assert {shape[1:] for shape in shapes} == {(1, 16, 15)}
     assert {shape[0] for shape in shapes[:-1]} == {4}
     torch.testing.assert_close(batched, single)
 
@@ -84,15 +84,18 @@ def test_tiles_blend_without_a_step():
     assert steps.max() < 0.2
 
 
-@pytest.mark.parametrize(("length", "tile", "overlap"), [(100, 32, 8), (33, 32, 0), (1000, 64, 32), (256, 128, 8)])
-def test_tiles_along_an_axis(length, tile, overlap):
-    side, starts = tile_axis(length, tile, overlap)
-    assert side <= tile
-    assert starts[0] == 0
-    assert starts[-1] == length - side
-    assert all(0 < b - a <= side - overlap for a, b in itertools.pairwise(starts))
-    assert len(starts) * side - (len(starts) - 1) * overlap < length + len(starts)  # no pixel more than needed
-    assert tile_axis(tile, tile, overlap) == (tile, [0])
+def test_tiles_along_an_axis():
+    sizes = [(100, 32, 8), (1000, 64, 32), *itertools.product(range(2, 40), range(1, 40), range(20))]
+    for length, tile, overlap in ((n, t, o) for n, t, o in sizes if t < n and o <= t // 2):
+        side, starts = tile_axis(length, tile, overlap)
+        assert side <= tile
+        assert starts[0] == 0
+        assert starts[-1] == length - side
+        assert all(0 < b - a <= side - overlap for a, b in itertools.pairwise(starts))
+        # No pixel more than needed.
+        assert len(starts) * side - (len(starts) - 1) * (overlap + 1) < length + 2 * len(starts)
+        assert tile - overlap <= 3 or not any(start % 2 for start in starts)
+        assert tile_axis(tile, tile, overlap) == (tile, [0])
 
 
 def test_release_halves_as_the_release_does():

@@ -36,7 +36,8 @@ _ONEDNN_LINEAR: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 # Values in one block of rows of W: 4 MB in float32 stay in a CPU's cache, 256 MB keep an accelerator busy.
 _BLOCK_VALUES = {"cpu": 2**20}
 _BLOCK_VALUES_ELSEWHERE = 2**26
-_ONEDNN_ROWS = 64  # the least rows of a block that a product is worth, however long they are
+# Of oneDNN's blocks: rows that make a product worthwhile, unless they are so long that memory is what takes the time.
+_ONEDNN_ROWS, _ONEDNN_FEWEST_ROWS, _ONEDNN_LONG = 64, 16, 4
 
 
 def non_local_attention(query: Tensor, key: Tensor, value: Tensor, softmax_over: SoftmaxOver) -> Tensor:
@@ -111,7 +112,8 @@ def _onednn_serves(tensor: Tensor) -> bool:
 def onednn_scatter(row: Tensor, col: Tensor, x: Tensor) -> Tensor:
     """Compute Wᵀ x in blocks of rows as `scatter`, with oneDNN's products, in float32 on the CPU."""
     out = x.new_zeros(x.shape[0], x.shape[2], col.shape[1])  # transposed: a block of W adds to all positions
-    step = max(_ONEDNN_ROWS, _BLOCK_VALUES["cpu"] // col.shape[1])
+    fitting = _BLOCK_VALUES["cpu"] // col.shape[1]
+    step = max(_ONEDNN_FEWEST_ROWS, min(max(_ONEDNN_ROWS, fitting), _ONEDNN_LONG * fitting))
     for item, sums in enumerate(out):
         for rows in (slice(start, start + step) for start in range(0, row.shape[1], step)):
             weight = _linear(row[item, rows], col[item])

@@ -143,13 +143,20 @@ def self_ensembled(net: Network, lq: Tensor) -> Tensor:
 def tile_axis(length: int, tile: int, overlap: int) -> tuple[int, list[int]]:
     """Side and starts of the tiles along one axis: the fewest of at most `tile`, no larger than the overlap needs.
 
-    They are evenly spread, neighbours share at least `overlap`, and the last one ends at `length`.
+    They are evenly spread, neighbours share at least `overlap`, and the last one ends at `length`. Starts are even
+    wherever tiles can be 2 pixels apart: RNAN's half-resolution part then sees the pairs of pixels that it would see
+    in the whole image, which brings tiles several times closer to it.
     """
     if length <= tile:
         return length, [0]
+    grid = 1
+    paired = tile - (length - tile) % 2, overlap + (length - overlap) % 2  # both even or odd as the length
+    if paired[0] - paired[1] > 1:
+        grid, (tile, overlap) = 2, paired
     count = ceil((length - overlap) / (tile - overlap))
     side = ceil((length + (count - 1) * overlap) / count)
-    return side, [round(index * (length - side) / (count - 1)) for index in range(count)]
+    side += (length - side) % grid
+    return side, [grid * round(index * (length - side) / (count - 1) / grid) for index in range(count)]
 
 
 def tiled(net: Network, lq: Tensor, tile: int, overlap: int, tile_batch: int = 1) -> Tensor:

@@ -1,0 +1,186 @@
+"""Checkpoints: whole or not there, verified, the old ones removed, and nothing in them is executed."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from test_training import data, log_of, tiny_options, write_options  # noqa: F401 - data is a fixture
+
+from rnan_plugin.checkpoints import is_intact, load_checkpoint, load_state, newest_state, save_checkpoint
+from rnan_plugin.errors import UserError
+from rnan_plugin.launcher import changed_keys
+
+
+def checkpoint(folder: Path, iteration: int) -> Path:
+    """A training state and the weights that belong to it."""
+    state = {"epoch": 0, "iter": iteration, "optimizers": [], "schedulers": []}
+    for place in ("states", "models"):
+        (folder / place).mkdir(exist_ok=True)
+    save_checkpoint({"params": {"w": torch.rand(100, 100)}}, folder / f"models/net_g_{iteration}.pth")
+    save_checkpoint(state, folder / f"states/{iteration}.state")
+    return folder / f"states/{iteration}.state"
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("spoil", [flip_a_bit, lambda path: path.write_bytes(path.read_bytes()[:-200]), Path.unlink])
+def test_damaged_weights_are_found_and_the_state_before_is_taken(spoil, tmp_path):
+    checkpoint(tmp_path, 900)
+    checkpoint(tmp_path, 1000)  # later by number, earlier by name
+    weights = tmp_path / "models/net_g_1000.pth"
+    assert is_intact(weights)
+    spoil(weights)
+    assert not is_intact(weights)
+    path, state, problems = newest_state(tmp_path / "states", tmp_path / "models")
+    assert (path.name, state["iter"]) == ("900.state", 900)
+    assert "net_g_1000.pth" in problems[0]
+
+
+def test_no_state_and_no_whole_state(tmp_path):
+    (tmp_path / "states").mkdir()
+    assert newest_state(tmp_path / "states", tmp_path / "models") is None
+    (tmp_path / "states/5.state").write_bytes(b"")
+    with pytest.raises(UserError, match="no training state is whole"):
+        newest_state(tmp_path / "states", tmp_path / "models")
+
+
+def test_foreign_file_is_no_training_state(tmp_path):
+    torch.save({"params": {}}, tmp_path / "x.state")
+    with pytest.raises(UserError, match=r"x\.state: not a readable training state"):
+        load_state(tmp_path / "x.state", tmp_path)
+    torch.save([1], tmp_path / "x.state")
+    with pytest.raises(UserError, match=r"not a checkpoint, it holds a list"):
+        load_state(tmp_path / "x.state", tmp_path)
+
+
+class Hostile:
+    def __init__(self, witness):
+        self.witness = witness
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.witness),)
+
+
+def test_pickled_code_in_a_checkpoint_never_runs(tmp_path):
+    path, witness = tmp_path / "x.state", tmp_path / "witness"
+    torch.save({"iter": Hostile(witness)}, path)
+    with pytest.raises(UserError, match=r"x\.state: not a readable checkpoint"):
+        load_checkpoint(path)
+    assert not witness.exists()
+    pickle.loads(pickle.dumps(Hostile(witness)))
+    assert witness.exists()  # it would have
+
+
+HOSTILE_YAML = "\nextra: !!python/object/apply:os.mkdir [witness]\n"
+
+
+@pytest.mark.parametrize("arguments", [["-m", "rnan_plugin", "train"], ["basicsr/train.py"]])
+def test_nothing_in_options_is_executed(enabled_env, data, tmp_path, arguments):  # noqa: F811
+    enabled_env.plugin(tmp_path, "enable", "--link")
+    write_options(tmp_path, tiny_options(data))
+    (tmp_path / "hostile.yml").write_text((tmp_path / "tiny.yml").read_text() + HOSTILE_YAML)
+    result = enabled_env.run(tmp_path, *arguments, "-opt", "hostile.yml", check=False)
+    assert result.returncode == 2
+    assert "error: hostile.yml: not valid YAML" in result.stderr
+
+    for entry in ('name=[__import__("os").mkdir("witness")]', 'name"]=__import__("os").mkdir("witness");opt["name=1'):
+        result = enabled_env.run(tmp_path, *arguments, "-opt", "tiny.yml", "--force_yml", entry, check=False)
+        assert result.returncode == 2
+        assert "error: " in result.stderr
+        assert "Traceback" not in result.stderr
+    assert not (tmp_path / "witness").exists()
+    assert not (tmp_path / "experiments").exists()
+
+
+def test_force_yml_changes_values(data, tmp_path):  # noqa: F811
+    opt = tiny_options(data)
+    del opt["val"], opt["datasets"]["val"]
+    write_options(tmp_path, opt)
+    forced = ["train:total_iter=2", "train:optim_g:lr=5e-4", "name=forced", "datasets:train:use_hflip=false"]
+    command = [sys.executable, "-m", "rnan_plugin", "train", "-opt", "tiny.yml", "--force_yml", *forced]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    state = torch.load(tmp_path / "experiments/forced/training_states/2.state", weights_only=True)
+    assert state["options"]["train"]["optim_g"]["lr"] == 5e-4
+    assert state["options"]["datasets"]["train"]["use_hflip"] is False
+    command[-1] = "train:total_itre=3"
+    result = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True)
+    assert result.returncode == 2
+    assert "did you mean 'total_iter'?" in result.stderr
+
+
+def test_last_and_best_checkpoints_are_kept(data, tmp_path):  # noqa: F811
+    opt = tiny_options(data, total_iter=8)
+    opt["logger"] |= {"keep_last": 2, "save_best": "psnr"}
+    write_options(tmp_path, opt)
+    command = [sys.executable, "-m", "rnan_plugin", "train", "-opt", "tiny.yml"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    run = tmp_path / "experiments/tiny"
+    assert {file.name for file in (run / "training_states").iterdir()} == {"6.state", "8.state"}
+    assert {file.name for file in (run / "models").iterdir()} == {
+        "net_g_6.pth",
+        "net_g_8.pth",
+        "net_g_best.pth",
+        "net_g_latest.pth",
+    }
+    best = torch.load(run / "training_states/8.state", weights_only=True)["best"]["held-out"]["psnr"]
+    assert f"Best: {best['val']:.4f} @ {best['iter']} iter" in log_of(tmp_path)
+    assert set(load_checkpoint(run / "models/net_g_best.pth")) == {"params", "params_ema"}
+
+
+def small_files():
+    """Let no file grow above 20 kB, as if the disk were full."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+
+def test_full_disk_leaves_nothing_half_written(tmp_path):
+    code = f"""
+import torch
+from pathlib import Path
+from rnan_plugin.checkpoints import save_checkpoint
+try:
+    save_checkpoint({{"w": torch.rand(100, 100)}}, Path({str(tmp_path / "x.pth")!r}))
+except ValueError as error:
+    print(error)
+"""
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, check=False, capture_output=True, text=True, preexec_fn=small_files)
+    assert "x.pth: can't be written (" in result.stdout, result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_changed_keys_are_told_one_by_one():
+    before = {"train": {"lr": 1, "gone": 2}, "name": "x", "betas": [1, 2]}
+    after = {"train": {"lr": 3, "new": 4}, "name": "x", "betas": [1, 2], "path": {}}
+    assert changed_keys(before, after) == [
+        "train.lr: 1 -> 3",
+        "train.gone: 2 -> (not set)",
+        "train.new: (not set) -> 4",
+    ]
+
+
+def test_state_of_the_stock_loop_serves_the_plugins(enabled_env, data, tmp_path):  # noqa: F811
+    """A training begun with the toolbox's script goes on with the plugin's command."""
+    enabled_env.plugin(tmp_path, "enable", "--link")
+    opt = tiny_options(data, total_iter=2)
+    write_options(tmp_path, opt)
+    enabled_env.run(tmp_path, "basicsr/train.py", "-opt", "tiny.yml")
+    opt["train"]["total_iter"] = 4
+    write_options(tmp_path, opt)
+    result = enabled_env.plugin(tmp_path, "train", "-opt", "tiny.yml", "--auto_resume")
+    assert "changed since iteration 2: train.total_iter: 2 -> 4" in result.stdout
+    assert yaml.safe_load((tmp_path / "experiments/tiny/tiny.yml").read_text())["train"]["total_iter"] == 4
+    assert (tmp_path / "experiments/tiny/training_states/4.state").exists()
