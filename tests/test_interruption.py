@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+import requests
 import torch
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -252,6 +253,42 @@ def test_interruption_by_the_keyboard_before_training_is_no_traceback(monkeypatc
 
     monkeypatch.setattr("rnan_plugin.launcher.main", interrupted)
     assert main(["train", "-opt", "x.yml"]) == 130
+
+
+def test_tensorboard_has_what_one_watches(uninterrupted):
+    events = EventAccumulator(str(uninterrupted / "tb_logger/tiny")).Reload()
+    tags = events.Tags()
+    watched = {"losses/l_pix", "grad_norm", "skipped_steps", "learning_rate", "samples_per_second", "data_share"}
+    assert watched | {"memory_mib", "metrics/held-out/psnr"} <= set(tags["scalars"])
+    assert "options/text_summary" in tags["tensors"]
+    shown = events.Tensors("options/text_summary")[0].tensor_proto.string_val[0].decode()
+    assert f"total_iter: {ITERATIONS}" in shown
+    assert any(tag.startswith("held-out/") for tag in tags["images"])
+    assert "_hparams_/session_start_info" in events.summary_metadata
+    rates = [event.value for event in events.Scalars("learning_rate")]
+    assert rates[:5] == pytest.approx([2e-4, 4e-4, 6e-4, 8e-4, rates[4]])
+    assert rates[-1] < 1e-4
+
+
+def test_tensorboard_command_starts_and_serves_the_run(uninterrupted):
+    command = Path(sys.executable).with_name("tensorboard")
+    arguments = ["--logdir", str(uninterrupted / "tb_logger"), "--port", "0", "--reload_interval", "1"]
+    with subprocess.Popen(
+        [command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        try:
+            address = next(found[0] for line in process.stdout if (found := re.search(r"http://\S+", line)))
+            url = f"{address.rstrip('/')}/data/plugin/scalars/tags"
+            served = {}
+
+            def is_loaded():
+                served.update(requests.get(url, timeout=60).json())
+                return "losses/l_pix" in served.get("tiny", {})
+
+            wait_for(is_loaded, process)
+        finally:
+            process.terminate()
+    assert "grad_norm" in served["tiny"]
 
 
 def test_yaml_of_the_run_is_kept_beside_it(uninterrupted):
