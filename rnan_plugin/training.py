@@ -82,13 +82,14 @@ def _prepare_folders(opt: dict[str, Any], option_file: str, state: Mapping[str, 
     """Make the run's folders and logs; the TensorBoard writer of the first process, if wanted."""
     tensorboard = Path(opt["root_path"], "tb_logger", opt["name"])
     wanted = opt["logger"].setdefault("use_tb_logger", False) and "debug" not in opt["name"] and opt["rank"] == 0
-    if state is None:
+    if state is None and not _was_just_begun(opt):
         make_exp_dirs(opt)
         if wanted:
             mkdir_and_rename(str(tensorboard))
     if opt["rank"] == 0:
-        for folder in ("models", "training_states"):
-            remove_leftovers(Path(opt["path"][folder]))
+        for folder in (Path(opt["path"][name]) for name in ("models", "training_states")):
+            folder.mkdir(exist_ok=True)
+            remove_leftovers(folder)
         copy_opt_file(option_file, opt["path"]["experiments_root"])
     log_file = Path(opt["path"]["log"], f"train_{opt['name']}_{get_time_str()}.log")
     logger = get_root_logger(logger_name="basicsr", log_level=logging.INFO, log_file=str(log_file))
@@ -97,9 +98,16 @@ def _prepare_folders(opt: dict[str, Any], option_file: str, state: Mapping[str, 
     if not wanted:
         return None
     # What an interrupted run logged after its last state is hidden, since it is logged again.
-    writer = SummaryWriter(str(tensorboard), purge_step=state["iter"] + 1 if state else None)
+    writer = SummaryWriter(str(tensorboard), purge_step=state["iter"] + 1 if state else 0)
     writer.add_text("options", f"```yaml\n{Path(option_file).read_text(encoding='utf-8')}\n```")
     return writer
+
+
+def _was_just_begun(opt: Mapping[str, Any]) -> bool:
+    """Whether a run to be resumed was killed before it saved anything: its folder then serves as it is."""
+    folders = [Path(opt["path"][name]) for name in ("models", "training_states")]
+    saved = any(file for folder in folders for file in folder.glob("[!.]*"))
+    return bool(opt["auto_resume"]) and Path(opt["path"]["experiments_root"]).is_dir() and not saved
 
 
 def _ignore_signals(_: int) -> None:

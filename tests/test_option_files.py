@@ -55,7 +55,7 @@ def test_every_task_and_level_has_its_files():
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_builds_and_passes_the_checks_up_to_the_missing_data(file, tmp_path, monkeypatch):
+def test_builds_and_passes_the_checks_up_to_the_missing_data(file, tmp_path, monkeypatch, capsys):
     opt = as_parsed(load(file.stem), is_train=not file.stem.startswith("test"))
     assert opt["name"] == file.stem
     for phase, dataset in opt["datasets"].items():
@@ -64,8 +64,11 @@ def test_builds_and_passes_the_checks_up_to_the_missing_data(file, tmp_path, mon
     with torch.device("meta"):
         RNAN(**{key: value for key, value in net.items() if key != "type"})
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=r"dataroot_gt: datasets/.* not found"):  # nothing else is wrong
+    with pytest.raises(UserError, match=r"dataroot_gt: datasets/.* not found") as error:
         check_option_file(opt, str(file))
+    missing = ("dataroot_gt: datasets/", "path.pretrain_network_g: ")
+    assert all(any(key in line for key in missing) for line in str(error.value).splitlines())  # nothing else is wrong
+    assert not capsys.readouterr().err  # no warning
 
 
 @pytest.mark.parametrize("tag", TAGS)

@@ -68,19 +68,19 @@ def step_options(train: Mapping[str, Any]) -> StepOptions:
     return StepOptions(**{key: value for key, value in train.items() if key in STEP_KEYS})
 
 
-def choose_device(name: str, num_gpu: int) -> torch.device:
+def choose_device(name: str, num_gpu: int | str) -> torch.device:
     """The device that an option file's `device` and `num_gpu` name.
 
     Args:
         name: "auto" (a CUDA GPU, else Apple's MPS, else the CPU), "cuda", "mps" or "cpu".
-        num_gpu: The toolbox's key; 0 keeps "auto" away from CUDA.
+        num_gpu: The toolbox's key, a number or "auto"; 0 keeps `device: auto` away from CUDA.
 
     Raises:
         UserError: Not known, or not there.
     """
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
-        if num_gpu > 0 and available["cuda"]:
+        if num_gpu != 0 and available["cuda"]:
             return torch.device("cuda")
         return torch.device("mps" if available["mps"] else "cpu")
     if name not in available:
