@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
 import os
 import random
 import resource
@@ -294,6 +295,8 @@ def entries(work: Path) -> int:
 
 def test_ctrl_c_keeps_what_is_packed(tmp_path: Path) -> None:
     big_set(tmp_path / "in")
+    for index, file in itertools.product(range(5), list((tmp_path / "in").iterdir())):
+        file.with_stem(f"{file.stem}_{index}").symlink_to(file)  # enough work to be met in the middle of it
     work = tmp_path / ".x.lmdb.partial"
     arguments = command("prepare", tmp_path / "in", tmp_path / "x.lmdb")
     process = subprocess.Popen(arguments, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
