@@ -15,10 +15,13 @@ from rnan_plugin.models.training_step import StepOptions, choose_device
 
 
 def gradients(**train):
-    """Loss and gradients of one step on a batch of five, from the same weights."""
+    """Loss and gradients of the first step taken on a batch of five, from the same weights."""
     model = build_model(**train)
     model.feed_data(batch(5, (16, 16)))
-    model.optimize_parameters(1)
+    for iteration in range(1, 9):
+        model.optimize_parameters(iteration)
+        if model.skipped_steps < iteration:  # float16: the loss is scaled down until the gradient is finite
+            break
     return model.get_current_log()["l_pix"], torch.cat([p.grad.flatten() for p in model.net_g.parameters()])
 
 
@@ -39,10 +42,9 @@ def gradients(**train):
 def test_gradient_is_that_of_plain_float32(options, bound):
     plain_loss, plain = gradients()
     loss, gradient = gradients(**options)
-    scale = 65536 if options.get("precision") == "float16" else 1
     assert gradient.dtype == torch.float32
     assert loss == pytest.approx(plain_loss, rel=bound)
-    assert (gradient - plain).norm() / plain.norm() < bound or scale > 1
+    assert (gradient - plain).norm() / plain.norm() < bound
     if options.get("precision", "float32") != "float32":
         assert not torch.equal(gradient, plain)  # it was narrow indeed
 
