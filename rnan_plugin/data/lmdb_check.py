@@ -12,10 +12,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from tqdm import tqdm
 
 from rnan_plugin.data.image_store import META_INFO, LmdbStore, decode_value
+from rnan_plugin.data.png_rows import chunks
 from rnan_plugin.data.raw_codec import Value, is_intact, is_raw
 from rnan_plugin.errors import UserError
 
-_PNG_SIGNATURE = 8
+_CRC = struct.Struct(">I")
 
 
 def check_lmdb(root: str) -> tuple[int, list[str]]:
@@ -68,11 +69,10 @@ def _wrong_value(store: LmdbStore, name: str, size: tuple[int, int]) -> str | No
 
 def _png_is_intact(value: Value) -> bool:
     """Whether each chunk of a PNG file has the checksum written behind it; decoders pass over some."""
-    position = _PNG_SIGNATURE
-    while position < len(value):
-        (length,) = struct.unpack_from(">I", value, position)
-        end = position + 8 + length
-        if end + 4 > len(value) or zlib.crc32(value[position + 4 : end]) != struct.unpack_from(">I", value, end)[0]:
-            return False
-        position = end + 4
-    return True
+    try:
+        # The checksum is that of the chunk's kind, 4 bytes, and its content.
+        return all(
+            zlib.crc32(value[start - 4 : end]) == _CRC.unpack_from(value, end)[0] for _, start, end in chunks(value)
+        )
+    except struct.error:  # cut short
+        return False

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -73,11 +74,18 @@ def decode_rows(value: Value, first: int, last: int) -> NDArray[np.uint8] | None
 
 def _compressed(value: Value) -> bytes:
     """The compressed stream: the contents of all IDAT chunks."""
-    parts, position = [], len(_SIGNATURE)
+    return b"".join(value[start:end] for kind, start, end in chunks(value) if kind == b"IDAT")
+
+
+def chunks(value: Value) -> Iterator[tuple[bytes, int, int]]:
+    """Yield kind, start and end of the content of each chunk of a PNG file; its checksum, 4 bytes, follows.
+
+    Raises:
+        struct.error: The file ends within a chunk's head.
+    """
+    position = len(_SIGNATURE)
     while position < len(value):
         length, kind = _CHUNK.unpack_from(value, position)
         start = position + _CHUNK.size
-        if kind == b"IDAT":
-            parts.append(value[start : start + length])
-        position = start + length + 4  # the checksum
-    return b"".join(parts)
+        yield kind, start, start + length
+        position = start + length + 4
