@@ -93,12 +93,16 @@ def _cure_option_parsing() -> None:
 
 
 def _cure_resume() -> None:
-    """Resume without a GPU too, from where the toolbox writes, and from files that are whole (stock: none of these)."""
+    """Resume our model without a GPU too, from where the toolbox writes, from files that are whole (stock: none)."""
+    stock = inspect.unwrap(sys.modules["basicsr.train"].load_resume_state)
 
+    @functools.wraps(stock)
     def load_resume_state(opt: dict[str, Any]) -> Any:
         from rnan_plugin import launcher
         from rnan_plugin.errors import UserError
 
+        if opt["model_type"] != "RestorationModel":
+            return stock(opt)
         try:
             return launcher.load_resume_state(opt)
         except UserError as error:

@@ -39,7 +39,7 @@ def parse_options(root_path: str, is_train: bool = True) -> tuple[dict[str, Any]
         _distribute(opt, args.launcher)
         _derive(opt, args, root_path, is_train=is_train)
         check_option_file(opt, args.opt)
-        if is_train:
+        if is_train and opt["model_type"] == "RestorationModel":
             _refuse_to_archive(opt, args)
     except UserError as error:
         print(*(f"error: {line}" for line in str(error).splitlines()), sep="\n", file=sys.stderr)

@@ -37,6 +37,7 @@ from rnan_plugin.toolbox import (
     get_env_info,
     get_root_logger,
     get_time_str,
+    init_wandb_logger,
     make_exp_dirs,
     mkdir_and_rename,
 )
@@ -97,6 +98,8 @@ def _prepare_folders(opt: dict[str, Any], option_file: str, state: Mapping[str, 
     logger.info(dict2str(opt))
     if not wanted:
         return None
+    if (opt["logger"].get("wandb") or {}).get("project"):
+        init_wandb_logger(opt)  # before the writer, whose scalars it copies
     # What an interrupted run logged after its last state is hidden, since it is logged again.
     writer = SummaryWriter(str(tensorboard), purge_step=state["iter"] + 1 if state else 0)
     writer.add_text("options", f"```yaml\n{Path(option_file).read_text(encoding='utf-8')}\n```")
@@ -249,9 +252,10 @@ class _Run:
 
     def _asked_to_stop(self) -> int:
         """The signal that any process has been sent, or 0."""
-        signals = torch.tensor([self.caught[0] if self.caught else 0])
+        group = getattr(self.model, "control_group", None)  # the toolbox's own models have none
+        signals = torch.tensor([self.caught[0] if self.caught else 0], device=None if group else self.model.device)
         if self.opt["dist"]:
-            dist.all_reduce(signals, op=dist.ReduceOp.MAX, group=self.model.control_group)
+            dist.all_reduce(signals, op=dist.ReduceOp.MAX, group=group)
         return int(signals.item())
 
     def _epoch(self) -> int:
