@@ -79,8 +79,6 @@ class RestorationModel(SRModel):
         super().init_training_settings()
         self._train_net = torch.compile(self.net_g) if self._step.compile else self.net_g
         self._scaler = self._step.scaler(self.device)
-        # What the network starts from, in place of what the scheduler's constructor of a later resume would find.
-        self._parameters = [parameter for group in self.optimizer_g.param_groups for parameter in group["params"]]
 
     def feed_data(self, data: dict[str, Any]) -> None:
         """Take over a batch: `lq` (B, C, h, w) and `gt` (B, C, H, W), if any, in 0..1."""
@@ -98,7 +96,7 @@ class RestorationModel(SRModel):
         self.optimizer_g.zero_grad()
         losses = self.reduce_loss_dict(self._backward())
         self._scaler.unscale_(self.optimizer_g)
-        norm = nn.utils.clip_grad_norm_(self._parameters, self._step.clip_grad_norm or float("inf")).item()
+        norm = nn.utils.clip_grad_norm_(self.net_g.parameters(), self._step.clip_grad_norm or float("inf")).item()
         if torch.tensor([norm, *losses.values()]).isfinite().all():
             self._skipped_in_a_row = 0
             self._scaler.step(self.optimizer_g)
