@@ -8,8 +8,14 @@ import sys
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import cv2
+import numpy as np
 import pytest
+import yaml
+
+from rnan_plugin.data.lmdb_writer import pack_folder
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -57,3 +63,48 @@ def enabled_env(hook_env: HookEnvironment, tmp_path: Path) -> Iterator[HookEnvir
     yield hook_env
     for name in ("rnan_plugin.pth", "rnan_plugin.start"):
         (hook_env.site / name).unlink(missing_ok=True)
+
+
+# A training of seconds
+
+QUICKSTART = REPOSITORY / "options/quickstart_RNAN_CAR_q10.yml"
+TINY = {"type": "RNAN", "num_in_ch": 1, "num_out_ch": 1, "num_feat": 4, "num_rab": 1, "num_rnab": 1}
+
+
+def tiny_options(data: Path, **train: Any) -> dict[str, Any]:
+    """The quickstart's options, cut down to seconds."""
+    opt = yaml.safe_load(QUICKSTART.read_text(encoding="utf-8"))
+    opt |= {"name": "tiny", "network_g": TINY}
+    opt["datasets"]["train"] |= {"dataroot_gt": str(data / "train.lmdb"), "gt_size": 16, "batch_size_per_gpu": 2}
+    opt["datasets"]["train"] |= {"dataset_enlarge_ratio": 4}
+    opt["datasets"]["val"] |= {"dataroot_gt": str(data / "val.lmdb")}
+    opt["train"] |= {"total_iter": 4, "ema_decay": 0.5, **train}
+    opt["val"] |= {"val_freq": 2, "tile": 32, "tile_overlap": 8}
+    opt["logger"] |= {"print_freq": 1, "save_checkpoint_freq": 2}
+    return opt
+
+
+def write_options(folder: Path, opt: dict[str, Any]) -> str:
+    """Write the option file; its name."""
+    (folder / "tiny.yml").write_text(yaml.safe_dump(opt, sort_keys=False), encoding="utf-8")
+    return "tiny.yml"
+
+
+def log_of(folder: Path) -> str:
+    """The only log of the tiny training below a folder."""
+    (log,) = (folder / "experiments/tiny").glob("train_tiny_*.log")
+    return log.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two LMDBs of small images, grey and colour, of odd sizes."""
+    folder = tmp_path_factory.mktemp("data")
+    for part, seeds in (("train", range(4)), ("val", range(4, 6))):
+        images = folder / part
+        images.mkdir()
+        for seed in seeds:
+            img = np.random.default_rng(seed).integers(0, 256, (41 + seed, 38, 3), dtype=np.uint8)
+            cv2.imwrite(str(images / f"{seed}.png"), cv2.GaussianBlur(img, (0, 0), 1.5))
+        pack_folder(images, folder / f"{part}.lmdb")
+    return folder

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from test_training import data, log_of, tiny_options, write_options  # noqa: F401 - data is a fixture
+from conftest import log_of, tiny_options, write_options
 
 from rnan_plugin.checkpoints import is_intact, load_checkpoint, load_state, newest_state, save_checkpoint
 from rnan_plugin.errors import UserError
@@ -88,7 +88,7 @@ HOSTILE_YAML = "\nextra: !!python/object/apply:os.mkdir [witness]\n"
 
 
 @pytest.mark.parametrize("arguments", [["-m", "rnan_plugin", "train"], ["basicsr/train.py"]])
-def test_nothing_in_options_is_executed(enabled_env, data, tmp_path, arguments):  # noqa: F811
+def test_nothing_in_options_is_executed(enabled_env, data, tmp_path, arguments):
     enabled_env.plugin(tmp_path, "enable", "--link")
     write_options(tmp_path, tiny_options(data))
     (tmp_path / "hostile.yml").write_text((tmp_path / "tiny.yml").read_text() + HOSTILE_YAML)
@@ -105,7 +105,7 @@ def test_nothing_in_options_is_executed(enabled_env, data, tmp_path, arguments):
     assert not (tmp_path / "experiments").exists()
 
 
-def test_force_yml_changes_values(data, tmp_path):  # noqa: F811
+def test_force_yml_changes_values(data, tmp_path):
     opt = tiny_options(data)
     del opt["val"], opt["datasets"]["val"]
     write_options(tmp_path, opt)
@@ -121,7 +121,7 @@ def test_force_yml_changes_values(data, tmp_path):  # noqa: F811
     assert "did you mean 'total_iter'?" in result.stderr
 
 
-def test_last_and_best_checkpoints_are_kept(data, tmp_path):  # noqa: F811
+def test_last_and_best_checkpoints_are_kept(data, tmp_path):
     opt = tiny_options(data, total_iter=8)
     opt["logger"] |= {"keep_last": 2, "save_best": "psnr"}
     write_options(tmp_path, opt)
@@ -172,7 +172,7 @@ def test_changed_keys_are_told_one_by_one():
     ]
 
 
-def test_state_of_the_stock_loop_serves_the_plugins(enabled_env, data, tmp_path):  # noqa: F811
+def test_state_of_the_stock_loop_serves_the_plugins(enabled_env, data, tmp_path):
     """A training begun with the toolbox's script goes on with the plugin's command."""
     enabled_env.plugin(tmp_path, "enable", "--link")
     opt = tiny_options(data, total_iter=2)

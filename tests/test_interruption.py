@@ -14,8 +14,8 @@ import pytest
 import requests
 import torch
 import yaml
+from conftest import tiny_options, write_options
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from test_training import data, tiny_options, write_options  # noqa: F401 - data is a fixture
 
 from rnan_plugin.__main__ import main
 
@@ -43,7 +43,7 @@ def run(folder, *arguments, check=True, **popen):
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(data, tmp_path_factory):  # noqa: F811
+def uninterrupted(data, tmp_path_factory):
     """A training that nobody disturbs."""
     folder = tmp_path_factory.mktemp("uninterrupted")
     write_options(folder, options(data))
@@ -79,7 +79,7 @@ def assert_same(first, second):
         assert first == second
 
 
-def test_killed_twenty_times_it_ends_with_the_same_bits(uninterrupted, data, tmp_path):  # noqa: F811
+def test_killed_twenty_times_it_ends_with_the_same_bits(uninterrupted, data, tmp_path):
     write_options(tmp_path, options(data))
     script = Path(__file__).with_name("kill_and_resume.py")
     command = [sys.executable, str(script), "tiny.yml", str(ITERATIONS), str(KILLS), "1"]
@@ -100,7 +100,7 @@ def wait_for(condition, process, seconds=120):
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_stop_signal_saves_and_leaves_with_its_own_status(uninterrupted, data, tmp_path, number, status):  # noqa: F811
+def test_stop_signal_saves_and_leaves_with_its_own_status(uninterrupted, data, tmp_path, number, status):
     opt = options(data)
     opt["logger"] |= {"save_checkpoint_freq": 1000}  # nothing is saved unless the signal does it
     write_options(tmp_path, opt)
@@ -130,7 +130,7 @@ def test_stop_signal_saves_and_leaves_with_its_own_status(uninterrupted, data, t
     assert list(tmp_path.glob("experiments/tiny_archived_*"))
 
 
-def test_run_is_found_from_any_folder(data, tmp_path):  # noqa: F811
+def test_run_is_found_from_any_folder(data, tmp_path):
     opt = options(data)
     opt["train"]["total_iter"] = 3
     (tmp_path / "project/options").mkdir(parents=True)
@@ -148,7 +148,7 @@ def test_run_is_found_from_any_folder(data, tmp_path):  # noqa: F811
 
 
 @pytest.fixture(scope="module")
-def global_batch(data):  # noqa: F811
+def global_batch(data):
     """Options whose batch of four two processes share."""
 
     def make(per_process):
