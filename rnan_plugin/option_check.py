@@ -107,6 +107,8 @@ def _unlike_the_paper(opt: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _check_type(section: Mapping[str, Any], key: str, registry: Any, where: str) -> None:
+    if not isinstance(section, Mapping):
+        raise UserError(f"{where}: {section!r} is no section of keys; it needs a '{key}'")
     if section.get(key) not in registry:
         known = nearest(str(section.get(key)), registry.keys())
         raise UserError(f"{where}.{key}: no '{section.get(key)}' in the toolbox{known}")

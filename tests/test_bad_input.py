@@ -202,6 +202,7 @@ WRONG = {
     "data set type": ({f"{TRAIN}.type": "RestorationDatset"}, [TRAIN, "did you mean 'RestorationDataset'"]),
     "network type": ({"network_g.type": "RNNA"}, ["network_g.type", "did you mean 'RNAN'"]),
     "loss type": ({"train.pixel_opt.type": "MSLoss"}, ["train.pixel_opt.type", "did you mean 'MSELoss'"]),
+    "metric without keys": ({"val.metrics.psnr": None}, ["val.metrics.psnr", "needs a 'type'"]),
     "metric type": ({"val.metrics.psnr.type": "psnr"}, ["val.metrics.psnr.type", "'psnr'"]),
     "softmax_over": ({"network_g.softmax_over": "rows"}, ["network_g.softmax_over", "not one of keys, queries"]),
     "optimiser type": ({"train.optim_g.type": "adam"}, ["train.optim_g.type", "did you mean 'Adam'"]),
