@@ -10,10 +10,13 @@ import functools
 import importlib.util
 import inspect
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from importlib.machinery import ModuleSpec
 from typing import Any
+
+from rnan_plugin.errors import UserError
 
 TOOLBOX_VERSION = "1.4.2"
 FUNCTIONAL_TENSOR = "torchvision.transforms.functional_tensor"
@@ -45,7 +48,9 @@ def _provide_functional_tensor() -> None:
 
 def _cure_distributed_start() -> None:
     """Pick the GPU by LOCAL_RANK (stock: RANK), and run on the CPU too (stock: ZeroDivisionError)."""
-    sys.modules["basicsr.utils.dist_util"]._init_dist_pytorch = _init_dist_pytorch  # type: ignore[attr-defined]
+    dist_util = sys.modules["basicsr.utils.dist_util"]
+    dist_util._init_dist_pytorch = _init_dist_pytorch  # type: ignore[attr-defined]
+    dist_util._init_dist_slurm = _init_dist_slurm  # type: ignore[attr-defined]
 
 
 def _init_dist_pytorch(backend: str, **kwargs: Any) -> None:
@@ -58,6 +63,34 @@ def _init_dist_pytorch(backend: str, **kwargs: Any) -> None:
     else:
         backend = "gloo"  # the stock default, nccl, needs CUDA
     dist.init_process_group(backend=backend, **_meeting_place(), **kwargs)
+
+
+def _init_dist_slurm(backend: str, port: int | None = None) -> None:
+    """Tell torch.distributed what `srun` says of this process; the first node of the job is the meeting place."""
+    env = os.environ
+    missing = [name for name in _SLURM_VARIABLES if name not in env]
+    if missing:
+        raise UserError(f"--launcher slurm: {missing[0]} is not set; start the command with srun")
+    env["RANK"], env["WORLD_SIZE"], env["LOCAL_RANK"] = (env[name] for name in _SLURM_VARIABLES[:3])
+    env["MASTER_ADDR"] = _first_host(env["SLURM_JOB_NODELIST"])
+    if port is not None:
+        env["MASTER_PORT"] = str(port)
+    env.setdefault("MASTER_PORT", "29500")
+    _init_dist_pytorch(backend)
+
+
+_SLURM_VARIABLES = ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", "SLURM_JOB_NODELIST")
+
+
+def _first_host(node_list: str) -> str:
+    """The first of the hosts that Slurm abbreviates like `node[01-04]`."""
+    try:
+        listed = subprocess.run(
+            ["scontrol", "show", "hostnames", node_list], check=True, capture_output=True, text=True, timeout=60
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise UserError(f"--launcher slurm: scontrol does not tell the hosts of {node_list}: {error}") from None
+    return listed.stdout.split()[0]
 
 
 def _meeting_place() -> dict[str, Any]:
@@ -99,7 +132,6 @@ def _cure_resume() -> None:
     @functools.wraps(stock)
     def load_resume_state(opt: dict[str, Any]) -> Any:
         from rnan_plugin import launcher
-        from rnan_plugin.errors import UserError
 
         if opt["model_type"] != "RestorationModel":
             return stock(opt)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -172,21 +174,54 @@ def losses_of(folder):
     return [event.value for event in events.Scalars("losses/l_pix")]
 
 
-def test_same_global_batch_on_one_and_on_two_processes(global_batch, tmp_path):
+def with_torchrun(folder):
+    process = torchrun(folder)
+    return process.communicate(timeout=300)[0], process.returncode
+
+
+def with_slurm(folder):
+    """Two processes with the variables that srun gives them; a stand-in tells the hosts of the job."""
+    scontrol = folder / "bin/scontrol"
+    scontrol.parent.mkdir()
+    scontrol.write_text('#!/bin/sh\n[ "$*" = "show hostnames here[1-2]" ] && printf "localhost\\nelsewhere\\n"\n')
+    scontrol.chmod(0o755)
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "rnan_plugin", "train", "-opt", "tiny.yml", "--launcher", "slurm"]
+    command += ["--force_yml", f"dist_params:port={port}"]
+    processes = []
+    for rank in ("0", "1"):
+        slurm = {"SLURM_PROCID": rank, "SLURM_LOCALID": rank, "SLURM_NTASKS": "2", "SLURM_JOB_NODELIST": "here[1-2]"}
+        env = os.environ | slurm | {"PATH": f"{scontrol.parent}:{os.environ['PATH']}"}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        processes.append(subprocess.Popen(command, cwd=folder, env=env, **pipes))
+    outputs = [process.communicate(timeout=300)[0] for process in processes]
+    return "\n".join(outputs), max(process.returncode for process in processes)
+
+
+@pytest.mark.parametrize("launch", [with_torchrun, with_slurm])
+def test_same_global_batch_on_one_and_on_two_processes(global_batch, tmp_path, launch):
     """The mean of two half batches' gradients is the whole batch's but for the order of float32 sums."""
     folders = tmp_path / "one", tmp_path / "two"
     for folder, per_process in zip(folders, (4, 2), strict=True):
         folder.mkdir()
         write_options(folder, global_batch(per_process))
     run(folders[0])
-    process = torchrun(folders[1])
-    output = process.communicate(timeout=300)[0]
-    assert process.returncode == 0, output
+    output, status = launch(folders[1])
+    assert status == 0, output
     torch.testing.assert_close(losses_of(folders[1]), losses_of(folders[0]), rtol=1e-5, atol=0)
     one, two = (torch.load(folder / "experiments/tiny/models/net_g_6.pth", weights_only=True) for folder in folders)
     for name, value in one["params"].items():
         # Adam divides a gradient by its own size: where that is next to nothing, rounding decides on a whole step.
         torch.testing.assert_close(two["params"][name], value, rtol=1e-4, atol=6e-4)
+
+
+def test_slurm_launcher_outside_of_slurm_is_one_line(global_batch, tmp_path):
+    write_options(tmp_path, global_batch(2))
+    result = run(tmp_path, "--launcher", "slurm", check=False)
+    assert result.returncode == 2
+    assert result.stderr == "error: --launcher slurm: SLURM_PROCID is not set; start the command with srun\n"
 
 
 VALIDATE = """
@@ -270,25 +305,37 @@ def test_tensorboard_has_what_one_watches(uninterrupted):
     assert rates[-1] < 1e-4
 
 
-def test_tensorboard_command_starts_and_serves_the_run(uninterrupted):
+@pytest.fixture
+def tensorboard(uninterrupted):
+    """Address of TensorBoard's own command, serving the run."""
     command = Path(sys.executable).with_name("tensorboard")
     arguments = ["--logdir", str(uninterrupted / "tb_logger"), "--port", "0", "--reload_interval", "1"]
-    with subprocess.Popen(
-        [command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen([command, *arguments], **pipes) as process:
         try:
             address = next(found[0] for line in process.stdout if (found := re.search(r"http://\S+", line)))
-            url = f"{address.rstrip('/')}/data/plugin/scalars/tags"
-            served = {}
-
-            def is_loaded():
-                served.update(requests.get(url, timeout=60).json())
-                return "losses/l_pix" in served.get("tiny", {})
-
-            wait_for(is_loaded, process)
+            tags = f"{address.rstrip('/')}/data/plugin/scalars/tags"
+            wait_for(lambda: "grad_norm" in requests.get(tags, timeout=60).json().get("tiny", {}), process)
+            yield address
         finally:
             process.terminate()
-    assert "grad_norm" in served["tiny"]
+
+
+BROWSER = shutil.which("chromium")
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no browser: apt-get install chromium")
+def test_page_of_tensorboard_shows_the_run(tensorboard, tmp_path):
+    """In a browser, not as served: the page draws itself with scripts."""
+    window = ["--headless=new", "--window-size=1500,4000", f"--user-data-dir={tmp_path}"]
+    container = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+    time = "--virtual-time-budget=30000"  # of the page's own clock, which waits for what is loading
+    command = [BROWSER, *window, *container, time, "--dump-dom", f"{tensorboard}#timeseries"]
+    page = subprocess.run(command, check=True, capture_output=True, text=True, timeout=300).stdout
+    shown = set(re.findall(r'title="([^"]+)"', page))
+    groups = {"losses", "metrics", "grad_norm", "learning_rate", "data_share", "held-out"}
+    assert groups | {"best/held-out/psnr"} <= shown  # the last names a curve: the first groups are open
+    assert re.search(r">\s*tiny\s*<", page)
 
 
 def test_yaml_of_the_run_is_kept_beside_it(uninterrupted):
