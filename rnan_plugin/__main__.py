@@ -68,7 +68,8 @@ def _prepare(options: argparse.Namespace) -> int:
     from rnan_plugin.data.prepare import prepare
 
     layout = Layout(options.crop_size, options.step, options.codec)
-    prepare(options.sources, options.lmdb, layout, set_name=options.set, skip_bad=options.skip_bad)
+    choice = {"set_name": options.set, "hold_out": options.hold_out, "skip_bad": options.skip_bad}
+    prepare(options.sources, options.lmdb, layout, **choice)
     return 0
 
 
@@ -147,6 +148,11 @@ COMMANDS = {
             "--set": {
                 "choices": ["div2k", "div2k-valid", "bsd400", "sr291"],
                 "help": "insist on the set's number of images, names and checksum",
+            },
+            "--hold-out": {
+                "type": int,
+                "metavar": "N",
+                "help": "pack one image in N apart, for validation",
             },
             "--crop-size": {"type": int, "help": "cut sub-images with this side (DIV2K: 480; default: whole images)"},
             "--step": {"type": int, "default": 240, "help": "distance of neighbouring sub-images (default: 240)"},

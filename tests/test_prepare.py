@@ -7,6 +7,7 @@ import itertools
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -118,6 +119,20 @@ def test_several_sources_are_one_set(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "two images of one name" in error_of(
         capsys, "prepare", tmp_path / "train", tmp_path / "test", tmp_path / "y.lmdb"
     )
+
+
+def test_held_out_images_are_not_trained_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path / "in", list("abcdefg"))
+    arguments = ["prepare", str(tmp_path / "in"), str(tmp_path / "x.lmdb"), "--hold-out", "3"]
+    assert main(arguments) == 0
+    assert list(LmdbStore(str(tmp_path / "x.lmdb")).names) == list("acdfg")
+    assert list(LmdbStore(str(tmp_path / "x_held_out.lmdb")).names) == list("be")
+    shutil.rmtree(tmp_path / "x.lmdb")
+    assert "x_held_out.lmdb: exists already" in error_of(capsys, *arguments)
+    arguments[2] = str(tmp_path / "y.lmdb")
+    assert "--hold-out 15: too few images" in error_of(capsys, *arguments[:-1], 15)
+    assert "--hold-out 1:" in error_of(capsys, *arguments[:-1], 1)
+    assert not (tmp_path / "y.lmdb").exists()
 
 
 def test_incomplete_set_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,8 +16,14 @@ from rnan_plugin.errors import UserError
 
 
 def prepare(
-    sources: Sequence[str], lmdb_path: str, layout: Layout, *, set_name: str | None = None, skip_bad: bool = False
-) -> Packed:
+    sources: Sequence[str],
+    lmdb_path: str,
+    layout: Layout,
+    *,
+    set_name: str | None = None,
+    hold_out: int | None = None,
+    skip_bad: bool = False,
+) -> list[Packed]:
     """Download what is a URL, check the set, pack, verify, and print what to put into the option file.
 
     Args:
@@ -25,18 +31,34 @@ def prepare(
         lmdb_path: The LMDB to make.
         layout: What to keep of each image.
         set_name: One of `TRAINING_SETS`, whose names, number and checksum to insist on.
+        hold_out: Keep one image in so many, evenly over the sorted names, out of the LMDB, and pack it into another
+            one whose name ends in `_held_out.lmdb`, for validation.
         skip_bad: Leave unreadable images out and list them in `skipped.txt` inside the LMDB.
 
     Raises:
         UserError: As by `download`, `collect_images` and `pack`, or the set is not complete.
     """
+    if hold_out is not None and hold_out < 2:
+        raise UserError(f"--hold-out {hold_out}: keeps one image in so many out of training, so 2 or more")
     named = TRAINING_SETS[set_name] if set_name is not None else None
-    if Path(lmdb_path).exists():  # before hours of downloading
-        raise UserError(f"{lmdb_path}: exists already; remove it or choose another name")
+    held_path = f"{lmdb_path.removesuffix('.lmdb')}_held_out.lmdb"
+    for path in [lmdb_path, held_path][: 2 if hold_out else 1]:
+        if Path(path).exists():  # before hours of downloading
+            raise UserError(f"{path}: exists already; remove it or choose another name")
     files = _local_files(sources, Path(lmdb_path).parent, named, set_name)
     images = collect_images(files)
     if named is not None and set_name is not None:
         _check_set(images, named, set_name, ", ".join(files))
+    held = set(sorted(images)[hold_out // 2 :: hold_out]) if hold_out else set()
+    parts = {lmdb_path: {name: image for name, image in images.items() if name not in held}}
+    if hold_out:
+        parts[held_path] = {name: images[name] for name in sorted(held)}
+    if not all(parts.values()):
+        raise UserError(f"--hold-out {hold_out}: too few images for it, {len(images)}; leave it out")
+    return [_pack_and_verify(part, path, layout, skip_bad=skip_bad) for path, part in parts.items()]
+
+
+def _pack_and_verify(images: Mapping[str, ImageSource], lmdb_path: str, layout: Layout, *, skip_bad: bool) -> Packed:
     packed = pack(images, lmdb_path, layout, skip_bad=skip_bad)
     _, problems = check_lmdb(lmdb_path)
     if problems:
