@@ -93,14 +93,16 @@ def _convert(options: argparse.Namespace) -> int:
 
 
 def _restore(options: argparse.Namespace) -> int:
+    from rnan_plugin.data.tasks import TaskAtLevel
     from rnan_plugin.models.inference import Policy
     from rnan_plugin.models.restorer import Restorer, Settings, load_network, provenance_of, restore_files
 
     policy = Policy(options.policy, options.tile, options.overlap, options.tile_batch, options.self_ensemble)
     settings = Settings(policy, options.device, options.precision, options.compile, options.channels)
-    net, channels, weights = load_network(options.opt, options.weights)
-    restorer = Restorer(net, channels, settings)
-    count = restore_files(options.source, options.target, restorer, provenance_of(weights, settings, restorer))
+    setting = TaskAtLevel(options.task, options.level) if options.task else None
+    loaded = load_network(options.opt, options.weights, setting)
+    restorer = Restorer(loaded.net, loaded.channels, settings)
+    count = restore_files(options.source, options.target, restorer, provenance_of(loaded.weights, settings, restorer))
     print(f"{count} image(s) restored")
     return 0
 
@@ -126,6 +128,8 @@ COMMANDS = {
         {
             "source": {"metavar": "INPUT", "help": "image or folder"},
             "target": {"metavar": "OUTPUT", "help": "PNG file for an image, or folder"},
+            "--task": {"choices": ["car", "colordn", "demosaic", "graydn", "sr"], "help": "take the package's weights"},
+            "--level": {"type": float, "help": "sigma, JPEG quality or scale of the task"},
             "-opt": {"metavar": "FILE", "help": "option file: its network_g and path.pretrain_network_g"},
             "--weights": {"metavar": "FILE", "help": "released weights; with -opt, instead of the file's own"},
             "--channels": {"choices": ["y", "gray"], "help": "of colour images, for one-channel networks"},

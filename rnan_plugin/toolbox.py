@@ -12,6 +12,7 @@ import basicsr.utils.options
 from basicsr.data import build_dataloader, build_dataset
 from basicsr.data.paired_image_dataset import PairedImageDataset
 from basicsr.metrics import calculate_metric, calculate_psnr, calculate_ssim
+from basicsr.metrics.metric_util import to_y_channel
 from basicsr.models import build_model
 from basicsr.models.sr_model import SRModel
 from basicsr.utils import (
@@ -30,6 +31,7 @@ from basicsr.utils import (
 from basicsr.utils.dist_util import get_dist_info
 from basicsr.utils.dist_util import init_dist as stock_init_dist
 from basicsr.utils.lmdb_util import make_lmdb_from_imgs
+from basicsr.utils.matlab_functions import imresize
 from basicsr.utils.options import copy_opt_file, dict2str
 from basicsr.utils.registry import (
     ARCH_REGISTRY,
@@ -66,6 +68,7 @@ __all__ = [
     "get_env_info",
     "get_root_logger",
     "get_time_str",
+    "imresize",
     "imwrite",
     "init_wandb_logger",
     "make_exp_dirs",
@@ -74,4 +77,5 @@ __all__ = [
     "set_random_seed",
     "stock_init_dist",
     "tensor2img",
+    "to_y_channel",
 ]

@@ -20,11 +20,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 import rnan_plugin
-from rnan_plugin.data.color import convert_channels
-from rnan_plugin.data.degradations import Degradation
 from rnan_plugin.data.image_store import FolderStore, encode_png
-from rnan_plugin.data.restoration_dataset import image_stream
-from rnan_plugin.data.tasks import TASKS
+from rnan_plugin.data.tasks import TASKS, TaskAtLevel
 from rnan_plugin.errors import UserError
 
 
@@ -44,12 +41,7 @@ def degrade_folder(input_dir: str, output_dir: Path, task_name: str, level: floa
     Raises:
         UserError: A bad level, an unreadable image, or an output folder that exists.
     """
-    task = TASKS[task_name]
-    if (level is None) != (task.level is None):
-        raise UserError(f"--level: {task_name} " + (f"needs a {task.level}" if task.level else "has no levels"))
-    if seed < 0:
-        raise UserError(f"--seed: {seed} is negative; use 0 or more")
-    degradation = task.degradation(level or 0)
+    setting = TaskAtLevel(task_name, level, seed)
     if output_dir.exists():
         raise UserError(f"{output_dir}: exists already; remove it or choose another folder")
     store = FolderStore(input_dir)
@@ -57,10 +49,11 @@ def degrade_folder(input_dir: str, output_dir: Path, task_name: str, level: floa
     partial = output_dir.with_name(f".{output_dir.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
         for name in tqdm(store.names, unit="image"):
-            _write_pair(store, name, partial, task_name, degradation, seed)
+            _write_pair(setting, store, name, partial)
+        degradation = setting.degradation
         settings = {
             "task": task_name,
-            "channels": task.channels,
+            "channels": setting.task.channels,
             "degradation": {"type": type(degradation).__name__, **dataclasses.asdict(degradation)},  # type: ignore[call-overload]
             "noise_seed": seed,
             "images": len(store.names),
@@ -73,18 +66,11 @@ def degrade_folder(input_dir: str, output_dir: Path, task_name: str, level: floa
     return len(store.names)
 
 
-def _write_pair(
-    store: FolderStore, name: str, folder: Path, task_name: str, degradation: Degradation, seed: int
-) -> None:
-    gt = convert_channels(store.read(name), TASKS[task_name].channels, store.path(name))
-    scale = degradation.scale
-    gt = gt[: gt.shape[0] // scale * scale, : gt.shape[1] // scale * scale]
-    if gt.size == 0:
-        raise UserError(f"{store.path(name)}: smaller than the scale {scale}; take the image out")
-    for part, img in (("lq", degradation(gt, image_stream(gt, seed))), ("gt", gt)):
+def _write_pair(setting: TaskAtLevel, store: FolderStore, name: str, folder: Path) -> None:
+    for part, img in zip(("lq", "gt"), setting.pair(store, name), strict=True):
         file = folder / part / f"{name}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(encode_png(img.astype("uint8", copy=False), level=3))
+        file.write_bytes(encode_png(img, level=3))
 
 
 def main() -> int:

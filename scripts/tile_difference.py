@@ -98,7 +98,7 @@ def main() -> int:
     parser.add_argument("--markdown", action="store_true", help="print a Markdown table")
     args = parser.parse_args()
     try:
-        net, _, _ = load_network(args.opt, args.weights)
+        net = load_network(args.opt, args.weights).net
         pairs = images(dict(read_option_file(args.opt)), args.opt)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

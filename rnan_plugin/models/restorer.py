@@ -22,9 +22,11 @@ from rnan_plugin.archs.rnan_arch import RNAN
 from rnan_plugin.data.color import Channels, convert_channels, rgb2y
 from rnan_plugin.data.image_store import IMAGE_ENDINGS, FolderStore, decode_image, encode_png, read_file
 from rnan_plugin.data.restoration_dataset import to_tensor
-from rnan_plugin.errors import UserError
+from rnan_plugin.data.tasks import TaskAtLevel
+from rnan_plugin.errors import UserError, nearest
 from rnan_plugin.files import atomic_path
 from rnan_plugin.models.inference import Policy, restore
+from rnan_plugin.models.shipped import load_shipped, shipped_file, shipped_settings
 from rnan_plugin.options import check_call, read_option_file
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -51,33 +53,64 @@ class Settings:
     channels: Channels | None = None
 
 
-def load_network(option_file: str | None, weights: str | None) -> tuple[nn.Module, Channels | None, str]:
-    """Build the network that an option file or a released checkpoint describes.
+@dataclass(frozen=True)
+class Loaded:
+    """A network in eval mode, the channels its data sets have (None if unknown), and its weights' file."""
 
-    Returns:
-        The network in eval mode, the channels its data sets have (None if unknown), and the weights' file.
+    net: nn.Module
+    channels: Channels | None
+    weights: str
+
+
+def load_network(option_file: str | None, weights: str | None, setting: TaskAtLevel | None = None) -> Loaded:
+    """Build the network of an option file, of a released checkpoint, or of the weights in the package.
+
+    Args:
+        option_file: Its `network_g`, any network of the toolbox, and `path.pretrain_network_g`.
+        weights: A released checkpoint; with `option_file`, instead of the file's own.
+        setting: The task and level to take the package's weights for, where neither of the others is given.
 
     Raises:
-        UserError: Neither is given, or a file is missing, damaged or of another kind.
+        UserError: Nothing is named, or a file is missing, damaged or of another kind.
     """
-    if option_file is None:
-        if weights is None:
-            raise UserError("restore: name weights with -opt FILE (option file) or --weights FILE (released weights)")
+    if option_file is not None:
+        return _load_described(option_file, weights)
+    if weights is not None:
         net = load_released(weights)
-        return net, "rgb" if net.head.in_channels == 3 else None, weights
+        return Loaded(net, "rgb" if net.head.in_channels == 3 else None, weights)
+    if setting is not None:
+        return Loaded(load_shipped(setting), setting.task.channels, str(shipped_file(setting)))
+    there = ", ".join(str(other) for other in shipped_settings())
+    raise UserError(
+        f"name what to restore from with --task and --level (weights in the package: {there}), "
+        "or weights with -opt FILE (option file) or --weights FILE (released weights)"
+    )
+
+
+def _load_described(option_file: str, weights: str | None) -> Loaded:
+    """The network that an option file describes."""
     config = read_option_file(option_file)
     path = weights or config["path"].get("pretrain_network_g")
     if path is None:
         raise UserError(f"{option_file}: path.pretrain_network_g is empty; name a checkpoint there or with --weights")
     network = config.get("network_g") or {}
-    if network.get("type") != "RNAN":
-        raise UserError(f"{option_file}, network_g.type: restore knows RNAN; test other models with the test command")
     arguments = {key: value for key, value in network.items() if key != "type"}
-    check_call(RNAN, arguments, f"{option_file}, network_g")
-    net = RNAN(**arguments)
+    architecture = RNAN if network.get("type") == "RNAN" else _toolbox_architecture(network, option_file)
+    check_call(architecture, arguments, f"{option_file}, network_g")
+    net = architecture(**arguments)
     _load_checkpoint(net, path, config["path"].get("param_key_g", "params"))
     datasets: list[Mapping[str, Any]] = list(config["datasets"].values())
-    return net.eval(), datasets[0].get("channels", "rgb") if datasets else None, path
+    return Loaded(net.eval(), datasets[0].get("channels", "rgb") if datasets else None, path)
+
+
+def _toolbox_architecture(network: Mapping[str, Any], option_file: str) -> type[nn.Module]:
+    from rnan_plugin.toolbox import ARCH_REGISTRY  # takes seconds; RNAN needs none of it
+
+    if network.get("type") not in ARCH_REGISTRY:
+        known = nearest(str(network.get("type")), ARCH_REGISTRY.keys())
+        raise UserError(f"{option_file}, network_g.type: no '{network.get('type')}' in the toolbox{known}")
+    architecture: type[nn.Module] = ARCH_REGISTRY.get(network["type"])
+    return architecture
 
 
 def _load_checkpoint(net: nn.Module, path: str, param_key: str) -> None:
@@ -97,7 +130,7 @@ class Restorer:
     def __init__(self, net: nn.Module, channels: Channels | None, settings: Settings) -> None:
         name = settings.device if settings.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
         self.device, self.dtype = _device(name), PRECISIONS[settings.precision]
-        self.num_channel = next(net.parameters()).shape[1]
+        self.num_channel = next(weight.shape[1] for weight in net.parameters() if weight.ndim == 4)
         self.channels = settings.channels or channels
         self.policy = settings.policy
         net = net.to(self.device).to(memory_format=torch.channels_last)

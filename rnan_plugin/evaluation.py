@@ -1,0 +1,210 @@
+"""Scoring a method on image sets under the paper's protocol of a task; `scripts/evaluate.py` is the command."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+import rnan_plugin
+from rnan_plugin.data.degradations import Image
+from rnan_plugin.data.image_store import FolderStore, ImageStore, open_store
+from rnan_plugin.data.tasks import TaskAtLevel
+from rnan_plugin.errors import UserError
+from rnan_plugin.metrics import psnr, ssim
+from rnan_plugin.models.restorer import Restorer, Settings, load_network, provenance_of
+from rnan_plugin.toolbox import imresize, to_y_channel
+
+# From an 8-bit LQ image (h, w, C) and its name to the restored one, 8 bits.
+Method = Callable[[Image, str], Image]
+
+
+@dataclass(frozen=True)
+class Score:
+    """How well a method did on one image, or in the mean: dB, structural similarity, seconds of the method itself."""
+
+    psnr: float
+    ssim: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of a method on one image set, with everything they depend on.
+
+    Args:
+        method: Name of the method.
+        setting: The task and its level.
+        image_set: Name of the set.
+        fingerprint: Of the ground truth's pixels and names.
+        scores: By image.
+        settings: What the method says of itself: weights, policy, device, and so on.
+    """
+
+    method: str
+    setting: TaskAtLevel
+    image_set: str
+    fingerprint: str
+    scores: dict[str, Score]
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def mean(self) -> Score:
+        """Mean over the images, as the paper's tables have it."""
+        rows = list(self.scores.values())
+        return Score(
+            fmean(row.psnr for row in rows), fmean(row.ssim for row in rows), fmean(row.seconds for row in rows)
+        )
+
+    @property
+    def protocol(self) -> dict[str, Any]:
+        """Everything that another evaluation has to share for its numbers to be comparable, and the versions used."""
+        setting = self.setting
+        return {
+            "task": setting.name,
+            "level": setting.level,
+            "input": f"{type(setting.degradation).__name__}, 8 bits",
+            "noise_seed": setting.noise_seed,
+            "scored_on": _scored_on(setting),
+            "crop_border": border(setting),
+            "rounding": "output rounded to 8 bits before scoring",
+            "mean": "of the images' scores",
+            "image_set": self.image_set,
+            "images": len(self.scores),
+            "fingerprint": self.fingerprint,
+            "method": self.method,
+            **self.settings,
+            "versions": {
+                "rnan_plugin": rnan_plugin.__version__,
+                "torch": torch.__version__,
+                "opencv": cv2.__version__,
+                "numpy": np.__version__,
+            },
+        }
+
+
+def border(setting: TaskAtLevel) -> int:
+    """Pixels at the rim that are not scored: the scale in super-resolution, else none."""
+    return setting.degradation.scale if setting.name == "sr" else 0
+
+
+def _scored_on(setting: TaskAtLevel) -> str:
+    if setting.name == "sr":
+        return "Y, unrounded"
+    return {"rgb": "RGB", "gray": "grey", "y": "Y"}[setting.task.channels]
+
+
+def score(restored: Image, gt: Image, setting: TaskAtLevel) -> tuple[float, float]:
+    """PSNR and SSIM of an 8-bit image (H, W, C) under the protocol of a task.
+
+    Raises:
+        UserError: The images are not of one shape, or too small for SSIM.
+    """
+    if restored.shape != gt.shape:
+        raise UserError(f"the restored image is {restored.shape}, the ground truth {gt.shape}")
+    rim = border(setting)
+    pair: list[NDArray[Any]] = [img[rim : img.shape[0] - rim, rim : img.shape[1] - rim] for img in (restored, gt)]
+    if setting.name == "sr":
+        pair = [to_y_channel(img[..., ::-1]) for img in pair]  # BGR, as the toolbox reads files
+    return psnr(pair[0], pair[1]), ssim(pair[0], pair[1])
+
+
+def evaluate(
+    method: Method, setting: TaskAtLevel, root: str, *, name: str, settings: dict[str, Any] | None = None
+) -> Evaluation:
+    """Score a method on all images of a folder or LMDB, with progress.
+
+    Args:
+        method: Restores one image.
+        setting: The task and its level.
+        root: Ground truth: a folder or an LMDB, such as `datasets/Kodak24`.
+        name: Of the method.
+        settings: What the method's result depends on.
+
+    Raises:
+        UserError: Images are missing, unreadable, or too small; names the image.
+    """
+    store = open_store(root, is_lmdb=root.endswith(".lmdb"))
+    scores, digest = {}, hashlib.sha256()
+    for key, lq, gt in _pairs(setting, store, f"{name}, {Path(root).stem}"):
+        digest.update(f"{key} {gt.shape} ".encode() + gt.tobytes())
+        start = time.perf_counter()
+        restored = method(lq, key)
+        seconds = time.perf_counter() - start
+        try:
+            scores[key] = Score(*score(restored, gt, setting), seconds)
+        except UserError as error:
+            raise UserError(f"{store.path(key)}: {error}") from None
+    return Evaluation(name, setting, Path(root).stem, digest.hexdigest()[:16], scores, settings or {})
+
+
+def _pairs(setting: TaskAtLevel, store: ImageStore, label: str) -> Iterator[tuple[str, Image, Image]]:
+    for key in tqdm(store.names, desc=label, unit="image"):
+        yield (key, *setting.pair(store, key))
+
+
+def unrestored(setting: TaskAtLevel) -> Method:
+    """The input itself, the first row of the paper's tables; enlarged by bicubic interpolation in super-resolution."""
+    if setting.name != "sr":
+        return lambda lq, _: lq
+    scale = setting.degradation.scale
+    return lambda lq, _: _bicubic_up(lq, scale)
+
+
+def _bicubic_up(img: Image, scale: int) -> Image:
+    enlarged = imresize(img.astype(np.float32) / 255, scale)
+    return (np.clip(enlarged, 0, 1) * 255).round().astype(np.uint8)
+
+
+def network_method(
+    setting: TaskAtLevel, settings: Settings, option_file: str | None, weights: str | None
+) -> tuple[str, Method, dict[str, Any]]:
+    """A network as a method: its name, the method, and what its results depend on; arguments as of `load_network`."""
+    loaded = load_network(option_file, weights, setting)
+    restorer = Restorer(loaded.net, loaded.channels, settings)
+    name = Path(option_file or loaded.weights).stem
+    told = {key: value for key, value in provenance_of(loaded.weights, settings, restorer).items() if key in _TOLD}
+    told["weights"] = Path(loaded.weights).name
+    told["parameters"] = sum(weight.numel() for weight in loaded.net.parameters())
+    return name, lambda lq, key: restorer(lq, key)[0], told
+
+
+_TOLD = {"weights", "weights_sha256", "policy_asked_for", "device", "precision"}
+
+
+class RestoredFiles:
+    """Results of any other program, read from a folder and matched by name.
+
+    Args:
+        folder: 8-bit images, `NAME.*` for the ground truth's `NAME.*`.
+        wanted: Names of the ground truth's images.
+
+    Raises:
+        UserError: Missing or extra images; lists them.
+    """
+
+    def __init__(self, folder: str, wanted: Sequence[str]) -> None:
+        self.store = FolderStore(folder)
+        missing, extra = sorted(set(wanted) - set(self.store.names)), sorted(set(self.store.names) - set(wanted))
+        if missing or extra:
+            told = [f"{word}: {', '.join(names)}" for word, names in (("missing", missing), ("extra", extra)) if names]
+            raise UserError(f"{folder}: images do not match the ground truth's by name; {'; '.join(told)}")
+
+    def __call__(self, lq: Image, name: str) -> Image:
+        """Read the result for an image, in the channels of its input."""
+        restored = self.store.read(name)
+        if lq.shape[2] == 1 and restored.shape[2] == 3:
+            if (restored != restored[..., :1]).any():
+                raise UserError(f"{self.store.path(name)}: colour, where the task is of one channel")
+            restored = restored[..., :1]
+        return restored

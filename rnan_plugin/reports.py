@@ -1,0 +1,101 @@
+"""Evaluations as a table on the screen, and as CSV, JSON and Markdown files, each with its protocol."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rnan_plugin.evaluation import Evaluation
+from rnan_plugin.files import atomic_path
+from rnan_plugin.published import Published, published_rows
+
+HEADINGS = ("image", "PSNR (dB)", "SSIM", "seconds")
+
+
+def as_text(evaluation: Evaluation, *, every_image: bool = True) -> str:
+    """The table for the screen, the paper's rows below it."""
+    rows = [HEADINGS, *_rows(evaluation, every_image=every_image)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines += ["", *_published_lines(evaluation)]
+    return "\n".join([f"{evaluation.setting}, {evaluation.image_set}: {evaluation.method}", "", *lines])
+
+
+def as_markdown(evaluation: Evaluation) -> str:
+    """The table and its protocol."""
+    lines = [f"# {evaluation.setting}, {evaluation.image_set}: {evaluation.method}", ""]
+    lines += ["| " + " | ".join(HEADINGS) + " |", "|---" * len(HEADINGS) + "|"]
+    lines += ["| " + " | ".join(row) + " |" for row in _rows(evaluation, every_image=True)]
+    lines += ["", *(f"- {line}" for line in _published_lines(evaluation)), "", "## Protocol", ""]
+    return "\n".join([*lines, *(f"- {key}: {value}" for key, value in _flat(evaluation.protocol))]) + "\n"
+
+
+def as_csv(evaluation: Evaluation) -> str:
+    """One line for each image, the protocol in comment lines above."""
+    text = io.StringIO()
+    text.writelines(f"# {key}: {value}\n" for key, value in _flat(evaluation.protocol))
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["image", "psnr", "ssim", "seconds"])
+    for name, row in [*evaluation.scores.items(), ("mean", evaluation.mean)]:
+        writer.writerow([name, row.psnr, row.ssim, row.seconds])
+    return text.getvalue()
+
+
+def as_json(evaluation: Evaluation) -> str:
+    """Protocol, scores, means, and the paper's rows."""
+    return json.dumps(
+        {
+            "protocol": evaluation.protocol,
+            "mean": asdict(evaluation.mean),
+            "images": {name: asdict(row) for name, row in evaluation.scores.items()},
+            "published": [asdict(row) for row in _published(evaluation)],
+        },
+        indent=1,
+    )
+
+
+def write_report(evaluation: Evaluation, folder: Path) -> list[Path]:
+    """Write the three files, `METHOD_TASK_LEVEL_SET.csv` and so on; return their names."""
+    stem = "_".join([evaluation.method, *str(evaluation.setting).split(), evaluation.image_set])
+    contents = {"csv": as_csv(evaluation), "json": as_json(evaluation) + "\n", "md": as_markdown(evaluation)}
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for ending, text in contents.items():
+        files.append(folder / f"{stem.replace('/', '_')}.{ending}")
+        with atomic_path(files[-1]) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    return files
+
+
+def _rows(evaluation: Evaluation, *, every_image: bool) -> Iterator[tuple[str, str, str, str]]:
+    scores = evaluation.scores if every_image else {}
+    for name, row in [*scores.items(), ("mean", evaluation.mean)]:
+        yield name, f"{row.psnr:.3f}", f"{row.ssim:.4f}", f"{row.seconds:.2f}"
+
+
+def _published(evaluation: Evaluation) -> Sequence[Published]:
+    return published_rows(evaluation.setting.name, evaluation.setting.level, evaluation.image_set)
+
+
+def _published_lines(evaluation: Evaluation) -> Iterator[str]:
+    """The paper's rows; what was measured here stands apart from them."""
+    rows = _published(evaluation)
+    if rows:
+        yield "published (other weights, training and tiles than measured here):"
+    for row in rows:
+        ssim = f"  {row.ssim:.4f}" if row.ssim is not None else ""
+        data = f", trained on {row.training_set}" if row.training_set else ""
+        yield f"  {row.method}  {row.psnr:.2f}{ssim}  (Table {row.table}{data})"
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

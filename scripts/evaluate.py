@@ -1,0 +1,84 @@
+"""Score a model on image sets under the paper's protocol, beside the paper's rows.
+
+    python scripts/evaluate.py datasets/Classic5 --task car --level 10   # the weights in the box
+    python scripts/evaluate.py datasets/Kodak24 --task colordn --level 50 --weights RNAN_F64G10P48L2N50.pt
+    python scripts/evaluate.py datasets/Set5 --task sr --level 2 -opt options/test_RNAN_SR_x2.yml --self-ensemble
+    python scripts/evaluate.py datasets/Kodak24 --task graydn --level 50 --restored results/other_program
+    python scripts/evaluate.py datasets/Classic5 --task car --level 10 --input  # first rows
+
+prints PSNR and SSIM of each image and their mean, and writes CSV, JSON and Markdown files with the whole protocol.
+Option files may name any network of the toolbox.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rnan_plugin.data.image_store import open_store
+from rnan_plugin.data.tasks import TASKS, TaskAtLevel
+from rnan_plugin.errors import UserError
+from rnan_plugin.evaluation import Method, RestoredFiles, evaluate, network_method, unrestored
+from rnan_plugin.models.inference import Policy
+from rnan_plugin.models.restorer import Settings
+from rnan_plugin.reports import as_text, write_report
+
+
+def method_of(args: argparse.Namespace, setting: TaskAtLevel, root: str) -> tuple[str, Method, dict[str, Any]]:
+    """Name, method and settings that the command line asks for."""
+    if args.input:
+        return "input", unrestored(setting), {}
+    if args.restored:
+        names = open_store(root, is_lmdb=root.endswith(".lmdb")).names
+        return args.name or Path(args.restored).name, RestoredFiles(args.restored, names), {"files": args.restored}
+    policy = Policy(args.policy, args.tile, args.overlap, self_ensemble=args.self_ensemble)
+    settings = Settings(policy, args.device, args.precision, channels=setting.task.channels)
+    name, method, told = network_method(setting, settings, args.opt, args.weights)
+    return args.name or name, method, told
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    add: Callable[..., Any] = parser.add_argument
+    add("sets", nargs="+", help="folders or LMDBs of ground truth, such as datasets/Kodak24")
+    add("--task", required=True, choices=sorted(TASKS))
+    add("--level", type=float, help="sigma (0..255), JPEG quality (1..100) or scale; demosaic has none")
+    model = parser.add_mutually_exclusive_group()
+    model.add_argument("-opt", metavar="FILE", help="option file: its network_g and path.pretrain_network_g")
+    model.add_argument("--restored", metavar="FOLDER", help="score images that another program has restored")
+    model.add_argument("--input", action="store_true", help="score the degraded images themselves")
+    add("--weights", metavar="FILE", help="released weights, or with -opt a checkpoint instead of the file's own")
+    add("--name", help="of the method, in tables and file names")
+    add("--policy", choices=["auto", "whole", "tile", "release"], default="tile", help="default: tile")
+    add("--tile", type=int, default=128, help="side of a tile in input pixels (default: 128)")
+    add("--overlap", type=int, default=16, help="of neighbouring tiles (default: 16)")
+    add("--self-ensemble", action="store_true", help="mean over the eight flips (RNAN+)")
+    add("--device", default="auto", help="cpu, cuda, … (default: a GPU if there is one)")
+    add("--precision", choices=["float32", "bfloat16", "float16"], default="float32")
+    add("--seed", type=int, default=0, help="of the noise (default: 0)")
+    add("--out", type=Path, default=Path("results/evaluation"), help="folder (default: results/evaluation)")
+    return parser.parse_args(argv)
+
+
+def main() -> int:
+    """Run the command line; return the exit status."""
+    args = parse()
+    try:
+        setting = TaskAtLevel(args.task, args.level, args.seed)
+        for root in args.sets:
+            name, method, settings = method_of(args, setting, root)
+            evaluation = evaluate(method, setting, root, name=name, settings=settings)
+            print(as_text(evaluation))
+            print(*(f"-> {file}" for file in write_report(evaluation, args.out)), "", sep="\n")
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
