@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 import torch
-from test_restoration_model import batch, build_model
+from test_restoration_model import NETWORK, batch, build_model
 
 from rnan_plugin.errors import UserError
 from rnan_plugin.models.training_step import StepOptions, choose_device
@@ -50,7 +50,9 @@ def test_gradient_is_that_of_plain_float32(options, bound):
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
-def test_compiled_network_trains_the_same():
+@pytest.mark.parametrize("softmax_over", ["keys", "queries"])
+def test_compiled_network_trains_the_same(softmax_over, monkeypatch):
+    monkeypatch.setitem(NETWORK, "softmax_over", softmax_over)
     plain_loss, plain = gradients()
     loss, gradient = gradients(compile=True)
     assert loss == pytest.approx(plain_loss, rel=1e-5)

@@ -56,13 +56,18 @@ def non_local_attention(query: Tensor, key: Tensor, value: Tensor, softmax_over:
     query, key, value = query.contiguous(), key.contiguous(), value.contiguous()
     with torch.autocast(query.device.type, enabled=False):  # the inputs' type is the caller's choice
         if softmax_over == "queries":
-            return _OverQueries.apply(query, key, value)
+            return _over_queries(query, key, value)
         try:
             with sdpa_kernel(_FUSED):
                 heads = query.unsqueeze(1), key.unsqueeze(1), value.unsqueeze(1)
                 return F.scaled_dot_product_attention(*heads, scale=1.0).squeeze(1)
         except RuntimeError:  # "No available kernel" for this device, type or size
             return _OverKeys.apply(query, key, value)
+
+
+@torch.compiler.disable  # the compiler cannot trace oneDNN's products, and has nothing to gain around them
+def _over_queries(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    return _OverQueries.apply(query, key, value)
 
 
 class _OverKeys(torch.autograd.Function):
