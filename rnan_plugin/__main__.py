@@ -101,7 +101,7 @@ def _restore(options: argparse.Namespace) -> int:
     settings = Settings(policy, options.device, options.precision, options.compile, options.channels)
     setting = TaskAtLevel(options.task, options.level) if options.task else None
     loaded = load_network(options.opt, options.weights, setting)
-    restorer = Restorer(loaded.net, loaded.channels, settings)
+    restorer = Restorer(loaded.net, loaded.channels, settings, setting)
     count = restore_files(options.source, options.target, restorer, provenance_of(loaded.weights, settings, restorer))
     print(f"{count} image(s) restored")
     return 0

@@ -65,8 +65,9 @@ def non_local_attention(query: Tensor, key: Tensor, value: Tensor, softmax_over:
             return _OverKeys.apply(query, key, value)
 
 
-@torch.compiler.disable  # the compiler cannot trace oneDNN's products, and has nothing to gain around them
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def _over_queries(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    # The compiler cannot trace oneDNN's products, and has nothing to gain around them.
     return _OverQueries.apply(query, key, value)
 
 

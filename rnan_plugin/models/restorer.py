@@ -27,6 +27,7 @@ from rnan_plugin.errors import UserError, nearest
 from rnan_plugin.files import atomic_path
 from rnan_plugin.models.inference import Policy, restore
 from rnan_plugin.models.shipped import load_shipped, shipped_file, shipped_settings
+from rnan_plugin.models.task_input import as_mosaic, unlike
 from rnan_plugin.options import check_call, read_option_file
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -127,12 +128,15 @@ def _load_checkpoint(net: nn.Module, path: str, param_key: str) -> None:
 class Restorer:
     """A network, ready to restore 8-bit images on its device."""
 
-    def __init__(self, net: nn.Module, channels: Channels | None, settings: Settings) -> None:
+    def __init__(
+        self, net: nn.Module, channels: Channels | None, settings: Settings, setting: TaskAtLevel | None = None
+    ) -> None:
         name = settings.device if settings.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
         self.device, self.dtype = _device(name), PRECISIONS[settings.precision]
         self.num_channel = next(weight.shape[1] for weight in net.parameters() if weight.ndim == 4)
         self.channels = settings.channels or channels
         self.policy = settings.policy
+        self.setting = setting
         net = net.to(self.device).to(memory_format=torch.channels_last)
         self.net = torch.compile(net, dynamic=True) if settings.compile else net
 
@@ -142,6 +146,8 @@ class Restorer:
         Raises:
             UserError: The network and the image do not go together; names the image.
         """
+        if self.setting is not None and self.setting.name == "demosaic":
+            img = as_mosaic(img, name)
         if self.num_channel == 3:
             return self._restore(convert_channels(img, "rgb", name))
         if img.shape[2] == 1:
@@ -209,7 +215,10 @@ def restore_files(source: str, target: str, restorer: Restorer, provenance: Mapp
     images = {}
     for file, out in tqdm(jobs, unit="image"):
         start = time.perf_counter()
-        restored, used = restorer(decode_image(read_file(file), str(file)), str(file))
+        code = read_file(file)
+        if restorer.setting is not None and (doubt := unlike(restorer.setting, code)):
+            tqdm.write(f"warning: {file}: {doubt}")
+        restored, used = restorer(decode_image(code, str(file)), str(file))
         out.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(out) as temporary:
             temporary.write_bytes(encode_png(restored, level=3))

@@ -1,0 +1,229 @@
+"""Pack the finished small models into the package, and measure what is there.
+
+    python scripts/small_models.py pack options/small/train_RNAN_small_CAR_q10.yml    # weights, log
+    python scripts/small_models.py measure --sets datasets                            # numbers, model cards
+
+`pack` takes the best checkpoint of a finished training below `experiments/`, by held-out images of BSD400. `measure`
+scores each packed model on its benchmark with and without self-ensemble, writes docs/small_models.json, and a card
+beside each model. `python scripts/evaluate.py SET --task TASK --level LEVEL --tile 64 --overlap 8` gives the same numbers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import skimage.data
+import torch
+
+import rnan_plugin
+from rnan_plugin.archs.official_weights import read_checkpoint
+from rnan_plugin.archs.rnan_arch import RNAN
+from rnan_plugin.data.degradations import Image
+from rnan_plugin.data.restoration_dataset import image_stream
+from rnan_plugin.data.tasks import TaskAtLevel
+from rnan_plugin.errors import UserError
+from rnan_plugin.evaluation import evaluate, network_method, score
+from rnan_plugin.files import atomic_path
+from rnan_plugin.models.inference import Policy
+from rnan_plugin.models.restorer import Settings
+from rnan_plugin.models.shipped import FOLDER, shipped_file, shipped_settings
+from rnan_plugin.options import read_option_file
+from rnan_plugin.published import published_rows
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+NUMBERS = REPOSITORY / "docs/small_models.json"
+LOGS = REPOSITORY / "docs/small_models"
+BENCHMARKS = {"car": "Classic5", "graydn": "Kodak24", "colordn": "Kodak24", "demosaic": "Kodak24", "sr": "Set5"}
+BAR = {"car": 29.10, "graydn": 26.99, "colordn": 28.63, "demosaic": 39.5, "sr": 36.66}
+TILE, OVERLAP = 64, 8
+SAMPLE_SIDE = 96
+
+
+def setting_of(options: Mapping[str, Any]) -> TaskAtLevel:
+    """The task and level that an option file trains."""
+    dataset = options["datasets"]["train"]
+    degradation, channels = dataset["degradation"], dataset["channels"]
+    if degradation["type"] == "awgn":
+        return TaskAtLevel({"rgb": "colordn", "gray": "graydn"}[channels], degradation["sigma"])
+    name, key = {"jpeg": ("car", "quality"), "mosaic": ("demosaic", ""), "bicubic": ("sr", "scale")}[
+        degradation["type"]
+    ]
+    return TaskAtLevel(name, degradation[key] if key else None)
+
+
+def pack(option_file: str) -> Path:
+    """Write a finished training's best weights into the package, with what rebuilds the network, and keep its log."""
+    options = read_option_file(option_file)
+    experiment = Path("experiments", options["name"])
+    best = read_checkpoint(experiment / "models/net_g_best.pth")
+    network = {key: value for key, value in options["network_g"].items() if key != "type"}
+    RNAN(**network).load_state_dict(best["params"], strict=True)
+    setting = setting_of(options)
+    LOGS.mkdir(exist_ok=True)
+    logs = sorted(experiment.glob("train_*.log"))
+    text = "".join(log.read_text(encoding="utf-8") for log in logs)
+    (LOGS / f"{options['name']}.log").write_text(_for_keeping(text), encoding="utf-8")
+    FOLDER.mkdir(exist_ok=True)
+    file = FOLDER / f"{str(setting).replace(' ', '_')}.pth"
+    facts = {
+        "network_g": network,
+        "params": {name: value.contiguous() for name, value in best["params"].items()},
+        "option_file": Path(option_file).name,
+        "iterations": options["train"]["total_iter"],
+        "hours": round(_seconds(text) / 3600, 2),
+    }
+    with atomic_path(file) as temporary:
+        torch.save(facts, temporary)
+    return file
+
+
+def _for_keeping(log: str) -> str:
+    """A log without the machine's paths, its banner, and its options, which have a file of their own."""
+    kept = re.findall(
+        r"^(?:\d{4}-\d\d-\d\d .*INFO: (?:\[|Validation|Start|Resum|Model|End|Saving).*|\t # .*)$", log, re.M
+    )
+    return "\n".join(kept) + "\n"
+
+
+def _seconds(log: str) -> float:
+    """Time of all iterations, from the mean that the log has for each."""
+    total, before = 0.0, 0
+    for iteration, duration in re.findall(r"iter:\s*([\d,]+).*?time \(data\): ([\d.]+)", log):
+        count = int(iteration.replace(",", ""))
+        total += max(0, count - before) * float(duration)
+        before = count
+    return total
+
+
+def samples() -> dict[str, Image]:
+    """Two small photographs that come with scikit-image."""
+    whole = {"astronaut": skimage.data.astronaut(), "cat": skimage.data.chelsea()}
+    return {name: img[30 : 30 + SAMPLE_SIDE, 150 : 150 + SAMPLE_SIDE] for name, img in whole.items()}
+
+
+def sample_scores(setting: TaskAtLevel) -> dict[str, float]:
+    """PSNR of the packed model on the sample photographs."""
+    from rnan_plugin.data.color import convert_channels
+
+    _, method, _ = network_method(setting, _settings(setting, ensemble=False), None, None)
+    scores = {}
+    for name, img in samples().items():
+        gt = convert_channels(img, setting.task.channels, name)
+        lq = setting.degradation(gt, image_stream(gt, setting.noise_seed)).astype("uint8")
+        scores[name] = score(method(lq, name), gt, setting)[0]
+    return scores
+
+
+def _settings(setting: TaskAtLevel, *, ensemble: bool) -> Settings:
+    policy = Policy("tile", TILE, OVERLAP, self_ensemble=ensemble)
+    return Settings(policy, channels=setting.task.channels)
+
+
+def measure(setting: TaskAtLevel, sets: str) -> dict[str, Any]:
+    """Everything that docs/small_models.json says of a packed model."""
+    checkpoint, benchmark = read_checkpoint(shipped_file(setting)), BENCHMARKS[setting.name]
+    numbers = {}
+    for key, ensemble in (("plain", False), ("self_ensemble", True)):
+        name, method, told = network_method(setting, _settings(setting, ensemble=ensemble), None, None)
+        evaluation = evaluate(method, setting, f"{sets}/{benchmark}", name=name, settings=told)
+        numbers[key] = {key: round(value, 4) for key, value in asdict(evaluation.mean).items() if key != "seconds"}
+    return {
+        "task": setting.name,
+        "level": setting.level,
+        "image_set": benchmark,
+        "fingerprint": evaluation.fingerprint,
+        **numbers,
+        "bar_psnr": BAR[setting.name],
+        "policy": f"tile {TILE}, overlap {OVERLAP}",
+        "parameters": told["parameters"],
+        "iterations": checkpoint["iterations"],
+        "hours": checkpoint["hours"],
+        "option_file": f"options/small/{checkpoint['option_file']}",
+        "weights_sha256": told["weights_sha256"],
+        "samples_psnr": {name: round(value, 4) for name, value in sample_scores(setting).items()},
+        "rnan_plugin": rnan_plugin.__version__,
+    }
+
+
+CARD = """# {name}: a small RNAN for {title}
+
+Small network, small budget: for trying the plugin, as a start for training of your own, and as a baseline. Not the
+paper's network, whose numbers stand below for comparison.
+
+- Architecture: RNAN, text settings, {network}; {parameters:,} parameters, float32
+- Data: BSD400 (BSDS500's train and test images, 481×321, JPEG of quality about 95), 380 images; 20 held out to choose
+  the checkpoint. No benchmark image was seen
+- Training: `python -m rnan_plugin train -opt {option_file}`, {iterations:,} iterations, {hours} hours on one core of an
+  AMD EPYC with bfloat16 instructions; log in docs/small_models
+- Input: {input}; output rounded to 8 bits; tiles of {tile}
+- Limits: trained for this degradation at this level alone; other noise levels, JPEG qualities or scales, and real
+  noise, which is neither Gaussian nor white, are not what it knows
+- Licence: the weights are under the plugin's. The Berkeley images carry none of their own; Berkeley offers them for
+  non-commercial research and education
+
+| on {image_set} | PSNR (dB) | SSIM |
+|---|---|---|
+{rows}
+"""
+TITLES = {
+    "car": ("JPEG artefacts of quality 10", "Y of a JPEG of quality 10"),
+    "graydn": ("grey noise of sigma 50", "grey image with Gaussian noise of sigma 50, rounded and clipped to 8 bits"),
+    "colordn": ("colour noise of sigma 50", "RGB image with Gaussian noise of sigma 50, rounded and clipped to 8 bits"),
+    "demosaic": ("demosaicing", "GRBG mosaic without noise"),
+    "sr": ("super-resolution ×2", "RGB image shrunk by MATLAB's bicubic interpolation"),
+}
+
+
+def card(setting: TaskAtLevel, numbers: dict[str, Any]) -> str:
+    """The model card."""
+    network = read_checkpoint(shipped_file(setting))["network_g"]
+    rows = [("this model", numbers["plain"]), ("this model, self-ensemble", numbers["self_ensemble"])]
+    lines = [f"| {name} | {score['psnr']:.2f} | {score['ssim']:.4f} |" for name, score in rows]
+    for row in published_rows(setting.name, setting.level, numbers["image_set"]):
+        trained = f", {row.training_set}" if row.training_set else ""
+        ssim = f"{row.ssim:.4f}" if row.ssim is not None else ""
+        lines.append(f"| {row.method} (published, Table {row.table}{trained}) | {row.psnr:.2f} | {ssim} |")
+    title, lq = TITLES[setting.name]
+    described = ", ".join(f"{key} {value}" for key, value in network.items())
+    facts = {**numbers, "tile": f"{TILE} pixels, overlap {OVERLAP}"}
+    return CARD.format(name=str(setting), title=title, input=lq, network=described, rows="\n".join(lines), **facts)
+
+
+def main() -> int:
+    """Run the command line; return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    commands = parser.add_subparsers(dest="command", required=True)
+    packing = commands.add_parser("pack", help="from experiments/ into the package")
+    packing.add_argument("option_files", nargs="+")
+    measuring = commands.add_parser("measure", help="numbers and model cards of what is packed")
+    measuring.add_argument("--sets", default="datasets", help="folder of Classic5, Kodak24, Set5 (default: datasets)")
+    measuring.add_argument("--only", nargs="+", help="tasks (default: all)")
+    args = parser.parse_args()
+    try:
+        if args.command == "pack":
+            print(*(pack(file) for file in args.option_files), sep="\n")
+            return 0
+        known = json.loads(NUMBERS.read_text(encoding="utf-8")) if NUMBERS.exists() else {}
+        for setting in shipped_settings():
+            if not args.only or setting.name in args.only:
+                known[str(setting)] = measure(setting, args.sets)
+                NUMBERS.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+                shipped_file(setting).with_suffix(".md").write_text(
+                    card(setting, known[str(setting)]), encoding="utf-8"
+                )
+                print(setting, known[str(setting)])
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
