@@ -19,7 +19,10 @@ import rnan_plugin
 from rnan_plugin.__main__ import main
 from rnan_plugin.archs.rnan_arch import RNAN
 from rnan_plugin.data.color import rgb2gray, rgb2y
+from rnan_plugin.data.degradations import BayerMosaic
+from rnan_plugin.errors import UserError
 from rnan_plugin.models.inference import Policy, restore
+from rnan_plugin.models.task_input import as_mosaic, jpeg_quality
 
 GOLD = Path(__file__).parent / "gold"
 TINY = {"num_feat": 4, "num_rab": 1, "num_rnab": 1}
@@ -194,3 +197,32 @@ def test_what_can_go_wrong(tmp_path, option_file, capsys):
     for arguments, fragment in cases:
         assert fragment in error_of(arguments, capsys)
     assert not list(tmp_path.glob("out*"))
+
+
+def test_mosaics_of_one_and_three_channels_are_one_input():
+    img = photo()
+    mosaic = BayerMosaic()(img, np.random.default_rng(0))
+    np.testing.assert_array_equal(as_mosaic(mosaic, "x"), mosaic)
+    np.testing.assert_array_equal(as_mosaic(mosaic.sum(axis=2, keepdims=True, dtype=np.uint8), "x"), mosaic)
+    with pytest.raises(UserError, match=r"^photo.png: not a GRBG mosaic, which has one colour a pixel"):
+        as_mosaic(img, "photo.png")
+
+
+def test_quality_of_a_jpeg_is_read_from_its_table():
+    img = photo()
+    for quality in range(1, 101):
+        assert jpeg_quality(cv2.imencode(".jpg", img, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()) == quality
+    assert jpeg_quality(cv2.imencode(".png", img)[1].tobytes()) is None
+    assert jpeg_quality(b"no image") is None
+
+
+def test_file_of_another_level_is_told(tmp_path, option_file, capsys):
+    path, _ = option_file
+    (tmp_path / "in").mkdir()
+    for quality in (10, 90):
+        cv2.imwrite(str(tmp_path / f"in/q{quality}.jpg"), photo(), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    arguments = ["-opt", path, "--task", "car", "--level", "10", "--channels", "y"]
+    assert main(["restore", str(tmp_path / "in"), str(tmp_path / "out"), *arguments]) == 0
+    told = capsys.readouterr().out
+    assert "q90.jpg: a JPEG of quality 90, the weights are for 10" in told
+    assert "q10.jpg: a JPEG" not in told
