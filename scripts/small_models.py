@@ -5,7 +5,8 @@
 
 `pack` takes the best checkpoint of a finished training below `experiments/`, by held-out images of BSD400. `measure`
 scores each packed model on its benchmark with and without self-ensemble, writes docs/small_models.json, and a card
-beside each model. `python scripts/evaluate.py SET --task TASK --level LEVEL --tile 64 --overlap 8` gives the same numbers.
+beside each model. `python scripts/evaluate.py SET --task TASK --level LEVEL --tile 64 --overlap 8` gives the
+same numbers.
 """
 
 from __future__ import annotations

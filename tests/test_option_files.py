@@ -17,6 +17,7 @@ from rnan_plugin.options import build_chain, parse_dataset
 
 OPTIONS = Path(__file__).parents[1] / "options"
 FILES = sorted(OPTIONS.glob("*.yml"))
+SMALL = sorted((OPTIONS / "small").glob("*.yml"))
 LEVELS = {
     "ColorDN": ["s10", "s30", "s50", "s70"],
     "GrayDN": ["s10", "s30", "s50", "s70"],
@@ -54,9 +55,26 @@ def test_every_task_and_level_has_its_files():
     assert {file.name for file in FILES} == expected | {"quickstart_RNAN_CAR_q10.yml"}
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_small_models_differ_in_what_the_task_asks_for_alone():
+    options = {file.stem.removeprefix("train_RNAN_small_"): load(f"small/{file.stem}") for file in SMALL}
+    assert set(options) == {"CAR_q10", "GrayDN_s50", "ColorDN_s50", "Demosaic", "SR_x2"}
+    recipes = set()
+    for tag, opt in options.items():
+        train, val = opt["datasets"]["train"], opt["datasets"]["val"]
+        paper = load(f"train_RNAN_{tag}")["datasets"]["train"]
+        assert (train["dataroot_gt"], val["dataroot_gt"]) == ("datasets/BSD400.lmdb", "datasets/BSD400_held_out.lmdb")
+        for dataset in (train, val):
+            assert {key: dataset[key] for key in ("channels", "degradation")} == {
+                key: paper[key] for key in ("channels", "degradation")
+            }
+        network = {key: value for key, value in opt["network_g"].items() if key not in {"num_in_ch", "num_out_ch"}}
+        recipes.add(str([network["num_feat"], network["num_rab"], network["num_rnab"], opt["train"]["optim_g"]]))
+    assert len(recipes) == 1
+
+
+@pytest.mark.parametrize("file", FILES + SMALL, ids=lambda file: file.stem)
 def test_builds_and_passes_the_checks_up_to_the_missing_data(file, tmp_path, monkeypatch, capsys):
-    opt = as_parsed(load(file.stem), is_train=not file.stem.startswith("test"))
+    opt = as_parsed(load(file.relative_to(OPTIONS).with_suffix("")), is_train=not file.stem.startswith("test"))
     assert opt["name"] == file.stem
     for phase, dataset in opt["datasets"].items():
         parse_dataset(dataset, phase)
