@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import re
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 
 _MEMINFO = Path("/proc/meminfo")
 _CGROUP = Path("/sys/fs/cgroup")
+_STATUS, _CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def available_bytes(device: torch.device) -> int:
@@ -22,6 +25,47 @@ def available_bytes(device: torch.device) -> int:
         if match:
             return min(int(match[1]) * 1024, _container_bytes())
     return 4 * 2**30
+
+
+class PeakMemory:
+    """Context that measures the most bytes held at once above what was held before it.
+
+    `bytes` is None where the system does not tell: neither CUDA nor Linux.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.bytes: int | None = None
+
+    def __enter__(self) -> PeakMemory:
+        """Start from what is held now."""
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+            self._before = torch.cuda.memory_allocated(self.device)
+        elif _CLEAR_REFS.exists():
+            _give_back()
+            _CLEAR_REFS.write_text("5", encoding="ascii")  # resets the peak
+            self._before = _status_bytes("VmRSS")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Set `bytes`."""
+        if self.device.type == "cuda":
+            self.bytes = torch.cuda.max_memory_allocated(self.device) - self._before
+        elif _CLEAR_REFS.exists():
+            self.bytes = max(0, _status_bytes("VmHWM") - self._before)
+
+
+def _give_back() -> None:
+    """Return what the allocator keeps of freed memory, which would hide a peak that fits into it (glibc alone)."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+def _status_bytes(key: str) -> int:
+    match = re.search(rf"{key}:\s+(\d+) kB", _STATUS.read_text(encoding="ascii"))
+    assert match is not None
+    return int(match[1]) * 1024
 
 
 def _container_bytes() -> int:

@@ -1,0 +1,72 @@
+"""One HTML file of a comparison that opens from disk without a network: table, scores, images to look into."""
+
+from __future__ import annotations
+
+import base64
+import json
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from rnan_plugin.comparison import Comparison
+from rnan_plugin.data.degradations import Image
+from rnan_plugin.data.image_store import encode_png, open_store
+from rnan_plugin.evaluation import Evaluation
+from rnan_plugin.files import atomic_path
+
+# The file holds its images: more of them and no browser opens it with pleasure.
+_IMAGES_OF_A_SET = 6
+
+
+def write_html(
+    comparison: Comparison, rows: list[list[str]], results: dict[str, list[Evaluation]], folder: Path
+) -> Path:
+    """Write `report.html` into the folder of a comparison, from its table, scores and restored images.
+
+    Args:
+        comparison: What was compared.
+        rows: The table, its headings first.
+        results: Evaluations by method, in the order of the comparison's sets.
+        folder: Holds `images/SET/IMAGE/METHOD.png` of each method.
+    """
+    content = {
+        "title": f"{comparison.name}: {comparison.setting}",
+        "table": rows,
+        "sets": [_image_set(comparison, index, results, folder) for index in range(len(comparison.sets))],
+        "protocol": {name: [item.protocol for item in items] for name, items in results.items()},
+    }
+    # "</" would end the script element early.
+    data = json.dumps(content).replace("</", "<\\/")
+    template = (files("rnan_plugin") / "html_report.html").read_text(encoding="utf-8")
+    file = folder / "report.html"
+    with atomic_path(file) as temporary:
+        temporary.write_text(template.replace('"THE CONTENT"', data), encoding="utf-8")
+    return file
+
+
+def _image_set(
+    comparison: Comparison, index: int, results: dict[str, list[Evaluation]], folder: Path
+) -> dict[str, Any]:
+    root = comparison.sets[index]
+    store = open_store(root, is_lmdb=root.endswith(".lmdb"))
+    shown = {}
+    for name in store.names[:_IMAGES_OF_A_SET]:
+        _, gt = comparison.setting.pair(store, name)
+        pictures = {"ground truth": {"png": _uri(encode_png(gt, level=9))}}
+        for method in results:
+            code = (folder / "images" / Path(root).stem / name / f"{method.replace('/', '_')}.png").read_bytes()
+            pictures[method] = {"png": _uri(code)}
+        shown[name] = {"size": _size(gt), "pictures": pictures}
+    scores = {
+        method: {name: [row.psnr, row.ssim] for name, row in items[index].scores.items()}
+        for method, items in results.items()
+    }
+    return {"name": Path(root).stem, "images": shown, "scores": scores}
+
+
+def _size(img: Image) -> list[int]:
+    return [img.shape[1], img.shape[0]]
+
+
+def _uri(code: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(code).decode('ascii')}"

@@ -1,0 +1,132 @@
+"""Compare methods on the same inputs: parameters, multiply-adds, time, memory, PSNR, SSIM in one table.
+
+    python scripts/compare.py comparison.yml
+
+with a file such as
+
+    task: car
+    level: 10
+    sets: [datasets/Classic5]
+    methods:
+      JPEG: {type: input}
+      RNAN, small: {type: shipped}
+      RNAN, small +: {type: shipped, self_ensemble: true}
+      MSRResNet: {type: network, opt: options/compare/train_MSRResNet_CAR_q10.yml, weights: net_g_latest.pth}
+      other: {type: files, files: results/other_program}
+
+writes the table (CSV, JSON, Markdown), scores of each method, restored images and report.html below
+results/comparison/NAME. Types: network (any of the toolbox), released (RNAN's published weights), shipped (the weights
+in the package), files, and the classical methods of rnan_plugin/classical.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from rnan_plugin.comparison import (
+    Comparison,
+    Cost,
+    build_method,
+    evaluate_method,
+    measure_costs,
+    read_comparison,
+    timing_input,
+)
+from rnan_plugin.errors import UserError
+from rnan_plugin.evaluation import Evaluation
+from rnan_plugin.files import atomic_path
+from rnan_plugin.html_report import write_html
+from rnan_plugin.reports import write_report
+
+Results = dict[str, list[Evaluation]]
+
+
+def headings(comparison: Comparison) -> list[str]:
+    """Names of the table's columns."""
+    side = comparison.timing_side
+    costs = ["method", "parameters", "multiply-adds / pixel", f"seconds ({side}×{side})", "peak memory (MiB)"]
+    return costs + [f"{metric} {Path(root).stem}" for root in comparison.sets for metric in ("PSNR", "SSIM")]
+
+
+def cells(name: str, cost: Cost, evaluations: list[Evaluation]) -> list[str]:
+    """A row of the table."""
+    none = "–"
+    row = [
+        name,
+        f"{cost.parameters:,}" if cost.parameters is not None else none,
+        f"{cost.multiply_adds:,.0f}" if cost.multiply_adds is not None else none,
+        f"{cost.seconds:.3f}",
+        f"{cost.peak_bytes / 2**20:.0f}" if cost.peak_bytes is not None else none,
+    ]
+    for evaluation in evaluations:
+        row += [f"{evaluation.mean.psnr:.2f}", f"{evaluation.mean.ssim:.4f}"]
+    return row
+
+
+def write_tables(comparison: Comparison, costs: dict[str, Cost], results: Results, folder: Path) -> list[list[str]]:
+    """Write the table in three formats; return its rows, the headings first."""
+    rows = [headings(comparison), *(cells(name, costs[name], results[name]) for name in results)]
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    title = f"# {comparison.name}: {comparison.setting}\n\n"
+    markdown = title + "\n".join([lines[0], "|---" * len(rows[0]) + "|", *lines[1:]]) + "\n"
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    content = {
+        name: {"cost": asdict(costs[name]), "sets": [item.protocol | {"mean": asdict(item.mean)} for item in items]}
+        for name, items in results.items()
+    }
+    for file, written in (
+        ("table.md", markdown),
+        ("table.csv", text.getvalue()),
+        ("table.json", json.dumps(content, indent=1)),
+    ):
+        with atomic_path(folder / file) as temporary:
+            temporary.write_text(written, encoding="utf-8")
+    return rows
+
+
+def compare(path: str, out: Path) -> None:
+    """Run a comparison file."""
+    comparison = read_comparison(path)
+    folder = out / comparison.name
+    folder.mkdir(parents=True, exist_ok=True)
+    methods = [build_method(comparison, name, comparison.sets[0]) for name in comparison.methods]
+    timed = [item for item in methods if comparison.methods[item.name]["type"] != "files"]
+    costs = measure_costs(timed, timing_input(comparison), comparison.policy.tile)
+    costs |= {item.name: Cost(None, None, 0.0, None) for item in methods if item.name not in costs}
+    results: Results = {}
+    for name in comparison.methods:
+        results[name] = []
+        for root in comparison.sets:
+            item = build_method(comparison, name, root)
+            results[name].append(evaluate_method(comparison, item, root, folder / "images"))
+            write_report(results[name][-1], folder / "scores")
+    rows = write_tables(comparison, costs, results, folder)
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print(f"-> {write_html(comparison, rows, results, folder)}")
+
+
+def main() -> int:
+    """Run the command line; return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("comparison", help="comparison file, see above")
+    parser.add_argument("--out", type=Path, default=Path("results/comparison"), help="default: results/comparison")
+    args = parser.parse_args()
+    try:
+        compare(args.comparison, args.out)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,192 @@
+"""Comparisons: one table from networks, classical methods and files, and a page to look at them."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import yaml
+from conftest import REPOSITORY
+from torch import nn
+
+from rnan_plugin.archs.rnan_arch import RNAN
+from rnan_plugin.classical import CLASSICAL, classical
+from rnan_plugin.comparison import multiply_adds, read_comparison
+from rnan_plugin.data.image_store import FolderStore
+from rnan_plugin.data.tasks import TaskAtLevel
+from rnan_plugin.errors import UserError
+from rnan_plugin.evaluation import evaluate, score, unrestored
+
+BROWSER = shutil.which("chromium")
+NETWORK = {"num_in_ch": 1, "num_out_ch": 1, "num_feat": 4, "num_rab": 1, "num_rnab": 1}
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the command has compared five methods on two images."""
+    folder = tmp_path_factory.mktemp("compared")
+    rng = np.random.default_rng(0)
+    for name in ("a", "b"):
+        (folder / "photos").mkdir(exist_ok=True)
+        img = cv2.GaussianBlur(rng.integers(0, 256, (40, 52, 3), dtype=np.uint8), (0, 0), 3)
+        cv2.imwrite(str(folder / f"photos/{name}.png"), img)
+    setting, store = TaskAtLevel("graydn", 25), FolderStore(str(folder / "photos"))
+    for name in store.names:
+        (folder / "done").mkdir(exist_ok=True)
+        cv2.imwrite(str(folder / f"done/{name}.png"), setting.pair(store, name)[1])
+    torch.manual_seed(0)
+    torch.save({"params": RNAN(**NETWORK).state_dict()}, folder / "net.pth")
+    options = {"name": "x", "num_gpu": 0, "model_type": "RestorationModel", "datasets": {"val": {"channels": "gray"}}}
+    options |= {"network_g": {"type": "RNAN", **NETWORK}, "path": {"pretrain_network_g": "net.pth"}}
+    (folder / "rnan.yml").write_text(yaml.safe_dump(options))
+    methods = {
+        "noisy": {"type": "input"},
+        "NLM": {"type": "opencv_nlm"},
+        "RNAN/tiny": {"type": "network", "opt": "rnan.yml"},
+        "RNAN+": {"type": "network", "opt": "rnan.yml", "self_ensemble": True},
+        "perfect": {"type": "files", "files": "done"},
+    }
+    comparison = {"task": "graydn", "level": 25, "sets": ["photos"], "tile": 32, "tile_overlap": 8, "methods": methods}
+    (folder / "c.yml").write_text(yaml.safe_dump(comparison | {"timing_side": 48}, sort_keys=False))
+    run = [sys.executable, str(REPOSITORY / "scripts/compare.py"), "c.yml"]
+    result = subprocess.run(run, cwd=folder, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return folder
+
+
+def test_table_has_costs_and_scores(compared: Path) -> None:
+    table = json.loads((compared / "results/comparison/c/table.json").read_text())
+    assert list(table) == ["noisy", "NLM", "RNAN/tiny", "RNAN+", "perfect"]
+    setting = TaskAtLevel("graydn", 25)
+    direct = evaluate(unrestored(setting), setting, str(compared / "photos"), name="noisy").mean
+    assert table["noisy"]["sets"][0]["mean"]["psnr"] == direct.psnr
+    assert table["NLM"]["sets"][0]["mean"]["psnr"] > direct.psnr + 3
+    assert table["perfect"]["sets"][0]["mean"]["ssim"] == pytest.approx(1)
+    tiny, plus = table["RNAN/tiny"], table["RNAN+"]
+    assert tiny["cost"]["parameters"] == sum(weight.numel() for weight in RNAN(**NETWORK).parameters())
+    assert min(tiny["cost"]["seconds"], plus["cost"]["seconds"]) > 0
+    assert plus["sets"][0]["policy_asked_for"]["self_ensemble"]
+    markdown = (compared / "results/comparison/c/table.md").read_text()
+    assert re.search(rf"\| noisy \| – \| – \| [\d.]+ \| \d+ \| {direct.psnr:.2f} \| {direct.ssim:.4f} \|", markdown)
+
+
+def test_restored_images_are_those_that_were_scored(compared: Path) -> None:
+    folder = compared / "results/comparison/c"
+    setting, store = TaskAtLevel("graydn", 25), FolderStore(str(compared / "photos"))
+    scores = json.loads((folder / "scores/NLM_graydn_25_photos.json").read_text())["images"]
+    for name in store.names:
+        img = cv2.imread(str(folder / f"images/photos/{name}/NLM.png"), cv2.IMREAD_UNCHANGED)[..., None]
+        assert score(img, setting.pair(store, name)[1], setting)[0] == scores[name]["psnr"]
+
+
+# What a user does on the page, appended to a copy of it; what is then seen goes into the title.
+VISIT = """
+<script>
+const headings = [...document.querySelectorAll("th")], psnr = headings.find(th => th.textContent.startsWith("PSNR"));
+const order = () => [...document.querySelectorAll("tbody tr")].map(tr => tr.cells[0].textContent).join();
+psnr.click(); const up = order(); psnr.click(); const down = order();
+const views = document.querySelectorAll("#grid .view"), before = views[1].querySelector("img").style.transform;
+views[0].dispatchEvent(new WheelEvent("wheel", { deltaY: -400, clientX: 50, clientY: 400 }));
+const zoomed = [...views].map(view => view.querySelector("img").style.transform);
+document.getElementById("image").value = "b"; document.getElementById("image").onchange();
+document.getElementById("position").value = 25; document.getElementById("position").oninput();
+const loaded = [...document.images].every(img => img.decode && img.src.startsWith("data:image/png;base64,"));
+document.title = JSON.stringify({ up, down, locked: new Set(zoomed).size, moved: zoomed[1] !== before, loaded,
+  captions: [...document.querySelectorAll("figcaption")].map(e => e.textContent),
+  clip: document.querySelector(".right").style.clipPath,
+  curves: document.querySelectorAll("polyline").length });
+</script>
+"""
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no browser: apt-get install chromium")
+def test_page_sorts_zooms_and_slides_in_a_browser(compared: Path, tmp_path: Path) -> None:
+    report = (compared / "results/comparison/c/report.html").read_text()
+    assert not re.search(r"(?:src|href)\s*=\s*[\"']?(?:https?:)?//", report)  # opens without a network
+    (tmp_path / "visited.html").write_text(report + VISIT)
+    window = ["--headless=new", "--window-size=1200,1600", f"--user-data-dir={tmp_path}/profile"]
+    container = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--virtual-time-budget=5000"]
+    command = [str(BROWSER), *window, *container, "--dump-dom", f"file://{tmp_path}/visited.html"]
+    page = subprocess.run(command, check=True, capture_output=True, text=True, timeout=300).stdout
+    found = re.search(r"<title>(.*?)</title>", page)
+    assert found
+    seen = json.loads(found[1])
+    assert seen["down"].split(",") == seen["up"].split(",")[::-1]
+    assert seen["down"].startswith("perfect,NLM")
+    assert (seen["locked"], seen["moved"], seen["loaded"], seen["curves"]) == (1, True, True, 5)
+    assert seen["captions"][0] == "ground truth"
+    assert seen["captions"][1].startswith("noisy: 2")
+    assert seen["clip"] == "inset(0px 0px 0px 25%)"
+
+
+def test_multiply_adds_are_those_of_layers_and_attention() -> None:
+    conv = nn.Conv2d(3, 8, 3, padding=1)
+    assert multiply_adds(conv, 16, 3) == 3 * 8 * 9
+    features, side = 8, 16
+    counts = {
+        softmax: multiply_adds(RNAN(1, 1, features, 1, 1, softmax_over=softmax), side, 1)
+        for softmax in ("keys", "queries")
+    }
+    local = multiply_adds(RNAN(1, 1, features, 1, 1, non_local=False), side, 1)
+    # Three embeddings and one projection of half the features; two products of all pairs.
+    attention = 4 * features * features / 2 + 2 * side**2 * features / 2
+    assert counts == {"keys": local + attention, "queries": local + attention}
+
+
+@pytest.mark.parametrize("name", sorted(CLASSICAL))
+def test_classical_methods_restore(name: str) -> None:
+    if name == "bm3d":
+        pytest.importorskip("bm3d", reason="bm3d is not installed: pip install 'rnan_plugin[compare]'")
+    if name in {"malvar", "menon"}:
+        pytest.importorskip("colour_demosaicing", reason="not installed: pip install 'rnan_plugin[compare]'")
+    x, y = np.meshgrid(np.arange(64), np.arange(64))
+    gt = np.stack([100 + 60 * np.sin(x / 9), 120 + 50 * np.cos(y / 7), 90 + x + y / 2], axis=2).astype(np.uint8)
+    for task in CLASSICAL[name].tasks:
+        setting = TaskAtLevel(task, {"demosaic": None, "sr": 2, "car": 10}.get(task, 30))
+        clean = gt[..., :1] if setting.task.channels != "rgb" else gt
+        lq = setting.degradation(clean, np.random.default_rng(0)).astype(np.uint8)
+        restored = classical(name, setting)(lq, "x")
+        assert (restored.shape, restored.dtype) == (clean.shape, np.uint8)
+        if name not in {"input", "bicubic"}:
+            assert score(restored, clean, setting)[0] > score(lq, clean, setting)[0] + 4
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"taks": "car"}, "c.yml: unknown key 'taks' (did you mean 'task'?)"),
+        ({"task": "denoise"}, "c.yml, task: no task 'denoise'"),
+        ({"level": None}, "c.yml: --level: graydn needs a sigma"),
+        ({"methods": {"x": {"type": "nml"}}}, "c.yml, methods.x.type: no type 'nml'"),
+        (
+            {"methods": {"x": {"type": "input", "wieghts": 1}}},
+            "methods.x: unknown key 'wieghts' (did you mean 'weights'?)",
+        ),
+        ({"methods": {"x": None}}, "methods.x: needs keys, at least a type"),
+        ({"sets": []}, "c.yml: key 'sets' is missing or empty"),
+    ],
+)
+def test_mistakes_in_the_file_are_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], told: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    content = {"task": "graydn", "level": 25, "sets": ["photos"], "methods": {"noisy": {"type": "input"}}}
+    Path("c.yml").write_text(yaml.safe_dump(content | change))
+    with pytest.raises(UserError) as error:
+        read_comparison("c.yml")
+    assert told in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_method_of_another_task_is_one_line() -> None:
+    with pytest.raises(UserError, match=r"^menon is not for car 10; it is for demosaic$"):
+        classical("menon", TaskAtLevel("car", 10))
