@@ -8,6 +8,7 @@ from math import ceil
 from typing import Literal, get_args
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from rnan_plugin.errors import UserError
@@ -72,7 +73,7 @@ def restore(net: Network, lq: Tensor, policy: Policy) -> tuple[Tensor, Policy]:
     """Restore a batch of images of one size.
 
     Args:
-        net: Maps (B, C, h, w) to (B, C', h*scale, w*scale), any h and w.
+        net: Maps (B, C, h, w) to (B, C', h*scale, w*scale), any h and w, or multiples of its `window_size`.
         lq: (B, C, H, W), any size from 1×1.
         policy: How.
 
@@ -114,7 +115,30 @@ def _widest(net: Network) -> int:
     return max((module.out_channels for module in modules if isinstance(module, torch.nn.Conv2d)), default=64)
 
 
+def _window(net: Network) -> int:
+    """Side of the windows of a network that attends within windows, such as SwinIR; 1 for others."""
+    modules = net.modules() if isinstance(net, torch.nn.Module) else ()
+    sides = [getattr(module, "window_size", 1) for module in modules]
+    return max((side for side in sides if isinstance(side, int)), default=1)
+
+
+def padded(net: Network, multiple: int) -> Network:
+    """A network that takes any size, from one that takes multiples: rim pixels are repeated, and cut off after it."""
+
+    def run(img: Tensor) -> Tensor:
+        height, width = img.shape[2:]
+        below, right = -height % multiple, -width % multiple
+        out = net(F.pad(img, (0, right, 0, below), mode="replicate"))
+        scale = out.shape[2] // (height + below)
+        return out[..., : height * scale, : width * scale]
+
+    return run
+
+
 def _apply(net: Network, lq: Tensor, policy: Policy) -> Tensor:
+    if (multiple := _window(net)) > 1:
+        net = padded(net, multiple)
+
     def once(img: Tensor) -> Tensor:
         if policy.name == "tile":
             return tiled(net, img, policy.tile, policy.overlap, policy.tile_batch)
