@@ -31,6 +31,7 @@ _KEYS = {"name", "task", "level", "noise_seed", "sets", "policy", "tile", "tile_
 _METHOD_KEYS = {"type", "opt", "weights", "files", "self_ensemble"}
 _TYPES = {"network", "released", "shipped", "files", *CLASSICAL}
 _REPEATS = 5
+GROUND_TRUTH = "ground truth"  # beside the methods
 
 
 @dataclass(frozen=True)
@@ -209,13 +210,20 @@ _UNCOUNTED = (
 
 
 def evaluate_method(comparison: Comparison, item: Compared, root: str, images: Path) -> Evaluation:
-    """Score a method on an image set, and keep what it restored as `images/SET/IMAGE/METHOD.png`."""
+    """Score a method on an image set, and keep what it restored as `images/SET/IMAGE/METHOD.png`.
+
+    The ground truth lies beside it: grey, Y, or cut to a multiple of the scale, as the task needs.
+    """
+    store = open_store(root, is_lmdb=root.endswith(".lmdb"))
 
     def keep(lq: Image, key: str) -> Image:
         restored = item.method(lq, key)
-        file = images / Path(root).stem / key / f"{item.name.replace('/', '_')}.png"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(encode_png(restored, level=3))
+        folder = images / Path(root).stem / key
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{item.name.replace('/', '_')}.png").write_bytes(encode_png(restored, level=3))
+        if not (folder / f"{GROUND_TRUTH}.png").exists():
+            gt = comparison.setting.pair(store, key)[1]
+            (folder / f"{GROUND_TRUTH}.png").write_bytes(encode_png(gt, level=3))
         return restored
 
     return evaluate(keep, comparison.setting, root, name=item.name, settings=item.settings)

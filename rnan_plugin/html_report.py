@@ -8,9 +8,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from rnan_plugin.comparison import Comparison
+from rnan_plugin.comparison import GROUND_TRUTH, Comparison
 from rnan_plugin.data.degradations import Image
-from rnan_plugin.data.image_store import encode_png, open_store
+from rnan_plugin.data.image_store import decode_image
 from rnan_plugin.evaluation import Evaluation
 from rnan_plugin.files import atomic_path
 
@@ -47,21 +47,23 @@ def write_html(
 def _image_set(
     comparison: Comparison, index: int, results: dict[str, list[Evaluation]], folder: Path
 ) -> dict[str, Any]:
-    root = comparison.sets[index]
-    store = open_store(root, is_lmdb=root.endswith(".lmdb"))
+    set_name = Path(comparison.sets[index]).stem
+    names = list(next(iter(results.values()))[index].scores)[:_IMAGES_OF_A_SET]
     shown = {}
-    for name in store.names[:_IMAGES_OF_A_SET]:
-        _, gt = comparison.setting.pair(store, name)
-        pictures = {"ground truth": {"png": _uri(encode_png(gt, level=9))}}
-        for method in results:
-            code = (folder / "images" / Path(root).stem / name / f"{method.replace('/', '_')}.png").read_bytes()
-            pictures[method] = {"png": _uri(code)}
-        shown[name] = {"size": _size(gt), "pictures": pictures}
+    for name in names:
+        codes = {
+            method: (folder / "images" / set_name / name / f"{method.replace('/', '_')}.png").read_bytes()
+            for method in [GROUND_TRUTH, *results]
+        }
+        shown[name] = {
+            "size": _size(decode_image(codes[GROUND_TRUTH], name)),
+            "pictures": {method: {"png": _uri(code)} for method, code in codes.items()},
+        }
     scores = {
         method: {name: [row.psnr, row.ssim] for name, row in items[index].scores.items()}
         for method, items in results.items()
     }
-    return {"name": Path(root).stem, "images": shown, "scores": scores}
+    return {"name": set_name, "images": shown, "scores": scores}
 
 
 def _size(img: Image) -> list[int]:

@@ -28,6 +28,7 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from rnan_plugin.comparison import (
     Comparison,
@@ -78,7 +79,7 @@ def write_tables(comparison: Comparison, costs: dict[str, Cost], results: Result
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     content = {
-        name: {"cost": asdict(costs[name]), "sets": [item.protocol | {"mean": asdict(item.mean)} for item in items]}
+        name: {"cost": asdict(costs[name]), "sets": [_scores(item) for item in items]}
         for name, items in results.items()
     }
     for file, written in (
@@ -89,6 +90,11 @@ def write_tables(comparison: Comparison, costs: dict[str, Cost], results: Result
         with atomic_path(folder / file) as temporary:
             temporary.write_text(written, encoding="utf-8")
     return rows
+
+
+def _scores(evaluation: Evaluation) -> dict[str, Any]:
+    images = {name: asdict(score) for name, score in evaluation.scores.items()}
+    return evaluation.protocol | {"mean": asdict(evaluation.mean), "images_scores": images}
 
 
 def compare(path: str, out: Path) -> None:

@@ -88,6 +88,43 @@ def test_restored_images_are_those_that_were_scored(compared: Path) -> None:
         assert score(img, setting.pair(store, name)[1], setting)[0] == scores[name]["psnr"]
 
 
+def panel(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    script = [sys.executable, str(REPOSITORY / "scripts/panel.py"), "results/comparison/c", "photos", *arguments]
+    return subprocess.run(script, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_panel_shows_where_methods_differ_most(compared: Path) -> None:
+    result = panel(compared, "a", "figure", "--size", "12", "9", "--difference")
+    assert result.returncode == 0, result.stderr
+    methods = ["noisy", "NLM", "RNAN_tiny", "RNAN+", "perfect"]
+    files = [compared / f"results/comparison/c/images/photos/a/{method}.png" for method in methods]
+    variance = np.stack([cv2.imread(str(file), cv2.IMREAD_GRAYSCALE).astype(float) for file in files]).var(axis=0)
+    sums = {
+        (left, top): variance[top : top + 9, left : left + 12].sum()
+        for top in range(variance.shape[0] - 8)
+        for left in range(variance.shape[1] - 11)
+    }
+    left, top = max(sums, key=lambda place: sums[place])
+    assert f"region {left} {top} 12 9 -> figure.png, figure.pdf" in result.stdout
+    img = cv2.imread(str(compared / "figure.png"))
+    assert img is not None
+    assert (img[..., ::-1] == (255, 90, 0)).all(axis=2).sum() > 100  # the marked region's frame
+    assert (compared / "figure.pdf").read_bytes().startswith(b"%PDF")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["a", "x", "--region", "50", "0", "12", "9"], "--region 50 0 12 9: not within 52×40 pixels"),
+        (["c", "x"], "no such image; there are: photos/a, photos/b"),
+    ],
+)
+def test_panel_tells_what_is_wrong(compared: Path, arguments: list[str], told: str) -> None:
+    result = panel(compared, *arguments)
+    assert (result.returncode, told in result.stderr) == (2, True)
+    assert not (compared / "x.png").exists()
+
+
 # What a user does on the page, appended to a copy of it; what is then seen goes into the title.
 VISIT = """
 <script>
