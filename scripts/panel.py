@@ -80,8 +80,9 @@ def difference(img: Image, gt: Image) -> NDArray[np.float64]:
 def show(axes: Axes, img: NDArray[Any], title: str, **kwargs: Any) -> None:
     """One picture without axes."""
     axes.imshow(img.squeeze(), cmap="gray", interpolation="nearest", **kwargs)
-    axes.set_title(title, fontsize=9, y=-0.02, va="top")
-    axes.axis("off")
+    axes.set_xlabel(title, fontsize=9)
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
 
 
 def draw(gt: Image, pictures: dict[str, Image], captions: dict[str, str], region: Region, *, maps: bool) -> Any:

@@ -1,0 +1,97 @@
+"""The weights in the package: what they reach, and that restoring takes them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from conftest import REPOSITORY
+
+from rnan_plugin.__main__ import main
+from rnan_plugin.data.tasks import TaskAtLevel
+from rnan_plugin.evaluation import evaluate, network_method
+from rnan_plugin.models.inference import Policy
+from rnan_plugin.models.restorer import Settings
+from rnan_plugin.models.shipped import load_shipped, shipped_file, shipped_settings
+
+sys.path.insert(0, str(REPOSITORY / "scripts"))
+from small_models import sample_scores, samples
+
+NUMBERS = json.loads((REPOSITORY / "docs/small_models.json").read_text(encoding="utf-8"))
+SETTINGS = shipped_settings()
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=str)
+def test_file_is_small_and_described(setting: TaskAtLevel) -> None:
+    file, numbers = shipped_file(setting), NUMBERS[str(setting)]
+    assert file.stat().st_size <= 2_000_000
+    assert hashlib.sha256(file.read_bytes()).hexdigest() == numbers["weights_sha256"]
+    assert sum(weight.numel() for weight in load_shipped(setting).parameters()) == numbers["parameters"]
+    assert (REPOSITORY / numbers["option_file"]).is_file()
+    card = file.with_suffix(".md").read_text(encoding="utf-8")
+    for key in ("plain", "self_ensemble"):
+        assert f"{numbers[key]['psnr']:.2f} | {numbers[key]['ssim']:.4f}" in card
+    log = REPOSITORY / f"docs/small_models/{Path(numbers['option_file']).stem}.log"
+    assert f"@ {numbers['iterations']} iter" in log.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=str)
+def test_samples_come_out_as_they_did(setting: TaskAtLevel) -> None:
+    expected = NUMBERS[str(setting)]["samples_psnr"]
+    assert sample_scores(setting) == {name: pytest.approx(value, abs=0.01) for name, value in expected.items()}
+
+
+@pytest.mark.skipif("RNAN_REFERENCE_DIR" not in os.environ, reason="RNAN_REFERENCE_DIR is not set")
+def test_numbers_of_the_benchmark_are_reproduced() -> None:
+    setting = TaskAtLevel("car", 10)
+    root = Path(os.environ["RNAN_REFERENCE_DIR"], "data/val/Classic5")
+    name, method, _ = network_method(setting, Settings(Policy("tile", 64, 8), channels="y"), None, None)
+    evaluation = evaluate(method, setting, str(root), name=name)
+    expected = NUMBERS["car 10"]
+    assert evaluation.fingerprint == expected["fingerprint"]
+    assert evaluation.mean.psnr == pytest.approx(expected["plain"]["psnr"], abs=1e-3)
+    assert evaluation.mean.ssim == pytest.approx(expected["plain"]["ssim"], abs=1e-4)
+    assert evaluation.mean.psnr > expected["bar_psnr"]
+
+
+def test_restore_takes_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photo = np.ascontiguousarray(samples()["cat"][..., ::-1])
+    cv2.imwrite(str(tmp_path / "cat.jpg"), photo, [cv2.IMWRITE_JPEG_QUALITY, 10])
+    source, target = str(tmp_path / "cat.jpg"), str(tmp_path / "out.png")
+    assert main(["restore", source, target, "--task", "car", "--level", "10"]) == 0
+    assert "warning" not in capsys.readouterr().out
+    before, after = (np.square(cv2.imread(path).astype(float) - photo).mean() for path in (source, target))
+    assert after < 0.9 * before
+    record = json.loads((tmp_path / "out.json").read_text())
+    assert record["weights_sha256"] == NUMBERS["car 10"]["weights_sha256"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "name what to restore from with --task and --level (weights in the package: "),
+        (["--task", "car", "--level", "20"], "no weights in the package for car 20; there are: car 10"),
+        (["--task", "car"], "--level: car needs a quality"),
+    ],
+)
+def test_what_does_not_fit_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
+) -> None:
+    cv2.imwrite(str(tmp_path / "x.png"), np.zeros((8, 8, 3), np.uint8))
+    assert main(["restore", str(tmp_path / "x.png"), str(tmp_path / "y.png"), *arguments]) == 2
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "y.png").exists()
+
+
+def test_the_toolbox_reads_them_as_its_own() -> None:
+    """Under the key `params`, so that a training can start from them."""
+    for setting in SETTINGS:
+        state = torch.load(shipped_file(setting), weights_only=True)
+        load_shipped(setting).load_state_dict(state["params"], strict=True)
