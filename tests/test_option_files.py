@@ -18,6 +18,7 @@ from rnan_plugin.options import build_chain, parse_dataset
 OPTIONS = Path(__file__).parents[1] / "options"
 FILES = sorted(OPTIONS.glob("*.yml"))
 SMALL = sorted((OPTIONS / "small").glob("*.yml"))
+STUDIES = sorted(file for folder in ("ablation", "small_data") for file in (OPTIONS / folder).glob("*.yml"))
 LEVELS = {
     "ColorDN": ["s10", "s30", "s50", "s70"],
     "GrayDN": ["s10", "s30", "s50", "s70"],
@@ -55,6 +56,43 @@ def test_every_task_and_level_has_its_files():
     assert {file.name for file in FILES} == expected | {"quickstart_RNAN_CAR_q10.yml"}
 
 
+def test_ablation_files_are_the_cases_of_table_1():
+    """Mask branches, non-local blocks, number of RAB and RNAB, cases 1 to 8."""
+    cases = [
+        (0, 0, 7, 0),
+        (1, 0, 7, 0),
+        (0, 1, 5, 2),
+        (1, 1, 5, 2),
+        (1, 1, 1, 1),
+        (1, 1, 2, 2),
+        (1, 1, 5, 1),
+        (1, 1, 8, 2),
+    ]
+    full = load("train_RNAN_ColorDN_s30")
+    for number, (mask, non_local, rab, rnab) in enumerate(cases, start=1):
+        opt = load(f"ablation/train_RNAN_case{number}")
+        net = opt.pop("network_g")
+        assert (net["num_rab"], net["num_rnab"]) == (rab, rnab)
+        assert (net.get("mask_branch", True), net.get("non_local", True)) == (bool(mask), bool(non_local))
+        assert opt | {"name": full["name"]} == {key: value for key, value in full.items() if key != "network_g"}
+
+
+def test_small_data_files_are_those_of_table_8():
+    tags = {
+        "BSD400": [*[f"{task}_s{sigma}" for task in ("ColorDN", "GrayDN") for sigma in (10, 30, 50, 70)], "Demosaic"]
+    }
+    tags["SR291"] = ["CAR_q20", "CAR_q40", "SR_x2", "SR_x3", "SR_x4"]
+    expected = {f"train_RNAN_{name}_{tag}" for name, names in tags.items() for tag in names}
+    assert {file.stem for file in STUDIES if file.parent.name == "small_data"} == expected
+    for name, names in tags.items():
+        for tag in names:
+            opt, full = load(f"small_data/train_RNAN_{name}_{tag}"), load(f"train_RNAN_{tag}")
+            assert opt["datasets"]["train"].pop("dataroot_gt") == f"datasets/{name}_whole.lmdb"
+            del full["datasets"]["train"]["dataroot_gt"]
+            opt["datasets"]["train"]["name"], opt["name"] = full["datasets"]["train"]["name"], full["name"]
+            assert opt == full
+
+
 def test_small_models_differ_in_what_the_task_asks_for_alone():
     options = {file.stem.removeprefix("train_RNAN_small_"): load(f"small/{file.stem}") for file in SMALL}
     assert set(options) == {"CAR_q10", "GrayDN_s50", "ColorDN_s50", "Demosaic", "SR_x2"}
@@ -72,7 +110,7 @@ def test_small_models_differ_in_what_the_task_asks_for_alone():
     assert len(recipes) == 1
 
 
-@pytest.mark.parametrize("file", FILES + SMALL, ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", FILES + SMALL + STUDIES, ids=lambda file: file.stem)
 def test_builds_and_passes_the_checks_up_to_the_missing_data(file, tmp_path, monkeypatch, capsys):
     opt = as_parsed(load(file.relative_to(OPTIONS).with_suffix("")), is_train=not file.stem.startswith("test"))
     assert opt["name"] == file.stem
