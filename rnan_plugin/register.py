@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from rnan_plugin.archs.msrresnet_x1 import MSRResNetX1
 from rnan_plugin.archs.rnan_arch import RNAN
 from rnan_plugin.data.restoration_dataset import RestorationDataset
 from rnan_plugin.models.restoration_model import RestorationModel
 from rnan_plugin.toolbox import ARCH_REGISTRY, DATASET_REGISTRY, MODEL_REGISTRY
 
 ARCH_REGISTRY.register(RNAN)
+ARCH_REGISTRY.register(MSRResNetX1)
 DATASET_REGISTRY.register(RestorationDataset)
 MODEL_REGISTRY.register(RestorationModel)

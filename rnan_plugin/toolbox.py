@@ -9,6 +9,7 @@ import basicsr
 import basicsr.test
 import basicsr.train
 import basicsr.utils.options
+from basicsr.archs.srresnet_arch import MSRResNet
 from basicsr.data import build_dataloader, build_dataset
 from basicsr.data.paired_image_dataset import PairedImageDataset
 from basicsr.metrics import calculate_metric, calculate_psnr, calculate_ssim
@@ -51,6 +52,7 @@ __all__ = [
     "LOSS_REGISTRY",
     "METRIC_REGISTRY",
     "MODEL_REGISTRY",
+    "MSRResNet",
     "MessageLogger",
     "PairedImageDataset",
     "SRModel",

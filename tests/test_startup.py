@@ -34,7 +34,7 @@ def fakes(tmp_path: Path) -> Path:
         "basicsr/utils/__init__.py": "from . import dist_util, options\n",
         "basicsr/utils/dist_util.py": "def _init_dist_pytorch(backend): pass\n",
         "basicsr/utils/options.py": "def parse_options(root_path, is_train=True): pass\n",
-        "basicsr/train.py": "from basicsr.utils.options import parse_options\n",
+        "basicsr/train.py": "from basicsr.utils.options import parse_options\ndef load_resume_state(opt): pass\n",
         "basicsr/test.py": "from basicsr.utils.options import parse_options\n",
         "torchvision/__init__.py": "",
         "torchvision/transforms/__init__.py": "",

@@ -14,6 +14,7 @@ from torch.utils.data import default_collate
 import rnan_plugin.register  # noqa: F401 - the toolbox has to know the plugin
 from rnan_plugin.data.restoration_dataset import RestorationDataset
 from rnan_plugin.models.restoration_model import RestorationModel
+from rnan_plugin.toolbox import ARCH_REGISTRY
 
 FILES = sorted((REPOSITORY / "options/compare").glob("*.yml"))
 # Small enough for seconds; what a network does not take is left out.
@@ -75,3 +76,15 @@ def test_starts_and_learns(file: Path, data: Path) -> None:
     model.feed_data(default_collate([image]))
     model.test()
     assert model.output.shape == image["gt"][None].shape
+
+
+def test_msrresnet_at_the_inputs_size_is_the_toolboxs_without_its_upsampler() -> None:
+    torch.manual_seed(0)
+    larger = ARCH_REGISTRY.get("MSRResNet")(1, 1, 8, 2, upscale=2)
+    same = ARCH_REGISTRY.get("MSRResNetX1")(1, 1, 8, 2)
+    shared = {name: value for name, value in larger.state_dict().items() if not name.startswith("upconv1")}
+    same.load_state_dict(shared, strict=True)
+    img = torch.rand(1, 1, 7, 9)
+    feat = torch.nn.functional.leaky_relu(larger.conv_first(img), 0.1)
+    feat = torch.nn.functional.leaky_relu(larger.conv_hr(larger.body(feat)), 0.1)
+    torch.testing.assert_close(same(img), larger.conv_last(feat) + img)
