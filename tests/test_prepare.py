@@ -127,8 +127,13 @@ def test_held_out_images_are_not_trained_on(tmp_path: Path, capsys: pytest.Captu
     assert main(arguments) == 0
     assert list(LmdbStore(str(tmp_path / "x.lmdb")).names) == list("acdfg")
     assert list(LmdbStore(str(tmp_path / "x_held_out.lmdb")).names) == list("be")
+    shutil.rmtree(tmp_path / "x.lmdb")  # as if it had been killed between the two
+    assert main(arguments) == 0
+    assert list(LmdbStore(str(tmp_path / "x.lmdb")).names) == list("acdfg")
     shutil.rmtree(tmp_path / "x.lmdb")
-    assert "x_held_out.lmdb: exists already" in error_of(capsys, *arguments)
+    write(tmp_path / "other", list("uvw"))
+    others = ["prepare", str(tmp_path / "other"), *arguments[2:]]
+    assert "x_held_out.lmdb: exists already, with other images" in error_of(capsys, *others)
     arguments[2] = str(tmp_path / "y.lmdb")
     assert "--hold-out 15: too few images" in error_of(capsys, *arguments[:-1], 15)
     assert "--hold-out 1:" in error_of(capsys, *arguments[:-1], 1)
@@ -310,12 +315,12 @@ def entries(work: Path) -> int:
 
 def test_ctrl_c_keeps_what_is_packed(tmp_path: Path) -> None:
     big_set(tmp_path / "in")
-    for index, file in itertools.product(range(5), list((tmp_path / "in").iterdir())):
+    for index, file in itertools.product(range(15), list((tmp_path / "in").iterdir())):
         file.with_stem(f"{file.stem}_{index}").symlink_to(file)  # enough work to be met in the middle of it
     work = tmp_path / ".x.lmdb.partial"
     arguments = command("prepare", tmp_path / "in", tmp_path / "x.lmdb")
     process = subprocess.Popen(arguments, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
-    until(lambda: (work / "data.mdb").exists() and (work / "data.mdb").stat().st_size > 2**24)
+    until(lambda: (work / "data.mdb").exists() and (work / "data.mdb").stat().st_size > 2**22)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate()
     assert process.returncode == 130

@@ -262,6 +262,11 @@ def _environment(root: str) -> lmdb.Environment:
     return environment
 
 
+def is_lmdb(root: str) -> bool:
+    """Whether a name is an LMDB's, as the toolbox names them: `NAME.lmdb`."""
+    return Path(root).suffix == ".lmdb"
+
+
 def open_store(root: str, *, is_lmdb: bool) -> ImageStore:
     """Open a folder or an LMDB of images; see `FolderStore` and `LmdbStore` for errors."""
     return LmdbStore(root) if is_lmdb else FolderStore(root)

@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from rnan_plugin.data.download import download, md5_of
 from rnan_plugin.data.image_sources import ImageSource, collect_images
+from rnan_plugin.data.image_store import LmdbStore
 from rnan_plugin.data.lmdb_check import check_lmdb
 from rnan_plugin.data.lmdb_writer import SKIPPED, Layout, Packed, pack
 from rnan_plugin.data.named_sets import TRAINING_SETS, NamedSet, check_validation_sets
@@ -23,7 +24,7 @@ def prepare(
     set_name: str | None = None,
     hold_out: int | None = None,
     skip_bad: bool = False,
-) -> list[Packed]:
+) -> Packed:
     """Download what is a URL, check the set, pack, verify, and print what to put into the option file.
 
     Args:
@@ -42,20 +43,29 @@ def prepare(
         raise UserError(f"--hold-out {hold_out}: keeps one image in so many out of training, so 2 or more")
     named = TRAINING_SETS[set_name] if set_name is not None else None
     held_path = f"{lmdb_path.removesuffix('.lmdb')}_held_out.lmdb"
-    for path in [lmdb_path, held_path][: 2 if hold_out else 1]:
-        if Path(path).exists():  # before hours of downloading
-            raise UserError(f"{path}: exists already; remove it or choose another name")
+    # Before hours of downloading. The part held out comes first: there alone, it is from a run that was interrupted.
+    if Path(lmdb_path).exists():
+        raise UserError(f"{lmdb_path}: exists already; remove it or choose another name")
     files = _local_files(sources, Path(lmdb_path).parent, named, set_name)
     images = collect_images(files)
     if named is not None and set_name is not None:
         _check_set(images, named, set_name, ", ".join(files))
     held = set(sorted(images)[hold_out // 2 :: hold_out]) if hold_out else set()
-    parts = {lmdb_path: {name: image for name, image in images.items() if name not in held}}
-    if hold_out:
-        parts[held_path] = {name: images[name] for name in sorted(held)}
-    if not all(parts.values()):
+    rest = {name: image for name, image in images.items() if name not in held}
+    if hold_out and not held:
         raise UserError(f"--hold-out {hold_out}: too few images for it, {len(images)}; leave it out")
-    return [_pack_and_verify(part, path, layout, skip_bad=skip_bad) for path, part in parts.items()]
+    if Path(held_path).exists() and held:
+        _check_held(held_path, held)
+    elif held:
+        _pack_and_verify({name: images[name] for name in sorted(held)}, held_path, layout, skip_bad=skip_bad)
+    return _pack_and_verify(rest, lmdb_path, layout, skip_bad=skip_bad)
+
+
+def _check_held(path: str, names: set[str]) -> None:
+    """Whether what an interrupted run has held out is what this run would."""
+    # Sub-images have the image's name and a number.
+    if not all(name in names or name.rpartition("_s")[0] in names for name in LmdbStore(path).names):
+        raise UserError(f"{path}: exists already, with other images; remove it or choose another name")
 
 
 def _pack_and_verify(images: Mapping[str, ImageSource], lmdb_path: str, layout: Layout, *, skip_bad: bool) -> Packed:
