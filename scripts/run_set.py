@@ -45,6 +45,11 @@ class Training:
         states = iterations((EXPERIMENTS / self.name / "training_states").glob("[0-9]*.state"))
         return max(states, default=0)
 
+    @property
+    def finished(self) -> bool:
+        """Whether it came to its end, the last validation and the last weights included."""
+        return self.done >= self.total and (EXPERIMENTS / self.name / "models/net_g_latest.pth").is_file()
+
 
 def read_set(files: Sequence[str]) -> list[Training]:
     """Read the option files; errors name file and key."""
@@ -52,8 +57,8 @@ def read_set(files: Sequence[str]) -> list[Training]:
     for file in files:
         options = read_option_file(file)
         total = (options.get("train") or {}).get("total_iter")
-        if total is None:
-            raise UserError(f"{file}, train.total_iter: missing; only trainings can be run")
+        if not isinstance(total, int):
+            raise UserError(f"{file}, train.total_iter: {total!r} is no whole number; only trainings can be run")
         trainings.append(Training(file, options["name"], total))
     names = [training.name for training in trainings]
     for name in names:
@@ -71,25 +76,34 @@ def command(training: Training, processes: int) -> list[str]:
     return [sys.executable, *torchrun, *train, "--launcher", "pytorch"]
 
 
-def run(training: Training, processes: int) -> int:
-    """Run a training to its end; return its exit status. Signals to stop are passed on to it."""
-    with subprocess.Popen(command(training, processes)) as process:
+class Runner:
+    """Runs trainings; a signal to stop is passed on to the running one, and no other begins after it."""
 
-        def pass_on(number: int, _: FrameType | None) -> None:
-            process.send_signal(number)
+    def __init__(self) -> None:
+        self.stopped = 0
+        self._process: subprocess.Popen[bytes] | None = None
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
 
-        # A terminal sends Ctrl-C to both already.
-        before = {number: signal.signal(number, pass_on) for number in [signal.SIGTERM]}
-        before[signal.SIGINT] = signal.signal(signal.SIGINT, lambda *_: None)
-        try:
-            return process.wait()
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+    def _stop(self, number: int, _: FrameType | None) -> None:
+        self.stopped = number
+        if self._process is not None:
+            self._process.send_signal(number)
+
+    def run(self, training: Training, processes: int) -> int:
+        """Run a training to its end; return its exit status."""
+        # A session of its own: Ctrl-C in a terminal would reach it twice, and twice means at once.
+        self._process = subprocess.Popen(command(training, processes), start_new_session=True)
+        if self.stopped:
+            self._process.send_signal(self.stopped)
+        status = self._process.wait()
+        return status or (128 + self.stopped if self.stopped else 0)
 
 
 def metrics_of(training: Training) -> dict[str, tuple[float, float]]:
     """Last and best value of each metric, by `SET/METRIC`; psnr and ssim are better when higher."""
+    if not (LOGS / training.name).is_dir():  # logger.use_tb_logger is false
+        return {}
     events = EventAccumulator(str(LOGS / training.name)).Reload()
     found = {}
     for tag in events.Tags()["scalars"]:
@@ -122,13 +136,13 @@ def main() -> int:
     args = parser.parse_args()
     status = 0
     try:
-        trainings = read_set(args.files)
+        trainings, runner = read_set(args.files), Runner()
         for training in [] if args.only_table else trainings:
-            if training.done >= training.total:
+            if training.finished:
                 print(f"{training.name}: finished already", flush=True)
                 continue
             print(f"{training.name}: from iteration {training.done:,} of {training.total:,}", flush=True)
-            status = run(training, args.processes)
+            status = runner.run(training, args.processes)
             if status:
                 print(f"error: {training.file}: ended with status {status}; the same command goes on", file=sys.stderr)
                 break
