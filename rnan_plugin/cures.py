@@ -72,7 +72,8 @@ def _init_dist_slurm(backend: str, port: int | None = None) -> None:
     if missing:
         raise UserError(f"--launcher slurm: {missing[0]} is not set; start the command with srun")
     env["RANK"], env["WORLD_SIZE"], env["LOCAL_RANK"] = (env[name] for name in _SLURM_VARIABLES[:3])
-    env["MASTER_ADDR"] = _first_host(env["SLURM_JOB_NODELIST"])
+    # A step may run on some of the job's hosts alone.
+    env["MASTER_ADDR"] = _first_host(env.get("SLURM_STEP_NODELIST", env["SLURM_JOB_NODELIST"]))
     if port is not None:
         env["MASTER_PORT"] = str(port)
     env.setdefault("MASTER_PORT", "29500")
