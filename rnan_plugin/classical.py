@@ -1,4 +1,4 @@
-"""Classical restoration methods from well-kept libraries, to compare with; each runs with its library's defaults.
+"""Classical restoration methods from well-kept libraries, to compare with; strengths follow the noise level.
 
 BM3D and the demosaicing methods need packages of their own: `pip install 'rnan_plugin[compare]'`.
 """
@@ -64,7 +64,8 @@ def _opencv_nlm(setting: TaskAtLevel) -> Method:
     def restore(lq: Image, _: str) -> Image:
         if lq.shape[2] == 1:
             return cv2.fastNlMeansDenoising(lq, None, strength)[..., None].astype(np.uint8, copy=False)
-        return cv2.fastNlMeansDenoisingColored(lq, None, strength, strength).astype(np.uint8, copy=False)
+        bgr = cv2.fastNlMeansDenoisingColored(np.ascontiguousarray(lq[..., ::-1]), None, strength, strength)
+        return bgr[..., ::-1].astype(np.uint8, copy=False)
 
     return restore
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -13,181 +13,108 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from rnan_plugin.classical import CLASSICAL, classical
+from rnan_plugin.comparison_file import GROUND_TRUTH, Comparison, file_name
 from rnan_plugin.data.degradations import Image
-from rnan_plugin.data.image_store import encode_png, open_store
-from rnan_plugin.data.tasks import TASKS, TaskAtLevel
-from rnan_plugin.errors import UserError, nearest
-from rnan_plugin.evaluation import Evaluation, Method, RestoredFiles, evaluate
-from rnan_plugin.models.inference import Policy
+from rnan_plugin.data.image_store import encode_png, is_lmdb, open_store
+from rnan_plugin.errors import UserError
+from rnan_plugin.evaluation import Evaluation, Method, NetworkMethod, RestoredFiles, evaluate
+from rnan_plugin.files import atomic_path
+from rnan_plugin.models.inference import Policy, padded, window_of
 from rnan_plugin.models.memory import PeakMemory
-from rnan_plugin.models.restorer import Restorer, Settings, load_network, provenance_of
+from rnan_plugin.models.restorer import Settings
 
-_KEYS = {"name", "task", "level", "noise_seed", "sets", "policy", "tile", "tile_overlap", "timing_side", "methods"}
-_METHOD_KEYS = {"type", "opt", "weights", "files", "self_ensemble"}
-_TYPES = {"network", "released", "shipped", "files", *CLASSICAL}
 _REPEATS = 5
-GROUND_TRUTH = "ground truth"  # beside the methods
 
 
 @dataclass(frozen=True)
 class Compared:
-    """A method of a comparison, and its network if it has one."""
+    """A method of a comparison, by image set (files are others for each), its network if it has one, its settings."""
 
     name: str
-    method: Method
+    methods: dict[str, Method]
     net: nn.Module | None
     settings: dict[str, Any]
+    is_files: bool = False
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a method costs.
+    """What a method costs; None is what it does not have or the system does not tell.
 
     Args:
-        parameters: Of the network; None for a method without.
-        multiply_adds: For each input pixel, on a tile of the comparison's size; None for a method without network.
-        seconds: For one image of `timing_side`² pixels; median of several, warm.
-        peak_bytes: Most memory held at once above the idle process; None where the system does not tell.
+        parameters: Of the network.
+        multiply_adds: For each input pixel, on a tile of the comparison's size.
+        seconds: For one input of `timing_side`² pixels; median of several, warm.
+        peak_bytes: Most memory held at once above the idle process.
     """
 
-    parameters: int | None
-    multiply_adds: float | None
-    seconds: float
-    peak_bytes: int | None
+    parameters: int | None = None
+    multiply_adds: float | None = None
+    seconds: float | None = None
+    peak_bytes: int | None = None
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """A comparison file's content.
-
-    Args:
-        name: Of the comparison.
-        setting: Task and level.
-        sets: Folders or LMDBs of ground truth.
-        policy: How networks are applied.
-        timing_side: Side of the image on which time and memory are measured.
-        methods: Sections by name of the method.
-        path: The file, for errors.
-    """
-
-    name: str
-    setting: TaskAtLevel
-    sets: list[str]
-    policy: Policy
-    timing_side: int
-    methods: dict[str, dict[str, Any]]
-    path: str
-
-
-def read_comparison(path: str) -> Comparison:
-    """Read and check a comparison file.
-
-    Raises:
-        UserError: A key or value that is not legal, all named with the file.
-    """
-    content = _read_yaml(path)
-    _check_keys(content, _KEYS, path, needed=("task", "sets", "methods"))
-    if content["task"] not in TASKS:
-        raise UserError(f"{path}, task: no task '{content['task']}'{nearest(str(content['task']), TASKS)}")
-    for name, section in content["methods"].items():
-        _check_method(section, f"{path}, methods.{name}")
-    try:
-        return Comparison(
-            str(content.get("name", Path(path).stem)),
-            TaskAtLevel(content["task"], content.get("level"), content.get("noise_seed", 0)),
-            list(content["sets"]),
-            Policy(content.get("policy", "tile"), content.get("tile", 128), content.get("tile_overlap", 16)),
-            content.get("timing_side", 256),
-            content["methods"],
-            path,
-        )
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
-
-
-def _check_method(section: Any, where: str) -> None:
-    if not isinstance(section, dict):
-        raise UserError(f"{where}: needs keys, at least a type ({', '.join(sorted(_TYPES))})")
-    _check_keys(section, _METHOD_KEYS, where, needed=("type",))
-    if section["type"] not in _TYPES:
-        raise UserError(f"{where}.type: no type '{section['type']}'{nearest(str(section['type']), _TYPES)}")
-
-
-def _read_yaml(path: str) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError:
-        raise UserError(f"{path}: no such comparison file") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: not a file of keys; see docs/evaluation.md")
-    return content
-
-
-def _check_keys(section: Mapping[str, Any], legal: set[str], where: str, needed: tuple[str, ...]) -> None:
-    for key in section:
-        if key not in legal:
-            raise UserError(f"{where}: unknown key '{key}'{nearest(str(key), legal)}")
-    for key in needed:
-        if not section.get(key):
-            raise UserError(f"{where}: key '{key}' is missing or empty")
-
-
-def build_method(comparison: Comparison, name: str, root: str) -> Compared:
-    """Build a method of a comparison for an image set; errors name file and method."""
+def build_method(comparison: Comparison, name: str) -> Compared:
+    """Build a method of a comparison for all its image sets; errors name file and method."""
     section, setting = comparison.methods[name], comparison.setting
     try:
         if section["type"] == "files":
-            store = open_store(root, is_lmdb=root.endswith(".lmdb"))
-            return Compared(name, RestoredFiles(section["files"], store.names), None, {"files": section["files"]})
+            return _files(comparison, name)
         if section["type"] in CLASSICAL:
-            source = CLASSICAL[section["type"]].source
-            return Compared(name, classical(section["type"], setting), None, {"source": source})
+            source, method = CLASSICAL[section["type"]].source, classical(section["type"], setting)
+            return Compared(name, dict.fromkeys(comparison.sets, method), None, {"source": source})
         return _network(comparison, name)
     except UserError as error:
         raise UserError(f"{comparison.path}, methods.{name}: {error}") from None
+
+
+def _files(comparison: Comparison, name: str) -> Compared:
+    """Results of another program: the folder itself, or with several image sets a folder below it for each."""
+    folder = comparison.methods[name]["files"]
+    methods: dict[str, Method] = {}
+    for root in comparison.sets:
+        own = folder if len(comparison.sets) == 1 else str(Path(folder, Path(root).stem))
+        methods[root] = RestoredFiles(own, open_store(root, is_lmdb=is_lmdb(root)).names)
+    return Compared(name, methods, None, {"files": folder}, is_files=True)
 
 
 def _network(comparison: Comparison, name: str) -> Compared:
     section, setting, policy = comparison.methods[name], comparison.setting, comparison.policy
     policy = Policy(policy.name, policy.tile, policy.overlap, self_ensemble=bool(section.get("self_ensemble")))
     settings = Settings(policy, channels=setting.task.channels)
-    loaded = load_network(section.get("opt"), section.get("weights"), setting)
-    restorer = Restorer(loaded.net, loaded.channels, settings)
-    told = provenance_of(loaded.weights, settings, restorer)
-    told["weights"] = Path(loaded.weights).name
-    return Compared(name, lambda lq, key: restorer(lq, key)[0], loaded.net, told)
+    method = NetworkMethod(setting, settings, section.get("opt"), section.get("weights"))
+    return Compared(name, dict.fromkeys(comparison.sets, method), method.net, method.settings)
 
 
-def measure_costs(methods: list[Compared], lq: Image, tile: int) -> dict[str, Cost]:
-    """Time and memory of all methods in one run, in turn with each other, after one warm-up each."""
+def measure_costs(items: Sequence[Compared], lq: Image, tile: int) -> dict[str, Cost]:
+    """Time and memory of all methods in one run, in turn with each other, after one warm-up each; none for files."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    times: dict[str, list[float]] = {item.name: [] for item in methods}
+    timed = {item.name: next(iter(item.methods.values())) for item in items if not item.is_files}
+    times: dict[str, list[float]] = {name: [] for name in timed}
     peaks: dict[str, int | None] = {}
-    for item in methods:
+    for name, method in timed.items():
         with PeakMemory(device) as memory:
-            item.method(lq, "warm-up")
-        peaks[item.name] = memory.bytes
+            method(lq, "warm-up")
+        peaks[name] = memory.bytes
     for _ in range(_REPEATS):
-        for item in methods:
+        for name, method in timed.items():
             start = time.perf_counter()
-            item.method(lq, "timing")
-            times[item.name].append(time.perf_counter() - start)
-    return {
-        item.name: Cost(
-            sum(weight.numel() for weight in item.net.parameters()) if item.net is not None else None,
-            multiply_adds(item.net, tile, lq.shape[2]) if item.net is not None else None,
-            median(times[item.name]),
-            peaks[item.name],
-        )
-        for item in methods
-    }
+            method(lq, "timing")
+            times[name].append(time.perf_counter() - start)
+    costs = {}
+    for item in items:
+        seconds, peak = (median(times[item.name]), peaks[item.name]) if item.name in timed else (None, None)
+        if item.net is None:
+            # On a GPU's machine the peak is the GPU's, which these methods do not use.
+            costs[item.name] = Cost(seconds=seconds, peak_bytes=peak if device.type == "cpu" else None)
+        else:
+            parameters = sum(weight.numel() for weight in item.net.parameters())
+            costs[item.name] = Cost(parameters, multiply_adds(item.net, tile, lq.shape[2]), seconds, peak)
+    return costs
 
 
 def multiply_adds(net: nn.Module, side: int, channels: int) -> float:
@@ -195,7 +122,8 @@ def multiply_adds(net: nn.Module, side: int, channels: int) -> float:
     img = torch.zeros(1, channels, side, side)
     # With gradients, because what inference fuses is not counted.
     with torch.enable_grad(), FlopCounterMode(display=False, custom_mapping=_UNCOUNTED) as counter:
-        copy.deepcopy(net).cpu().to(memory_format=torch.contiguous_format)(img)
+        twin = copy.deepcopy(net).cpu().to(memory_format=torch.contiguous_format)
+        padded(twin, window_of(twin))(img)
     return float(counter.get_total_flops()) / 2 / side**2
 
 
@@ -214,24 +142,20 @@ def evaluate_method(comparison: Comparison, item: Compared, root: str, images: P
 
     The ground truth lies beside it: grey, Y, or cut to a multiple of the scale, as the task needs.
     """
-    store = open_store(root, is_lmdb=root.endswith(".lmdb"))
 
-    def keep(lq: Image, key: str) -> Image:
-        restored = item.method(lq, key)
-        folder = images / Path(root).stem / key
+    def keep(name: str, restored: Image, gt: Image) -> None:
+        folder = images / Path(root).stem / name
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{item.name.replace('/', '_')}.png").write_bytes(encode_png(restored, level=3))
-        if not (folder / f"{GROUND_TRUTH}.png").exists():
-            gt = comparison.setting.pair(store, key)[1]
-            (folder / f"{GROUND_TRUTH}.png").write_bytes(encode_png(gt, level=3))
-        return restored
+        for file, img in ((file_name(item.name), restored), (GROUND_TRUTH, gt)):
+            with atomic_path(folder / f"{file}.png") as temporary:
+                temporary.write_bytes(encode_png(img, level=3))
 
-    return evaluate(keep, comparison.setting, root, name=item.name, settings=item.settings)
+    return evaluate(item.methods[root], comparison.setting, root, name=item.name, settings=item.settings, keep=keep)
 
 
 def timing_input(comparison: Comparison) -> Image:
     """The LQ image on which time and memory are measured: noise in a photograph's place costs the same."""
-    side = comparison.timing_side
+    side = comparison.timing_side * comparison.setting.degradation.scale
     channels = 3 if comparison.setting.task.channels == "rgb" else 1
     gt = np.random.default_rng(0).integers(0, 256, (side, side, channels), dtype=np.uint8)
     return comparison.setting.degradation(gt, np.random.default_rng(0)).astype(np.uint8, copy=False)

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 import rnan_plugin
 from rnan_plugin.data.degradations import Image
-from rnan_plugin.data.image_store import FolderStore, ImageStore, open_store
+from rnan_plugin.data.image_store import FolderStore, ImageStore, is_lmdb, open_store
 from rnan_plugin.data.tasks import TaskAtLevel
 from rnan_plugin.errors import UserError
 from rnan_plugin.metrics import psnr, ssim
@@ -120,7 +120,13 @@ def score(restored: Image, gt: Image, setting: TaskAtLevel) -> tuple[float, floa
 
 
 def evaluate(
-    method: Method, setting: TaskAtLevel, root: str, *, name: str, settings: dict[str, Any] | None = None
+    method: Method,
+    setting: TaskAtLevel,
+    root: str,
+    *,
+    name: str,
+    settings: dict[str, Any] | None = None,
+    keep: Callable[[str, Image, Image], None] | None = None,
 ) -> Evaluation:
     """Score a method on all images of a folder or LMDB, with progress.
 
@@ -130,11 +136,12 @@ def evaluate(
         root: Ground truth: a folder or an LMDB, such as `datasets/Kodak24`.
         name: Of the method.
         settings: What the method's result depends on.
+        keep: Called with name, restored image and ground truth of each image.
 
     Raises:
         UserError: Images are missing, unreadable, or too small; names the image.
     """
-    store = open_store(root, is_lmdb=root.endswith(".lmdb"))
+    store = open_store(root, is_lmdb=is_lmdb(root))
     scores, digest = {}, hashlib.sha256()
     for key, lq, gt in _pairs(setting, store, f"{name}, {Path(root).stem}"):
         digest.update(f"{key} {gt.shape} ".encode() + gt.tobytes())
@@ -145,6 +152,8 @@ def evaluate(
             scores[key] = Score(*score(restored, gt, setting), seconds)
         except UserError as error:
             raise UserError(f"{store.path(key)}: {error}") from None
+        if keep is not None:
+            keep(key, restored, gt)
     return Evaluation(name, setting, Path(root).stem, digest.hexdigest()[:16], scores, settings or {})
 
 
@@ -166,20 +175,29 @@ def _bicubic_up(img: Image, scale: int) -> Image:
     return (np.clip(enlarged, 0, 1) * 255).round().astype(np.uint8)
 
 
-def network_method(
-    setting: TaskAtLevel, settings: Settings, option_file: str | None, weights: str | None
-) -> tuple[str, Method, dict[str, Any]]:
-    """A network as a method: its name, the method, and what its results depend on; arguments as of `load_network`."""
-    loaded = load_network(option_file, weights, setting)
-    restorer = Restorer(loaded.net, loaded.channels, settings)
-    name = Path(option_file or loaded.weights).stem
-    told = {key: value for key, value in provenance_of(loaded.weights, settings, restorer).items() if key in _TOLD}
-    told["weights"] = Path(loaded.weights).name
-    told["parameters"] = sum(weight.numel() for weight in loaded.net.parameters())
-    return name, lambda lq, key: restorer(lq, key)[0], told
+class NetworkMethod:
+    """A network as a method, and what its results depend on; arguments as of `load_network`.
 
+    `settings` tells the policies that were used only after images were restored: "auto" chooses by the image.
+    """
 
-_TOLD = {"weights", "weights_sha256", "policy_asked_for", "device", "precision"}
+    def __init__(self, setting: TaskAtLevel, settings: Settings, option_file: str | None, weights: str | None) -> None:
+        loaded = load_network(option_file, weights, setting)
+        self.net = loaded.net
+        self.name = Path(option_file or loaded.weights).stem + ("+" if settings.policy.self_ensemble else "")
+        self._restorer = Restorer(loaded.net, loaded.channels, settings)
+        self.settings = provenance_of(loaded.weights, settings, self._restorer) | {
+            "weights": Path(loaded.weights).name,
+            "parameters": sum(weight.numel() for weight in loaded.net.parameters()),
+            "policies": [],
+        }
+
+    def __call__(self, lq: Image, name: str) -> Image:
+        """Restore an image."""
+        restored, policy = self._restorer(lq, name)
+        if policy.describe() not in self.settings["policies"]:
+            self.settings["policies"].append(policy.describe())
+        return restored
 
 
 class RestoredFiles:

@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from rnan_plugin.comparison import GROUND_TRUTH, Comparison
+from rnan_plugin.comparison_file import GROUND_TRUTH, Comparison, file_name
 from rnan_plugin.data.degradations import Image
 from rnan_plugin.data.image_store import decode_image
 from rnan_plugin.evaluation import Evaluation
@@ -52,7 +52,7 @@ def _image_set(
     shown = {}
     for name in names:
         codes = {
-            method: (folder / "images" / set_name / name / f"{method.replace('/', '_')}.png").read_bytes()
+            method: (folder / "images" / set_name / name / f"{file_name(method)}.png").read_bytes()
             for method in [GROUND_TRUTH, *results]
         }
         shown[name] = {

@@ -17,9 +17,9 @@ from rnan_plugin.published import Published, published_rows
 HEADINGS = ("image", "PSNR (dB)", "SSIM", "seconds")
 
 
-def as_text(evaluation: Evaluation, *, every_image: bool = True) -> str:
+def as_text(evaluation: Evaluation) -> str:
     """The table for the screen, the paper's rows below it."""
-    rows = [HEADINGS, *_rows(evaluation, every_image=every_image)]
+    rows = [HEADINGS, *_rows(evaluation)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     lines += ["", *_published_lines(evaluation)]
@@ -30,7 +30,7 @@ def as_markdown(evaluation: Evaluation) -> str:
     """The table and its protocol."""
     lines = [f"# {evaluation.setting}, {evaluation.image_set}: {evaluation.method}", ""]
     lines += ["| " + " | ".join(HEADINGS) + " |", "|---" * len(HEADINGS) + "|"]
-    lines += ["| " + " | ".join(row) + " |" for row in _rows(evaluation, every_image=True)]
+    lines += ["| " + " | ".join(row) + " |" for row in _rows(evaluation)]
     lines += ["", *(f"- {line}" for line in _published_lines(evaluation)), "", "## Protocol", ""]
     return "\n".join([*lines, *(f"- {key}: {value}" for key, value in _flat(evaluation.protocol))]) + "\n"
 
@@ -72,9 +72,8 @@ def write_report(evaluation: Evaluation, folder: Path) -> list[Path]:
     return files
 
 
-def _rows(evaluation: Evaluation, *, every_image: bool) -> Iterator[tuple[str, str, str, str]]:
-    scores = evaluation.scores if every_image else {}
-    for name, row in [*scores.items(), ("mean", evaluation.mean)]:
+def _rows(evaluation: Evaluation) -> Iterator[tuple[str, str, str, str]]:
+    for name, row in [*evaluation.scores.items(), ("mean", evaluation.mean)]:
         yield name, f"{row.psnr:.3f}", f"{row.ssim:.4f}", f"{row.seconds:.2f}"
 
 

@@ -38,7 +38,8 @@ def draw(args: argparse.Namespace) -> None:
     img = decode_image(read_file(args.image), str(args.image))
     if setting is not None and setting.name == "demosaic":
         img = as_mosaic(img, str(args.image))
-    img = convert_channels(img, loaded.channels or "gray", str(args.image))
+    channels = setting.task.channels if setting is not None else loaded.channels or "gray"
+    img = convert_channels(img, channels, str(args.image))
     lq = to_tensor(img)[None]
     row, column = args.pixel
     looked = non_local_maps(loaded.net, lq, row, column)
@@ -59,6 +60,7 @@ def draw(args: argparse.Namespace) -> None:
         place.set_title(name, fontsize=9)
         if name in looked or name == "input":
             place.plot(column, row, "+", color="cyan", markersize=12)
+    args.picture.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(args.picture, dpi=110)
 
 

@@ -11,7 +11,7 @@ with a file such as
       JPEG: {type: input}
       RNAN, small: {type: shipped}
       RNAN, small +: {type: shipped, self_ensemble: true}
-      MSRResNet: {type: network, opt: options/compare/train_MSRResNet_CAR_q10.yml, weights: net_g_latest.pth}
+      SwinIR: {type: network, opt: options/compare/train_SwinIR_CAR_q10.yml, weights: net_g_latest.pth}
       other: {type: files, files: results/other_program}
 
 writes the table (CSV, JSON, Markdown), scores of each method, restored images and report.html below
@@ -30,15 +30,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rnan_plugin.comparison import (
-    Comparison,
-    Cost,
-    build_method,
-    evaluate_method,
-    measure_costs,
-    read_comparison,
-    timing_input,
-)
+from rnan_plugin.comparison import Cost, build_method, evaluate_method, measure_costs, timing_input
+from rnan_plugin.comparison_file import Comparison, read_comparison
 from rnan_plugin.errors import UserError
 from rnan_plugin.evaluation import Evaluation
 from rnan_plugin.files import atomic_path
@@ -62,7 +55,7 @@ def cells(name: str, cost: Cost, evaluations: list[Evaluation]) -> list[str]:
         name,
         f"{cost.parameters:,}" if cost.parameters is not None else none,
         f"{cost.multiply_adds:,.0f}" if cost.multiply_adds is not None else none,
-        f"{cost.seconds:.3f}",
+        f"{cost.seconds:.3f}" if cost.seconds is not None else none,
         f"{cost.peak_bytes / 2**20:.0f}" if cost.peak_bytes is not None else none,
     ]
     for evaluation in evaluations:
@@ -102,17 +95,14 @@ def compare(path: str, out: Path) -> None:
     comparison = read_comparison(path)
     folder = out / comparison.name
     folder.mkdir(parents=True, exist_ok=True)
-    methods = [build_method(comparison, name, comparison.sets[0]) for name in comparison.methods]
-    timed = [item for item in methods if comparison.methods[item.name]["type"] != "files"]
-    costs = measure_costs(timed, timing_input(comparison), comparison.policy.tile)
-    costs |= {item.name: Cost(None, None, 0.0, None) for item in methods if item.name not in costs}
+    items = [build_method(comparison, name) for name in comparison.methods]
+    costs = measure_costs(items, timing_input(comparison), comparison.policy.tile)
     results: Results = {}
-    for name in comparison.methods:
-        results[name] = []
+    for item in items:
+        results[item.name] = []
         for root in comparison.sets:
-            item = build_method(comparison, name, root)
-            results[name].append(evaluate_method(comparison, item, root, folder / "images"))
-            write_report(results[name][-1], folder / "scores")
+            results[item.name].append(evaluate_method(comparison, item, root, folder / "images"))
+            write_report(results[item.name][-1], folder / "scores")
     rows = write_tables(comparison, costs, results, folder)
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:

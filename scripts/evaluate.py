@@ -18,10 +18,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rnan_plugin.data.image_store import open_store
+from rnan_plugin.data.image_store import is_lmdb, open_store
 from rnan_plugin.data.tasks import TASKS, TaskAtLevel
 from rnan_plugin.errors import UserError
-from rnan_plugin.evaluation import Method, RestoredFiles, evaluate, network_method, unrestored
+from rnan_plugin.evaluation import Method, NetworkMethod, RestoredFiles, evaluate, unrestored
 from rnan_plugin.models.inference import Policy
 from rnan_plugin.models.restorer import Settings
 from rnan_plugin.reports import as_text, write_report
@@ -29,15 +29,18 @@ from rnan_plugin.reports import as_text, write_report
 
 def method_of(args: argparse.Namespace, setting: TaskAtLevel, root: str) -> tuple[str, Method, dict[str, Any]]:
     """Name, method and settings that the command line asks for."""
+    if args.weights and (args.input or args.restored):
+        raise UserError("--weights: nothing to load them into with --input or --restored; leave one out")
     if args.input:
         return "input", unrestored(setting), {}
     if args.restored:
-        names = open_store(root, is_lmdb=root.endswith(".lmdb")).names
-        return args.name or Path(args.restored).name, RestoredFiles(args.restored, names), {"files": args.restored}
+        names = open_store(root, is_lmdb=is_lmdb(root)).names
+        folder = args.restored if len(args.sets) == 1 else f"{args.restored}/{Path(root).stem}"
+        return args.name or Path(args.restored).name, RestoredFiles(folder, names), {"files": folder}
     policy = Policy(args.policy, args.tile, args.overlap, self_ensemble=args.self_ensemble)
     settings = Settings(policy, args.device, args.precision, channels=setting.task.channels)
-    name, method, told = network_method(setting, settings, args.opt, args.weights)
-    return args.name or name, method, told
+    method = NetworkMethod(setting, settings, args.opt, args.weights)
+    return args.name or method.name, method, method.settings
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
@@ -49,7 +52,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     add("--level", type=float, help="sigma (0..255), JPEG quality (1..100) or scale; demosaic has none")
     model = parser.add_mutually_exclusive_group()
     model.add_argument("-opt", metavar="FILE", help="option file: its network_g and path.pretrain_network_g")
-    model.add_argument("--restored", metavar="FOLDER", help="score images that another program has restored")
+    model.add_argument("--restored", metavar="FOLDER", help="another program's results; of several sets FOLDER/SET")
     model.add_argument("--input", action="store_true", help="score the degraded images themselves")
     add("--weights", metavar="FILE", help="released weights, or with -opt a checkpoint instead of the file's own")
     add("--name", help="of the method, in tables and file names")

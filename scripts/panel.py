@@ -26,6 +26,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
+from rnan_plugin.comparison_file import GROUND_TRUTH, file_name
 from rnan_plugin.data.degradations import Image
 from rnan_plugin.data.image_store import decode_image, read_file
 from rnan_plugin.errors import UserError
@@ -50,9 +51,11 @@ def read_methods(folder: Path, image_set: str, name: str) -> tuple[dict[str, Ima
         raise UserError(f"{images}: no such image; there are: {there[:300]}")
     pictures, captions = {}, {}
     for method, entry in json.loads(table.read_text(encoding="utf-8")).items():
-        file = images / f"{method.replace('/', '_')}.png"
+        file = images / f"{file_name(method)}.png"
         pictures[method] = decode_image(read_file(file), str(file))
-        (scores,) = [item["images_scores"][name] for item in entry["sets"] if item["image_set"] == image_set]
+        scores = next(item["images_scores"].get(name) for item in entry["sets"] if item["image_set"] == image_set)
+        if scores is None:
+            raise UserError(f"{table}: no scores of {name}; run the comparison again")
         captions[method] = f"{scores['psnr']:.2f} / {scores['ssim']:.4f}"
     return pictures, captions
 
@@ -120,12 +123,15 @@ def main() -> int:
     args = parser.parse_args()
     try:
         pictures, captions = read_methods(args.comparison, args.image_set, args.image)
-        file = args.comparison / "images" / args.image_set / args.image / "ground truth.png"
+        file = args.comparison / "images" / args.image_set / args.image / f"{GROUND_TRUTH}.png"
         gt = decode_image(read_file(file), str(file))
-        region = tuple(args.region) if args.region else most_different(list(pictures.values()), *args.size)
+        region = tuple(args.region or (0, 0, *args.size))
         left, top, width, height = region
         if min(left, top) < 0 or left + width > gt.shape[1] or top + height > gt.shape[0] or min(width, height) < 1:
-            raise UserError(f"--region {left} {top} {width} {height}: not within {gt.shape[1]}×{gt.shape[0]} pixels")
+            raise UserError(f"region {left} {top} {width} {height}: not within {gt.shape[1]}×{gt.shape[0]} pixels")
+        if not args.region:
+            region = most_different(list(pictures.values()), *args.size)
+        args.figure.parent.mkdir(parents=True, exist_ok=True)
         figure = draw(gt, pictures, captions, region, maps=args.difference)
         for ending in (".png", ".pdf"):
             figure.savefig(args.figure.with_name(args.figure.name + ending), dpi=160)

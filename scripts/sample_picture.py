@@ -19,7 +19,7 @@ from rnan_plugin.data.color import convert_channels
 from rnan_plugin.data.degradations import Image
 from rnan_plugin.data.restoration_dataset import image_stream
 from rnan_plugin.data.tasks import TaskAtLevel
-from rnan_plugin.evaluation import network_method, score
+from rnan_plugin.evaluation import NetworkMethod, score
 from rnan_plugin.models.inference import Policy
 from rnan_plugin.models.restorer import Settings
 from rnan_plugin.models.shipped import shipped_settings
@@ -41,8 +41,7 @@ def sample(setting: TaskAtLevel) -> tuple[list[Image], float]:
     gt = convert_channels(whole[40 : 40 + SIDE, left : left + SIDE], setting.task.channels, "sample")
     lq = setting.degradation(gt, image_stream(gt, 0)).astype("uint8")
     settings = Settings(Policy("tile", 64, 8), channels=setting.task.channels)
-    _, method, _ = network_method(setting, settings, None, None)
-    restored = method(lq, "sample")
+    restored = NetworkMethod(setting, settings, None, None)(lq, "sample")
     return [lq, restored, gt], score(restored, gt, setting)[0]
 
 

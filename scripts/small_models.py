@@ -30,7 +30,7 @@ from rnan_plugin.data.degradations import Image
 from rnan_plugin.data.restoration_dataset import image_stream
 from rnan_plugin.data.tasks import TaskAtLevel
 from rnan_plugin.errors import UserError
-from rnan_plugin.evaluation import evaluate, network_method, score
+from rnan_plugin.evaluation import NetworkMethod, evaluate, score
 from rnan_plugin.files import atomic_path
 from rnan_plugin.models.inference import Policy
 from rnan_plugin.models.restorer import Settings
@@ -113,7 +113,7 @@ def sample_scores(setting: TaskAtLevel) -> dict[str, float]:
     """PSNR of the packed model on the sample photographs."""
     from rnan_plugin.data.color import convert_channels
 
-    _, method, _ = network_method(setting, _settings(setting, ensemble=False), None, None)
+    method = NetworkMethod(setting, _settings(setting, ensemble=False), None, None)
     scores = {}
     for name, img in samples().items():
         gt = convert_channels(img, setting.task.channels, name)
@@ -132,8 +132,8 @@ def measure(setting: TaskAtLevel, sets: str) -> dict[str, Any]:
     checkpoint, benchmark = read_checkpoint(shipped_file(setting)), BENCHMARKS[setting.name]
     numbers = {}
     for key, ensemble in (("plain", False), ("self_ensemble", True)):
-        name, method, told = network_method(setting, _settings(setting, ensemble=ensemble), None, None)
-        evaluation = evaluate(method, setting, f"{sets}/{benchmark}", name=name, settings=told)
+        method = NetworkMethod(setting, _settings(setting, ensemble=ensemble), None, None)
+        evaluation = evaluate(method, setting, f"{sets}/{benchmark}", name=method.name)
         numbers[key] = {key: round(value, 4) for key, value in asdict(evaluation.mean).items() if key != "seconds"}
     return {
         "task": setting.name,
@@ -143,11 +143,11 @@ def measure(setting: TaskAtLevel, sets: str) -> dict[str, Any]:
         **numbers,
         "bar_psnr": BAR[setting.name],
         "policy": f"tile {TILE}, overlap {OVERLAP}",
-        "parameters": told["parameters"],
+        "parameters": method.settings["parameters"],
         "iterations": checkpoint["iterations"],
         "hours": checkpoint["hours"],
         "option_file": f"options/small/{checkpoint['option_file']}",
-        "weights_sha256": told["weights_sha256"],
+        "weights_sha256": method.settings["weights_sha256"],
         "samples_psnr": {name: round(value, 4) for name, value in sample_scores(setting).items()},
         "rnan_plugin": rnan_plugin.__version__,
     }
@@ -211,15 +211,13 @@ def main() -> int:
         if args.command == "pack":
             print(*(pack(file) for file in args.option_files), sep="\n")
             return 0
-        known = json.loads(NUMBERS.read_text(encoding="utf-8")) if NUMBERS.exists() else {}
         for setting in shipped_settings():
             if not args.only or setting.name in args.only:
-                known[str(setting)] = measure(setting, args.sets)
-                NUMBERS.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
-                shipped_file(setting).with_suffix(".md").write_text(
-                    card(setting, known[str(setting)]), encoding="utf-8"
-                )
-                print(setting, known[str(setting)])
+                numbers = measure(setting, args.sets)
+                known = json.loads(NUMBERS.read_text(encoding="utf-8")) if NUMBERS.exists() else {}
+                NUMBERS.write_text(json.dumps({**known, str(setting): numbers}, indent=1) + "\n", encoding="utf-8")
+                shipped_file(setting).with_suffix(".md").write_text(card(setting, numbers), encoding="utf-8")
+                print(setting, numbers)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -20,11 +20,13 @@ from torch import nn
 
 from rnan_plugin.archs.rnan_arch import RNAN
 from rnan_plugin.classical import CLASSICAL, classical
-from rnan_plugin.comparison import multiply_adds, read_comparison
+from rnan_plugin.comparison import build_method, multiply_adds, timing_input
+from rnan_plugin.comparison_file import read_comparison
 from rnan_plugin.data.image_store import FolderStore
 from rnan_plugin.data.tasks import TaskAtLevel
 from rnan_plugin.errors import UserError
 from rnan_plugin.evaluation import evaluate, score, unrestored
+from rnan_plugin.toolbox import ARCH_REGISTRY
 
 BROWSER = shutil.which("chromium")
 NETWORK = {"num_in_ch": 1, "num_out_ch": 1, "num_feat": 4, "num_rab": 1, "num_rnab": 1}
@@ -74,7 +76,8 @@ def test_table_has_costs_and_scores(compared: Path) -> None:
     tiny, plus = table["RNAN/tiny"], table["RNAN+"]
     assert tiny["cost"]["parameters"] == sum(weight.numel() for weight in RNAN(**NETWORK).parameters())
     assert min(tiny["cost"]["seconds"], plus["cost"]["seconds"]) > 0
-    assert plus["sets"][0]["policy_asked_for"]["self_ensemble"]
+    assert plus["sets"][0]["policies"] == ["tile 32, overlap 8, blended, self-ensemble of 8"]
+    assert table["perfect"]["cost"]["seconds"] is None
     markdown = (compared / "results/comparison/c/table.md").read_text()
     assert re.search(rf"\| noisy \| – \| – \| [\d.]+ \| \d+ \| {direct.psnr:.2f} \| {direct.ssim:.4f} \|", markdown)
 
@@ -115,8 +118,9 @@ def test_panel_shows_where_methods_differ_most(compared: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["a", "x", "--region", "50", "0", "12", "9"], "--region 50 0 12 9: not within 52×40 pixels"),
+        (["a", "x", "--region", "50", "0", "12", "9"], "region 50 0 12 9: not within 52×40 pixels"),
         (["c", "x"], "no such image; there are: photos/a, photos/b"),
+        (["a", "x"], "region 0 0 80 60: not within 52×40 pixels"),
     ],
 )
 def test_panel_tells_what_is_wrong(compared: Path, arguments: list[str], told: str) -> None:
@@ -179,6 +183,27 @@ def test_multiply_adds_are_those_of_layers_and_attention() -> None:
     assert counts == {"keys": local + attention, "queries": local + attention}
 
 
+def test_networks_with_windows_are_counted_and_the_input_is_of_the_side_asked_for(tmp_path: Path) -> None:
+    swinir = ARCH_REGISTRY.get("SwinIR")
+    net = swinir(upscale=2, in_chans=3, img_size=16, window_size=8, depths=[1], embed_dim=4, num_heads=[1])
+    assert multiply_adds(net, 20, 3) > 0
+    content = {"task": "sr", "level": 3, "sets": ["photos"], "timing_side": 20, "methods": {"x": {"type": "bicubic"}}}
+    (tmp_path / "c.yml").write_text(yaml.safe_dump(content))
+    assert timing_input(read_comparison(str(tmp_path / "c.yml"))).shape == (20, 20, 3)
+
+
+def test_files_of_several_sets_lie_in_a_folder_for_each(compared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(compared)
+    shutil.copytree("photos", "more", dirs_exist_ok=True)
+    for name in ("photos", "more"):
+        shutil.copytree("done", f"all/{name}", dirs_exist_ok=True)
+    content = yaml.safe_load(Path("c.yml").read_text()) | {"sets": ["photos", "more"]}
+    content["methods"] = {"x": {"type": "files", "files": "all"}}
+    Path("several.yml").write_text(yaml.safe_dump(content))
+    item = build_method(read_comparison("several.yml"), "x")
+    assert list(item.methods) == ["photos", "more"]
+
+
 @pytest.mark.parametrize("name", sorted(CLASSICAL))
 def test_classical_methods_restore(name: str) -> None:
     if name == "bm3d":
@@ -205,10 +230,22 @@ def test_classical_methods_restore(name: str) -> None:
         ({"level": None}, "c.yml: --level: graydn needs a sigma"),
         ({"methods": {"x": {"type": "nml"}}}, "c.yml, methods.x.type: no type 'nml'"),
         (
-            {"methods": {"x": {"type": "input", "wieghts": 1}}},
-            "methods.x: unknown key 'wieghts' (did you mean 'weights'?)",
+            {"methods": {"x": {"type": "released", "wieghts": 1}}},
+            "unknown key 'wieghts' for type released (did you mean",
         ),
         ({"methods": {"x": None}}, "methods.x: needs keys, at least a type"),
+        ({"methods": {"x": {"type": "network"}}}, "methods.x: type network needs the key 'opt'"),
+        ({"methods": {"x": {"type": "released"}}}, "methods.x: type released needs the key 'weights'"),
+        ({"methods": {"x": {"type": "files"}}}, "methods.x: type files needs the key 'files'"),
+        ({"methods": {"x": {"type": "shipped", "opt": "a.yml"}}}, "methods.x: unknown key 'opt' for type shipped"),
+        ({"methods": ["x"]}, "c.yml, methods: ['x'] is not of type dict"),
+        ({"methods": {"a/b": {"type": "input"}, "A_b": {"type": "input"}}}, "methods: 'a_b' is taken twice"),
+        ({"methods": {"Ground truth": {"type": "input"}}}, "methods: 'ground truth' is taken twice"),
+        ({"sets": ["a/photos", "b/photos.lmdb"]}, "c.yml, sets: 'photos' is taken twice"),
+        ({"sets": "photos"}, "c.yml, sets: 'photos' is not of type list"),
+        ({"tile": "64"}, "c.yml, tile: '64' is not of type int"),
+        ({"level": "25"}, "c.yml, level: '25' is not of type int or float"),
+        ({"timing_side": 0}, "c.yml, timing_side: 0 is not a side of 1 pixel or more"),
         ({"sets": []}, "c.yml: key 'sets' is missing or empty"),
     ],
 )

@@ -16,7 +16,7 @@ from conftest import REPOSITORY
 
 from rnan_plugin.__main__ import main
 from rnan_plugin.data.tasks import TaskAtLevel
-from rnan_plugin.evaluation import evaluate, network_method
+from rnan_plugin.evaluation import NetworkMethod, evaluate
 from rnan_plugin.models.inference import Policy
 from rnan_plugin.models.restorer import Settings
 from rnan_plugin.models.shipped import load_shipped, shipped_file, shipped_settings
@@ -26,6 +26,11 @@ from small_models import sample_scores, samples
 
 NUMBERS = json.loads((REPOSITORY / "docs/small_models.json").read_text(encoding="utf-8"))
 SETTINGS = shipped_settings()
+SHIPPED = ["car 10", "colordn 50", "demosaic"]
+
+
+def test_all_of_them_are_there() -> None:
+    assert [str(setting) for setting in SETTINGS] == sorted(NUMBERS) == SHIPPED
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=str)
@@ -52,8 +57,8 @@ def test_samples_come_out_as_they_did(setting: TaskAtLevel) -> None:
 def test_numbers_of_the_benchmark_are_reproduced() -> None:
     setting = TaskAtLevel("car", 10)
     root = Path(os.environ["RNAN_REFERENCE_DIR"], "data/val/Classic5")
-    name, method, _ = network_method(setting, Settings(Policy("tile", 64, 8), channels="y"), None, None)
-    evaluation = evaluate(method, setting, str(root), name=name)
+    method = NetworkMethod(setting, Settings(Policy("tile", 64, 8), channels="y"), None, None)
+    evaluation = evaluate(method, setting, str(root), name=method.name)
     expected = NUMBERS["car 10"]
     assert evaluation.fingerprint == expected["fingerprint"]
     assert evaluation.mean.psnr == pytest.approx(expected["plain"]["psnr"], abs=1e-3)

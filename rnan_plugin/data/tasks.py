@@ -65,7 +65,7 @@ class TaskAtLevel:
             raise UserError(f"--level: {self.name} {needs}")
         if self.noise_seed < 0:
             raise UserError(f"--seed: {self.noise_seed} is negative; use 0 or more")
-        assert self.degradation  # checks the level's value
+        self.task.degradation(self.level or 0)  # checks the level's value
 
     def __str__(self) -> str:
         return self.name if self.level is None else f"{self.name} {self.level:g}"

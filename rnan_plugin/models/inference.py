@@ -115,7 +115,7 @@ def _widest(net: Network) -> int:
     return max((module.out_channels for module in modules if isinstance(module, torch.nn.Conv2d)), default=64)
 
 
-def _window(net: Network) -> int:
+def window_of(net: Network) -> int:
     """Side of the windows of a network that attends within windows, such as SwinIR; 1 for others."""
     modules = net.modules() if isinstance(net, torch.nn.Module) else ()
     sides = [getattr(module, "window_size", 1) for module in modules]
@@ -136,7 +136,7 @@ def padded(net: Network, multiple: int) -> Network:
 
 
 def _apply(net: Network, lq: Tensor, policy: Policy) -> Tensor:
-    if (multiple := _window(net)) > 1:
+    if (multiple := window_of(net)) > 1:
         net = padded(net, multiple)
 
     def once(img: Tensor) -> Tensor:

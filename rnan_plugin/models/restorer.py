@@ -105,7 +105,8 @@ def _load_described(option_file: str, weights: str | None) -> Loaded:
 
 
 def _toolbox_architecture(network: Mapping[str, Any], option_file: str) -> type[nn.Module]:
-    from rnan_plugin.toolbox import ARCH_REGISTRY  # takes seconds; RNAN needs none of it
+    import rnan_plugin.register  # noqa: F401 - takes seconds; RNAN needs none of it
+    from rnan_plugin.toolbox import ARCH_REGISTRY
 
     if network.get("type") not in ARCH_REGISTRY:
         known = nearest(str(network.get("type")), ARCH_REGISTRY.keys())

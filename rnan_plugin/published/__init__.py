@@ -1,4 +1,7 @@
-"""The numbers of the paper's Tables 2 to 6 and 8, all methods, as data."""
+"""The numbers of the paper's Tables 2 to 6 and 8, all methods, as data.
+
+Source: Zhang, Li, Li, Zhong, Fu: Residual Non-local Attention Networks for Image Restoration, ICLR 2019.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,6 @@ import csv
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-
-SOURCE = "Zhang, Li, Li, Zhong, Fu: Residual Non-local Attention Networks for Image Restoration, ICLR 2019"
 
 
 @dataclass(frozen=True)
