@@ -184,7 +184,7 @@ class NetworkMethod:
     def __init__(self, setting: TaskAtLevel, settings: Settings, option_file: str | None, weights: str | None) -> None:
         loaded = load_network(option_file, weights, setting)
         self.net = loaded.net
-        self.name = Path(option_file or loaded.weights).stem + ("+" if settings.policy.self_ensemble else "")
+        self.name = "_".join([Path(weights or option_file or loaded.weights).stem, settings.policy.label])
         self._restorer = Restorer(loaded.net, loaded.channels, settings)
         self.settings = provenance_of(loaded.weights, settings, self._restorer) | {
             "weights": Path(loaded.weights).name,

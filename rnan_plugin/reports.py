@@ -5,34 +5,48 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rnan_plugin.evaluation import Evaluation
+from rnan_plugin.evaluation import Evaluation, Score
 from rnan_plugin.files import atomic_path
 from rnan_plugin.published import Published, published_rows
+
+Rows = Sequence[Sequence[str]]
 
 HEADINGS = ("image", "PSNR (dB)", "SSIM", "seconds")
 
 
+def markdown_table(rows: Rows) -> str:
+    """A table in Markdown; the first row has the headings."""
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([lines[0], "|---" * len(rows[0]) + "|", *lines[1:]]) + "\n"
+
+
+def text_table(rows: Rows) -> str:
+    """A table for the screen, its columns aligned."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
 def as_text(evaluation: Evaluation) -> str:
     """The table for the screen, the paper's rows below it."""
-    rows = [HEADINGS, *_rows(evaluation)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    lines += ["", *_published_lines(evaluation)]
-    return "\n".join([f"{evaluation.setting}, {evaluation.image_set}: {evaluation.method}", "", *lines])
+    heading = f"{evaluation.setting}, {evaluation.image_set}: {evaluation.method}"
+    return "\n".join([heading, "", text_table([HEADINGS, *_rows(evaluation)]), "", *_published_lines(evaluation)])
 
 
 def as_markdown(evaluation: Evaluation) -> str:
     """The table and its protocol."""
-    lines = [f"# {evaluation.setting}, {evaluation.image_set}: {evaluation.method}", ""]
-    lines += ["| " + " | ".join(HEADINGS) + " |", "|---" * len(HEADINGS) + "|"]
-    lines += ["| " + " | ".join(row) + " |" for row in _rows(evaluation)]
-    lines += ["", *(f"- {line}" for line in _published_lines(evaluation)), "", "## Protocol", ""]
-    return "\n".join([*lines, *(f"- {key}: {value}" for key, value in _flat(evaluation.protocol))]) + "\n"
+    heading = f"# {evaluation.setting}, {evaluation.image_set}: {evaluation.method}\n"
+    published = [f"- {line}" for line in _published_lines(evaluation)]
+    protocol = [f"- {key}: {value}" for key, value in _flat(evaluation.protocol)]
+    table = markdown_table([HEADINGS, *_rows(evaluation)])
+    return "\n".join([heading, table, *published, "", "## Protocol", "", *protocol]) + "\n"
 
 
 def as_csv(evaluation: Evaluation) -> str:
@@ -51,17 +65,24 @@ def as_json(evaluation: Evaluation) -> str:
     return json.dumps(
         {
             "protocol": evaluation.protocol,
-            "mean": asdict(evaluation.mean),
-            "images": {name: asdict(row) for name, row in evaluation.scores.items()},
+            "mean": as_dict(evaluation.mean),
+            "images": {name: as_dict(row) for name, row in evaluation.scores.items()},
             "published": [asdict(row) for row in _published(evaluation)],
         },
         indent=1,
     )
 
 
+def as_dict(score: Score) -> dict[str, float | None]:
+    """A score for JSON, which has no infinity: the PSNR of equal images is None."""
+    return {key: value if math.isfinite(value) else None for key, value in asdict(score).items()}
+
+
 def write_report(evaluation: Evaluation, folder: Path) -> list[Path]:
     """Write the three files, `METHOD_TASK_LEVEL_SET.csv` and so on; return their names."""
-    stem = "_".join([evaluation.method, *str(evaluation.setting).split(), evaluation.image_set])
+    setting = evaluation.setting
+    seed = [f"seed{setting.noise_seed}"] if setting.noise_seed else []
+    stem = "_".join([evaluation.method, *str(setting).split(), *seed, evaluation.image_set])
     contents = {"csv": as_csv(evaluation), "json": as_json(evaluation) + "\n", "md": as_markdown(evaluation)}
     folder.mkdir(parents=True, exist_ok=True)
     files = []

@@ -20,7 +20,7 @@ from typing import Any
 
 from rnan_plugin.data.image_store import is_lmdb, open_store
 from rnan_plugin.data.tasks import TASKS, TaskAtLevel
-from rnan_plugin.errors import UserError
+from rnan_plugin.errors import UserError, exit_status
 from rnan_plugin.evaluation import Method, NetworkMethod, RestoredFiles, evaluate, unrestored
 from rnan_plugin.models.inference import Policy
 from rnan_plugin.models.restorer import Settings
@@ -70,18 +70,14 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 def main() -> int:
     """Run the command line; return the exit status."""
     args = parse()
-    try:
-        setting = TaskAtLevel(args.task, args.level, args.seed)
-        for root in args.sets:
-            name, method, settings = method_of(args, setting, root)
-            evaluation = evaluate(method, setting, root, name=name, settings=settings)
-            print(as_text(evaluation))
-            print(*(f"-> {file}" for file in write_report(evaluation, args.out)), "", sep="\n")
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    setting = TaskAtLevel(args.task, args.level, args.seed)
+    for root in args.sets:
+        name, method, settings = method_of(args, setting, root)
+        evaluation = evaluate(method, setting, root, name=name, settings=settings)
+        print(as_text(evaluation))
+        print(*(f"-> {file}" for file in write_report(evaluation, args.out)), "", sep="\n")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_status(main))

@@ -132,20 +132,22 @@ def test_command_scores_a_network_of_the_toolbox(tmp_path: Path) -> None:
     (tmp_path / "msrresnet.yml").write_text(yaml.safe_dump(options))
     result = command(tmp_path, "photos", "--task", "sr", "--level", "2", "-opt", "msrresnet.yml", "--self-ensemble")
     assert result.returncode == 0, result.stderr
-    assert "sr 2, photos: msrresnet+" in result.stdout
+    assert "sr 2, photos: msrresnet_tile128+" in result.stdout
     folder = tmp_path / "results/evaluation"
-    written = json.loads((folder / "msrresnet+_sr_2_photos.json").read_text())
+    written = json.loads((folder / "msrresnet_tile128+_sr_2_photos.json").read_text())
     protocol = written["protocol"]
     assert (protocol["scored_on"], protocol["crop_border"], protocol["images"]) == ("Y, unrounded", 2, 2)
     assert protocol["policies"] == ["tile 128, overlap 16, blended, self-ensemble of 8"]
     assert len(protocol["weights_sha256"]) == 64
     assert protocol["versions"]["torch"] == torch.__version__
     assert list(written["images"]) == ["a", "b.1"]
-    table = [line for line in (folder / "msrresnet+_sr_2_photos.csv").read_text().splitlines() if line[0] != "#"]
+    table = [
+        line for line in (folder / "msrresnet_tile128+_sr_2_photos.csv").read_text().splitlines() if line[0] != "#"
+    ]
     rows = {row["image"]: row for row in csv.DictReader(table)}
     assert float(rows["mean"]["psnr"]) == written["mean"]["psnr"]
     for ending in ("csv", "md"):
-        text = (folder / f"msrresnet+_sr_2_photos.{ending}").read_text()
+        text = (folder / f"msrresnet_tile128+_sr_2_photos.{ending}").read_text()
         assert all(f"{key}: {protocol[key]}" in text for key in ("fingerprint", "weights_sha256", "rounding"))
 
 

@@ -60,6 +60,11 @@ class Policy:
         if not 0 <= self.overlap <= self.tile // 2:
             raise UserError(f"tile_overlap: {self.overlap} is not from 0 to half of tile: {self.tile}")
 
+    @property
+    def label(self) -> str:
+        """Short enough for a file's name, such as "tile64" or "whole+"."""
+        return self.name + (str(self.tile) if self.name == "tile" else "") + ("+" if self.self_ensemble else "")
+
     def describe(self) -> str:
         """What to write beside a result."""
         text = f"tile {self.tile}, overlap {self.overlap}, blended" if self.name == "tile" else self.name

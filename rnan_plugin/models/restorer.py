@@ -26,7 +26,7 @@ from rnan_plugin.data.tasks import TaskAtLevel
 from rnan_plugin.errors import UserError, nearest
 from rnan_plugin.files import atomic_path
 from rnan_plugin.models.inference import Policy, restore
-from rnan_plugin.models.shipped import load_shipped, shipped_file, shipped_settings
+from rnan_plugin.models.shipped import load_shipped, shipped_file, shipped_names
 from rnan_plugin.models.task_input import as_mosaic, unlike
 from rnan_plugin.options import check_call, read_option_file
 
@@ -81,9 +81,8 @@ def load_network(option_file: str | None, weights: str | None, setting: TaskAtLe
         return Loaded(net, "rgb" if net.head.in_channels == 3 else None, weights)
     if setting is not None:
         return Loaded(load_shipped(setting), setting.task.channels, str(shipped_file(setting)))
-    there = ", ".join(str(other) for other in shipped_settings())
     raise UserError(
-        f"name what to restore from with --task and --level (weights in the package: {there}), "
+        f"name what to restore from with --task and --level (weights in the package: {shipped_names()}), "
         "or weights with -opt FILE (option file) or --weights FILE (released weights)"
     )
 
