@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import statistics
 import subprocess
 import sys
@@ -33,6 +32,7 @@ from rnan_plugin.archs import fused, non_local
 from rnan_plugin.archs.attention import SoftmaxOver, non_local_attention
 from rnan_plugin.archs.rnan_arch import RELEASED, RNAN
 from rnan_plugin.models.inference import Policy, restore
+from rnan_plugin.models.memory import PeakMemory
 
 Run = Callable[[], object]
 
@@ -172,21 +172,14 @@ def restore_ratios() -> dict[str, float]:
     }
 
 
-def status_bytes(field: str) -> int:
-    """A memory figure of this process, in bytes (Linux)."""
-    match = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
-    assert match
-    return int(match[1]) * 1024
-
-
 def peak_above_idle(kind: str, side: int) -> tuple[int, float]:
     """Peak memory in bytes and time in seconds of one run in this process, after a small warm-up."""
     run, small = job(kind, side), job(kind, 16)
     small()
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # resets the peak
-    idle = status_bytes("VmRSS")
-    duration = seconds(run)
-    return status_bytes("VmHWM") - idle, duration
+    with PeakMemory(torch.device("cpu")) as memory:
+        duration = seconds(run)
+    assert memory.bytes is not None, "the peak is measured on Linux alone"
+    return memory.bytes, duration
 
 
 def job(kind: str, side: int) -> Run:

@@ -22,11 +22,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from benchmark_inference import matrix_rate, released_formulation, seconds, status_bytes
+from benchmark_inference import matrix_rate, released_formulation, seconds
 from torch.utils.flop_counter import FlopCounterMode
 
 import rnan_plugin.register  # noqa: F401 - the toolbox has to know RNAN
 from rnan_plugin.archs.rnan_arch import RELEASED, RNAN
+from rnan_plugin.models.memory import PeakMemory
 from rnan_plugin.models.restoration_model import RestorationModel
 
 BATCH, PATCH = 16, 48
@@ -65,15 +66,15 @@ def measure(network: str, way: str) -> None:
     if way == "released":
         model.net_g.to(memory_format=torch.contiguous_format)
     data = {"lq": torch.rand(BATCH, 3, PATCH, PATCH), "gt": torch.rand(BATCH, 3, PATCH, PATCH)}
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # resets the peak
-    idle, times = status_bytes("VmRSS"), []
-    with released_formulation() if way == "released" else nullcontext():
+    times = []
+    way_to_attend = released_formulation() if way == "released" else nullcontext()
+    with PeakMemory(torch.device("cpu")) as memory, way_to_attend:
         for iteration in range(1, 5):
             start = time.perf_counter()
             model.feed_data(data)
             model.optimize_parameters(iteration)
             times.append(time.perf_counter() - start)
-    print(min(times[1:]), status_bytes("VmHWM") - idle)
+    print(min(times[1:]), memory.bytes)
 
 
 def in_process(network: str, way: str) -> tuple[float, int]:

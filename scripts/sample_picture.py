@@ -14,14 +14,10 @@ import skimage.data
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
+from small_models import restored_sample
 
-from rnan_plugin.data.color import convert_channels
 from rnan_plugin.data.degradations import Image
-from rnan_plugin.data.restoration_dataset import image_stream
 from rnan_plugin.data.tasks import TaskAtLevel
-from rnan_plugin.evaluation import NetworkMethod, score
-from rnan_plugin.models.inference import Policy
-from rnan_plugin.models.restorer import Settings
 from rnan_plugin.models.shipped import shipped_settings
 
 TITLES = {
@@ -34,15 +30,11 @@ TITLES = {
 SIDE = 160
 
 
-def sample(setting: TaskAtLevel) -> tuple[list[Image], float]:
-    """Degraded, restored and true image (H, W, C), and the PSNR of the restored one."""
+def photograph(setting: TaskAtLevel) -> Image:
+    """Part of a photograph that comes with scikit-image, (SIDE, SIDE, 3)."""
     astronaut = setting.name in {"colordn", "sr"}
     whole, left = (skimage.data.astronaut(), 150) if astronaut else (skimage.data.chelsea(), 120)
-    gt = convert_channels(whole[40 : 40 + SIDE, left : left + SIDE], setting.task.channels, "sample")
-    lq = setting.degradation(gt, image_stream(gt, 0)).astype("uint8")
-    settings = Settings(Policy("tile", 64, 8), channels=setting.task.channels)
-    restored = NetworkMethod(setting, settings, None, None)(lq, "sample")
-    return [lq, restored, gt], score(restored, gt, setting)[0]
+    return whole[40 : 40 + SIDE, left : left + SIDE]
 
 
 def main() -> int:
@@ -54,7 +46,7 @@ def main() -> int:
     size = 2.2 * len(settings) + 0.2, 7.2
     figure, axes = plt.subplots(3, len(settings), figsize=size, layout="constrained", squeeze=False)
     for column, setting in enumerate(settings):
-        images, psnr = sample(setting)
+        *images, psnr = restored_sample(setting, photograph(setting))
         titles = [TITLES[setting.name].format(level=setting.level or 0), f"restored, {psnr:.2f} dB", "ground truth"]
         for place, img, title in zip(axes[:, column], images, titles, strict=True):
             place.imshow(img.squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")

@@ -26,10 +26,11 @@ import torch
 import rnan_plugin
 from rnan_plugin.archs.official_weights import read_checkpoint
 from rnan_plugin.archs.rnan_arch import RNAN
+from rnan_plugin.data.color import convert_channels
 from rnan_plugin.data.degradations import Image
 from rnan_plugin.data.restoration_dataset import image_stream
 from rnan_plugin.data.tasks import TaskAtLevel
-from rnan_plugin.errors import UserError
+from rnan_plugin.errors import exit_status
 from rnan_plugin.evaluation import NetworkMethod, evaluate, score
 from rnan_plugin.files import atomic_path
 from rnan_plugin.models.inference import Policy
@@ -109,17 +110,17 @@ def samples() -> dict[str, Image]:
     return {name: img[30 : 30 + SAMPLE_SIDE, 150 : 150 + SAMPLE_SIDE] for name, img in whole.items()}
 
 
+def restored_sample(setting: TaskAtLevel, img: Image) -> tuple[Image, Image, Image, float]:
+    """Degraded, restored and true image of an RGB photograph, and the PSNR of the restored one."""
+    gt = convert_channels(img, setting.task.channels, "sample")
+    lq = setting.degradation(gt, image_stream(gt, setting.noise_seed)).astype("uint8")
+    restored = NetworkMethod(setting, _settings(setting, ensemble=False), None, None)(lq, "sample")
+    return lq, restored, gt, score(restored, gt, setting)[0]
+
+
 def sample_scores(setting: TaskAtLevel) -> dict[str, float]:
     """PSNR of the packed model on the sample photographs."""
-    from rnan_plugin.data.color import convert_channels
-
-    method = NetworkMethod(setting, _settings(setting, ensemble=False), None, None)
-    scores = {}
-    for name, img in samples().items():
-        gt = convert_channels(img, setting.task.channels, name)
-        lq = setting.degradation(gt, image_stream(gt, setting.noise_seed)).astype("uint8")
-        scores[name] = score(method(lq, name), gt, setting)[0]
-    return scores
+    return {name: restored_sample(setting, img)[3] for name, img in samples().items()}
 
 
 def _settings(setting: TaskAtLevel, *, ensemble: bool) -> Settings:
@@ -207,22 +208,18 @@ def main() -> int:
     measuring.add_argument("--sets", default="datasets", help="folder of Classic5, Kodak24, Set5 (default: datasets)")
     measuring.add_argument("--only", nargs="+", help="tasks (default: all)")
     args = parser.parse_args()
-    try:
-        if args.command == "pack":
-            print(*(pack(file) for file in args.option_files), sep="\n")
-            return 0
-        for setting in shipped_settings():
-            if not args.only or setting.name in args.only:
-                numbers = measure(setting, args.sets)
-                known = json.loads(NUMBERS.read_text(encoding="utf-8")) if NUMBERS.exists() else {}
-                NUMBERS.write_text(json.dumps({**known, str(setting): numbers}, indent=1) + "\n", encoding="utf-8")
-                shipped_file(setting).with_suffix(".md").write_text(card(setting, numbers), encoding="utf-8")
-                print(setting, numbers)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    if args.command == "pack":
+        print(*(pack(file) for file in args.option_files), sep="\n")
+        return 0
+    for setting in shipped_settings():
+        if not args.only or setting.name in args.only:
+            numbers = measure(setting, args.sets)
+            known = json.loads(NUMBERS.read_text(encoding="utf-8")) if NUMBERS.exists() else {}
+            NUMBERS.write_text(json.dumps({**known, str(setting): numbers}, indent=1) + "\n", encoding="utf-8")
+            shipped_file(setting).with_suffix(".md").write_text(card(setting, numbers), encoding="utf-8")
+            print(setting, numbers)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_status(main))

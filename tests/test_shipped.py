@@ -14,10 +14,12 @@ import pytest
 import torch
 from conftest import REPOSITORY
 
+import rnan_plugin.register  # noqa: F401 - the toolbox has to know RNAN
 from rnan_plugin.__main__ import main
 from rnan_plugin.data.tasks import TaskAtLevel
 from rnan_plugin.evaluation import NetworkMethod, evaluate
 from rnan_plugin.models.inference import Policy
+from rnan_plugin.models.restoration_model import RestorationModel
 from rnan_plugin.models.restorer import Settings
 from rnan_plugin.models.shipped import load_shipped, shipped_file, shipped_settings
 
@@ -95,8 +97,14 @@ def test_what_does_not_fit_is_told(
     assert not (tmp_path / "y.png").exists()
 
 
-def test_the_toolbox_reads_them_as_its_own() -> None:
+@pytest.mark.parametrize("setting", SETTINGS, ids=str)
+def test_the_toolboxs_loader_reads_them_as_its_own(setting: TaskAtLevel) -> None:
     """Under the key `params`, so that a training can start from them."""
-    for setting in SETTINGS:
-        state = torch.load(shipped_file(setting), weights_only=True)
-        load_shipped(setting).load_state_dict(state["params"], strict=True)
+    expected = load_shipped(setting)
+    opt = {"name": "x", "num_gpu": 0, "dist": False, "rank": 0, "world_size": 1, "is_train": False}
+    network = torch.load(shipped_file(setting), weights_only=True)["network_g"]
+    path = {"pretrain_network_g": str(shipped_file(setting)), "strict_load_g": True}
+    model = RestorationModel({**opt, "network_g": {"type": "RNAN", **network}, "path": path, "val": {}})
+    loaded = model.net_g.state_dict()
+    assert loaded.keys() == expected.state_dict().keys()
+    assert all(torch.equal(loaded[name], value) for name, value in expected.state_dict().items())

@@ -21,6 +21,11 @@ def shipped_settings() -> list[TaskAtLevel]:
     return settings
 
 
+def shipped_names() -> str:
+    """The tasks and levels for a message: "car 10, demosaic"."""
+    return ", ".join(map(str, shipped_settings()))
+
+
 def shipped_file(setting: TaskAtLevel) -> Path:
     """The weights in the package for a task at a level.
 
@@ -30,10 +35,9 @@ def shipped_file(setting: TaskAtLevel) -> Path:
     file = FOLDER / f"{str(setting).replace(' ', '_')}.pth"
     if file.is_file():
         return file
-    there = ", ".join(str(other) for other in shipped_settings())
     raise UserError(
-        f"no weights in the package for {setting}; there are: {there}. Train with options/train_RNAN_*.yml and name "
-        "the option file with -opt, or take released weights with --weights"
+        f"no weights in the package for {setting}; there are: {shipped_names()}. Train with options/train_RNAN_*.yml "
+        "and name the option file with -opt, or take released weights with --weights"
     )
 
 
