@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
+import pytest
 import torch
 from conftest import TINY, log_of, tiny_options, write_options
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from rnan_plugin import training
 
 
 def latest_weights(folder):
@@ -121,3 +126,21 @@ def test_test_command(hook_env, data, tmp_path):
     assert re.search(r"# psnr: \d+\.\d+", log.read_text(encoding="utf-8"))
     images = (tmp_path / "results/tiny/visualization/held-out").iterdir()
     assert {file.name for file in images} == {"4_tiny.png", "5_tiny.png"}
+
+
+@pytest.mark.parametrize(("data_seconds", "warned"), [(0.9, False), (1.1, True)])
+def test_data_that_holds_the_training_up_is_told(data_seconds, warned, monkeypatch, caplog):
+    """Above a tenth of the time of the steps since the last line of the log, here ten seconds."""
+    monkeypatch.setattr(training, "get_root_logger", lambda: logging.getLogger("run"))
+    logged = {}
+    model = SimpleNamespace(get_current_learning_rate=lambda: [1e-4], get_current_log=lambda: {"l_pix": 1.0})
+    run = SimpleNamespace(data_seconds=data_seconds, step_seconds=10 - data_seconds, steps=20, iteration=40)
+    run.opt = {"datasets": {"train": {"batch_size_per_gpu": 4}}, "world_size": 2}
+    run.model, run.writer, run.messages, run._epoch = model, None, logged.update, lambda: 0
+    training._Run._log(run)
+    assert (logged["time"], logged["samples_per_second"]) == (0.5, 16)
+    assert logged["data_share"] == pytest.approx(data_seconds / 10)
+    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert bool(told) == warned
+    assert all("loading data took 11% of the time; raise num_worker_per_gpu" in line for line in told)
+    assert (run.data_seconds, run.steps) == (0, 0)
