@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rnan_plugin import startup
-from rnan_plugin.errors import UserError
+from rnan_plugin.errors import exit_status
 
 
 @dataclass(frozen=True)
@@ -194,10 +194,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     startup.install()  # `import rnan_plugin` may have happened long ago, switched off
     try:
         options = _parse(list(sys.argv[1:] if argv is None else argv))
-        return COMMANDS[options.command].run(options)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return exit_status(lambda: COMMANDS[options.command].run(options))
     except KeyboardInterrupt:
         return 130
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Callable, Iterable
 
 
@@ -23,6 +24,15 @@ def collect(checks: Iterable[Callable[[], object]]) -> None:
             problems += str(error).splitlines()
     if problems:
         raise UserError("\n".join(dict.fromkeys(problems)))
+
+
+def exit_status(run: Callable[[], int | None]) -> int:
+    """Run a command; return its exit status: its own, or 2 after a `UserError`, whose lines go to standard error."""
+    try:
+        return run() or 0
+    except UserError as error:
+        print(*(f"error: {line}" for line in str(error).splitlines()), sep="\n", file=sys.stderr)
+        return 2
 
 
 class RnanWarning(UserWarning):

@@ -23,7 +23,8 @@ from rnan_plugin.data.color import convert_channels
 from rnan_plugin.data.image_store import decode_image, read_file
 from rnan_plugin.data.restoration_dataset import to_tensor
 from rnan_plugin.data.tasks import TASKS, TaskAtLevel
-from rnan_plugin.errors import UserError
+from rnan_plugin.errors import exit_status
+from rnan_plugin.files import atomic_path
 from rnan_plugin.models.attention_maps import mixed_masks, non_local_maps
 from rnan_plugin.models.restorer import load_network
 from rnan_plugin.models.task_input import as_mosaic
@@ -61,7 +62,8 @@ def draw(args: argparse.Namespace) -> None:
         if name in looked or name == "input":
             place.plot(column, row, "+", color="cyan", markersize=12)
     args.picture.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(args.picture, dpi=110)
+    with atomic_path(args.picture) as temporary:
+        figure.savefig(temporary, dpi=110)
 
 
 def _brightness(weights: torch.Tensor) -> torch.Tensor:
@@ -80,13 +82,9 @@ def main() -> int:
     parser.add_argument("-opt", metavar="FILE", help="option file: its network_g and path.pretrain_network_g")
     parser.add_argument("--weights", metavar="FILE", help="released weights; with -opt, instead of the file's own")
     args = parser.parse_args()
-    try:
-        draw(args)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    draw(args)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_status(main))

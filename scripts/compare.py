@@ -32,11 +32,11 @@ from typing import Any
 
 from rnan_plugin.comparison import Cost, build_method, evaluate_method, measure_costs, timing_input
 from rnan_plugin.comparison_file import Comparison, read_comparison
-from rnan_plugin.errors import UserError
+from rnan_plugin.errors import exit_status
 from rnan_plugin.evaluation import Evaluation
 from rnan_plugin.files import atomic_path
 from rnan_plugin.html_report import write_html
-from rnan_plugin.reports import write_report
+from rnan_plugin.reports import as_dict, markdown_table, text_table, write_report
 
 Results = dict[str, list[Evaluation]]
 
@@ -66,9 +66,8 @@ def cells(name: str, cost: Cost, evaluations: list[Evaluation]) -> list[str]:
 def write_tables(comparison: Comparison, costs: dict[str, Cost], results: Results, folder: Path) -> list[list[str]]:
     """Write the table in three formats; return its rows, the headings first."""
     rows = [headings(comparison), *(cells(name, costs[name], results[name]) for name in results)]
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
     title = f"# {comparison.name}: {comparison.setting}\n\n"
-    markdown = title + "\n".join([lines[0], "|---" * len(rows[0]) + "|", *lines[1:]]) + "\n"
+    markdown = title + markdown_table(rows)
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     content = {
@@ -86,8 +85,8 @@ def write_tables(comparison: Comparison, costs: dict[str, Cost], results: Result
 
 
 def _scores(evaluation: Evaluation) -> dict[str, Any]:
-    images = {name: asdict(score) for name, score in evaluation.scores.items()}
-    return evaluation.protocol | {"mean": asdict(evaluation.mean), "images_scores": images}
+    images = {name: as_dict(score) for name, score in evaluation.scores.items()}
+    return evaluation.protocol | {"mean": as_dict(evaluation.mean), "images_scores": images}
 
 
 def compare(path: str, out: Path) -> None:
@@ -104,9 +103,7 @@ def compare(path: str, out: Path) -> None:
             results[item.name].append(evaluate_method(comparison, item, root, folder / "images"))
             write_report(results[item.name][-1], folder / "scores")
     rows = write_tables(comparison, costs, results, folder)
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print(text_table(rows))
     print(f"-> {write_html(comparison, rows, results, folder)}")
 
 
@@ -116,13 +113,9 @@ def main() -> int:
     parser.add_argument("comparison", help="comparison file, see above")
     parser.add_argument("--out", type=Path, default=Path("results/comparison"), help="default: results/comparison")
     args = parser.parse_args()
-    try:
-        compare(args.comparison, args.out)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    compare(args.comparison, args.out)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_status(main))

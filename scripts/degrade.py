@@ -22,7 +22,7 @@ from tqdm import tqdm
 import rnan_plugin
 from rnan_plugin.data.image_store import FolderStore, encode_png
 from rnan_plugin.data.tasks import TASKS, TaskAtLevel
-from rnan_plugin.errors import UserError
+from rnan_plugin.errors import UserError, exit_status
 
 
 def degrade_folder(input_dir: str, output_dir: Path, task_name: str, level: float | None, seed: int) -> int:
@@ -82,14 +82,10 @@ def main() -> int:
     parser.add_argument("--level", type=float, help="sigma (0..255), JPEG quality (1..100) or scale")
     parser.add_argument("--seed", type=int, default=0, help="of the noise (default: 0)")
     args = parser.parse_args()
-    try:
-        count = degrade_folder(args.input_dir, args.output_dir, args.task, args.level, args.seed)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    count = degrade_folder(args.input_dir, args.output_dir, args.task, args.level, args.seed)
     print(f"{count} pairs in {args.output_dir}/lq and {args.output_dir}/gt")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_status(main))

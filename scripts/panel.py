@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,8 @@ from matplotlib.patches import Rectangle
 from rnan_plugin.comparison_file import GROUND_TRUTH, file_name
 from rnan_plugin.data.degradations import Image
 from rnan_plugin.data.image_store import decode_image, read_file
-from rnan_plugin.errors import UserError
+from rnan_plugin.errors import UserError, exit_status
+from rnan_plugin.files import atomic_path
 
 Region = tuple[int, int, int, int]  # left, top, width, height
 
@@ -56,7 +58,8 @@ def read_methods(folder: Path, image_set: str, name: str) -> tuple[dict[str, Ima
         scores = next(item["images_scores"].get(name) for item in entry["sets"] if item["image_set"] == image_set)
         if scores is None:
             raise UserError(f"{table}: no scores of {name}; run the comparison again")
-        captions[method] = f"{scores['psnr']:.2f} / {scores['ssim']:.4f}"
+        psnr = math.inf if scores["psnr"] is None else scores["psnr"]
+        captions[method] = f"{psnr:.2f} / {scores['ssim']:.4f}"
     return pictures, captions
 
 
@@ -121,26 +124,23 @@ def main() -> int:
     parser.add_argument("--size", type=int, nargs=2, default=(80, 60), help="of a chosen region (default: 80 60)")
     parser.add_argument("--difference", action="store_true", help="add maps of the distance to the ground truth")
     args = parser.parse_args()
-    try:
-        pictures, captions = read_methods(args.comparison, args.image_set, args.image)
-        file = args.comparison / "images" / args.image_set / args.image / f"{GROUND_TRUTH}.png"
-        gt = decode_image(read_file(file), str(file))
-        region = tuple(args.region or (0, 0, *args.size))
-        left, top, width, height = region
-        if min(left, top) < 0 or left + width > gt.shape[1] or top + height > gt.shape[0] or min(width, height) < 1:
-            raise UserError(f"region {left} {top} {width} {height}: not within {gt.shape[1]}×{gt.shape[0]} pixels")
-        if not args.region:
-            region = most_different(list(pictures.values()), *args.size)
-        args.figure.parent.mkdir(parents=True, exist_ok=True)
-        figure = draw(gt, pictures, captions, region, maps=args.difference)
-        for ending in (".png", ".pdf"):
-            figure.savefig(args.figure.with_name(args.figure.name + ending), dpi=160)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    pictures, captions = read_methods(args.comparison, args.image_set, args.image)
+    file = args.comparison / "images" / args.image_set / args.image / f"{GROUND_TRUTH}.png"
+    gt = decode_image(read_file(file), str(file))
+    region = tuple(args.region or (0, 0, *args.size))
+    left, top, width, height = region
+    if min(left, top) < 0 or left + width > gt.shape[1] or top + height > gt.shape[0] or min(width, height) < 1:
+        raise UserError(f"region {left} {top} {width} {height}: not within {gt.shape[1]}×{gt.shape[0]} pixels")
+    if not args.region:
+        region = most_different(list(pictures.values()), *args.size)
+    args.figure.parent.mkdir(parents=True, exist_ok=True)
+    figure = draw(gt, pictures, captions, region, maps=args.difference)
+    for ending in (".png", ".pdf"):
+        with atomic_path(args.figure.with_name(args.figure.name + ending)) as temporary:
+            figure.savefig(temporary, dpi=160)
     print(f"region {' '.join(map(str, region))} -> {args.figure}.png, {args.figure}.pdf")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_status(main))

@@ -19,14 +19,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from rnan_plugin.checkpoints import iterations
-from rnan_plugin.errors import UserError
+from rnan_plugin.errors import UserError, exit_status
 from rnan_plugin.files import atomic_path
 from rnan_plugin.options import read_option_file
+from rnan_plugin.reports import markdown_table
 
 EXPERIMENTS, LOGS = Path("experiments"), Path("tb_logger")
 
@@ -117,13 +117,11 @@ def table(trainings: list[Training]) -> str:
     """A Markdown table of all trainings, also of those that are not finished."""
     results = {training: metrics_of(training) if training.done else {} for training in trainings}
     columns = sorted({name for metrics in results.values() for name in metrics})
-    lines = ["| training | iterations | " + " | ".join(f"{name}, last (best)" for name in columns) + " |"]
-    lines.append("|---" * (2 + len(columns)) + "|")
+    rows = [["training", "iterations", *(f"{name}, last (best)" for name in columns)]]
     for training, metrics in results.items():
-        cells: list[Any] = [training.name, f"{training.done:,} of {training.total:,}"]
-        cells += [f"{metrics[name][0]:.4f} ({metrics[name][1]:.4f})" if name in metrics else "–" for name in columns]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+        cells = [f"{metrics[name][0]:.4f} ({metrics[name][1]:.4f})" if name in metrics else "–" for name in columns]
+        rows.append([training.name, f"{training.done:,} of {training.total:,}", *cells])
+    return markdown_table(rows)
 
 
 def main() -> int:
@@ -135,21 +133,17 @@ def main() -> int:
     parser.add_argument("--only-table", action="store_true", help="train nothing")
     args = parser.parse_args()
     status = 0
-    try:
-        trainings, runner = read_set(args.files), Runner()
-        for training in [] if args.only_table else trainings:
-            if training.finished:
-                print(f"{training.name}: finished already", flush=True)
-                continue
-            print(f"{training.name}: from iteration {training.done:,} of {training.total:,}", flush=True)
-            status = runner.run(training, args.processes)
-            if status:
-                print(f"error: {training.file}: ended with status {status}; the same command goes on", file=sys.stderr)
-                break
-        text = table(trainings)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    trainings, runner = read_set(args.files), Runner()
+    for training in [] if args.only_table else trainings:
+        if training.finished:
+            print(f"{training.name}: finished already", flush=True)
+            continue
+        print(f"{training.name}: from iteration {training.done:,} of {training.total:,}", flush=True)
+        status = runner.run(training, args.processes)
+        if status:
+            print(f"error: {training.file}: ended with status {status}; the same command goes on", file=sys.stderr)
+            break
+    text = table(trainings)
     print(text, end="")
     if args.table:
         args.table.parent.mkdir(parents=True, exist_ok=True)
@@ -159,4 +153,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_status(main))

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from rnan_plugin.data.restoration_dataset import RestorationDataset
-from rnan_plugin.errors import UserError
+from rnan_plugin.errors import UserError, exit_status
 from rnan_plugin.models.inference import Policy, restore
 from rnan_plugin.models.restorer import load_network
 from rnan_plugin.options import read_option_file
@@ -97,12 +97,8 @@ def main() -> int:
     parser.add_argument("--weights", help="checkpoint; default: path.pretrain_network_g")
     parser.add_argument("--markdown", action="store_true", help="print a Markdown table")
     args = parser.parse_args()
-    try:
-        net = load_network(args.opt, args.weights).net
-        pairs = images(dict(read_option_file(args.opt)), args.opt)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    net = load_network(args.opt, args.weights).net
+    pairs = images(dict(read_option_file(args.opt)), args.opt)
     lines = rows(measure(net.to(memory_format=torch.channels_last), pairs), len(pairs))
     if args.markdown:
         print(*("| " + " | ".join(line) + " |" for line in (COLUMNS, ("---",) * len(COLUMNS), *lines)), sep="\n")
@@ -112,4 +108,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_status(main))
