@@ -30,7 +30,7 @@ _TYPES_OF_KEYS: dict[str, type | tuple[type, ...]] = {
 }
 # Keys of a method beside its type: those that it needs, those that it may have.
 _KEYS_OF_METHODS: dict[str, tuple[set[str], set[str]]] = {
-    "network": ({"opt"}, {"weights", "self_ensemble"}),
+    "network": ({"opt"}, {"weights", "self_ensemble", "training"}),
     "released": ({"weights"}, {"self_ensemble"}),
     "shipped": (set(), {"self_ensemble"}),
     "files": ({"files"}, set()),
@@ -135,6 +135,8 @@ def _check_method(section: Any, where: str) -> None:
     for key in sorted(needed):
         if not section.get(key):
             raise UserError(f"{where}: type {kind} needs the key '{key}'")
+    if section.get("training") and not Path(str(section["training"])).is_dir():
+        raise UserError(f"{where}.training: {section['training']} is no folder; name a training's tb_logger/NAME")
 
 
 def _check_names(names: list[str], where: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from rnan_plugin.data.degradations import Image
 from rnan_plugin.data.image_store import decode_image
 from rnan_plugin.evaluation import Evaluation
 from rnan_plugin.files import atomic_path
+from rnan_plugin.training_curves import training_curves
 
 # The file holds its images: more of them and no browser opens it with pleasure.
 _IMAGES_OF_A_SET = 6
@@ -33,6 +35,7 @@ def write_html(
         "title": f"{comparison.name}: {comparison.setting}",
         "table": rows,
         "sets": [_image_set(comparison, index, results, folder) for index in range(len(comparison.sets))],
+        "training": _training(comparison),
         "protocol": {name: [item.protocol for item in items] for name, items in results.items()},
     }
     # "</" would end the script element early.
@@ -42,6 +45,16 @@ def write_html(
     with atomic_path(file) as temporary:
         temporary.write_text(template.replace('"THE CONTENT"', data), encoding="utf-8")
     return file
+
+
+def _training(comparison: Comparison) -> dict[str, dict[str, Any]]:
+    """By metric and method: the curves of the methods whose section names the log of their training."""
+    curves: dict[str, dict[str, Any]] = {}
+    for method, section in comparison.methods.items():
+        if section.get("training"):
+            for metric, curve in training_curves(Path(section["training"])).items():
+                curves.setdefault(metric, {})[method] = asdict(curve)
+    return curves
 
 
 def _image_set(

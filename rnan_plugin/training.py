@@ -285,6 +285,7 @@ class _Run:
         self.messages(line)
         if self.writer:
             self.writer.add_scalar("learning_rate", self.model.get_current_learning_rate()[0], self.iteration)
+            self.writer.add_scalar("seconds_per_step", total / self.steps, self.iteration)
         if share > DATA_SHARE_LIMIT and self.steps > 1:
             get_root_logger().warning(
                 f"loading data took {share:.0%} of the time; raise num_worker_per_gpu (a machine has "

@@ -2,11 +2,11 @@
 
     python scripts/run_set.py options/ablation/*.yml --table results/ablation.md
     python scripts/run_set.py options/ablation/*.yml --processes 4      # each as a torchrun job of 4 processes
-    python scripts/run_set.py options/ablation/*.yml --only-table --table results/ablation.md
+    python scripts/run_set.py options/ablation/*.yml --only-table --table ablation.md --curves ablation.png
 
 A training that is finished is passed over, a begun one goes on from its last good state, so that the same command
 serves to begin and to go on. Ctrl-C lets the running training save, and ends. The table has the last and the best
-metrics of each training, by its TensorBoard log.
+metrics of each training, the curves those between, by its TensorBoard log; its minutes leave out validation and pauses.
 """
 
 from __future__ import annotations
@@ -20,13 +20,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+import matplotlib as mpl
+
+mpl.use("Agg")
+from matplotlib import pyplot as plt
 
 from rnan_plugin.checkpoints import iterations
 from rnan_plugin.errors import UserError, exit_status
 from rnan_plugin.files import atomic_path
 from rnan_plugin.options import read_option_file
 from rnan_plugin.reports import markdown_table
+from rnan_plugin.training_curves import Curve, training_curves
 
 EXPERIMENTS, LOGS = Path("experiments"), Path("tb_logger")
 
@@ -100,28 +104,49 @@ class Runner:
         return status or (128 + self.stopped if self.stopped else 0)
 
 
-def metrics_of(training: Training) -> dict[str, tuple[float, float]]:
-    """Last and best value of each metric, by `SET/METRIC`; psnr and ssim are better when higher."""
-    if not (LOGS / training.name).is_dir():  # logger.use_tb_logger is false
-        return {}
-    events = EventAccumulator(str(LOGS / training.name)).Reload()
-    found = {}
-    for tag in events.Tags()["scalars"]:
-        if tag.startswith("metrics/"):
-            values = [event.value for event in events.Scalars(tag)]
-            found[tag.removeprefix("metrics/")] = (values[-1], max(values))
-    return found
+def curves_of(training: Training) -> dict[str, Curve]:
+    """Its validation metrics, by `SET/METRIC`; none where logger.use_tb_logger is false."""
+    folder = LOGS / training.name
+    return training_curves(folder) if training.done and folder.is_dir() else {}
 
 
 def table(trainings: list[Training]) -> str:
-    """A Markdown table of all trainings, also of those that are not finished."""
-    results = {training: metrics_of(training) if training.done else {} for training in trainings}
-    columns = sorted({name for metrics in results.values() for name in metrics})
-    rows = [["training", "iterations", *(f"{name}, last (best)" for name in columns)]]
-    for training, metrics in results.items():
-        cells = [f"{metrics[name][0]:.4f} ({metrics[name][1]:.4f})" if name in metrics else "–" for name in columns]
+    """A Markdown table of all trainings, also of those that are not finished; metrics are better when higher."""
+    results = {training: curves_of(training) for training in trainings}
+    columns = sorted({name for curves in results.values() for name in curves})
+    rows = [["training", "iterations", "minutes", *(f"{name}, last (best)" for name in columns)]]
+    for training, curves in results.items():
+        minutes = [curve.minutes[-1] for curve in curves.values() if curve.minutes]
+        cells = [f"{max(minutes):.1f}" if minutes else "–"]
+        for name in columns:
+            values = curves[name].values if name in curves else []
+            cells.append(f"{values[-1]:.4f} ({max(values):.4f})" if values else "–")
         rows.append([training.name, f"{training.done:,} of {training.total:,}", *cells])
     return markdown_table(rows)
+
+
+def draw_curves(trainings: list[Training], file: Path) -> None:
+    """Write a figure: a row for each metric, against iterations and against minutes."""
+    results = {training.name: curves_of(training) for training in trainings}
+    metrics = sorted({name for curves in results.values() for name in curves})
+    if not metrics:
+        print(f"{file}: not drawn, no validation in the logs yet", file=sys.stderr)
+        return
+    figure, axes = plt.subplots(len(metrics), 2, figsize=(12, 4 * len(metrics)), layout="constrained", squeeze=False)
+    for row, metric in zip(axes, metrics, strict=True):
+        for name, curves in results.items():
+            if metric in curves:
+                curve = curves[metric]
+                row[0].plot(curve.iterations, curve.values, "o-", ms=3, label=name)
+                if curve.minutes:
+                    row[1].plot(curve.minutes, curve.values, "o-", ms=3, label=name)
+        for place, unit in zip(row, ("iterations", "minutes of training"), strict=True):
+            place.set(xlabel=unit, ylabel=metric)
+            place.grid(alpha=0.3)
+        row[0].legend(fontsize=8)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(file) as temporary:
+        figure.savefig(temporary, dpi=100)
 
 
 def main() -> int:
@@ -130,6 +155,7 @@ def main() -> int:
     parser.add_argument("files", nargs="+", help="option files")
     parser.add_argument("--processes", type=int, default=1, help="of each training, by torchrun (default: 1, without)")
     parser.add_argument("--table", type=Path, help="Markdown file to write the table to, too")
+    parser.add_argument("--curves", type=Path, help="PNG, SVG or PDF to draw the validation metrics to")
     parser.add_argument("--only-table", action="store_true", help="train nothing")
     args = parser.parse_args()
     status = 0
@@ -149,6 +175,8 @@ def main() -> int:
         args.table.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(args.table) as temporary:
             temporary.write_text(text, encoding="utf-8")
+    if args.curves:
+        draw_curves(trainings, args.curves)
     return status
 
 

@@ -17,6 +17,7 @@ import torch
 import yaml
 from conftest import REPOSITORY
 from torch import nn
+from torch.utils.tensorboard import SummaryWriter
 
 from rnan_plugin.archs.rnan_arch import RNAN
 from rnan_plugin.classical import CLASSICAL, classical
@@ -27,9 +28,19 @@ from rnan_plugin.data.tasks import TaskAtLevel
 from rnan_plugin.errors import UserError
 from rnan_plugin.evaluation import evaluate, score, unrestored
 from rnan_plugin.toolbox import ARCH_REGISTRY
+from rnan_plugin.training_curves import Curve, training_curves
 
 BROWSER = shutil.which("chromium")
 NETWORK = {"num_in_ch": 1, "num_out_ch": 1, "num_feat": 4, "num_rab": 1, "num_rnab": 1}
+
+
+def write_log(folder: Path) -> None:
+    """The log of a training of six iterations: two of 30 seconds, four of a minute, validated after 3 and 6."""
+    with SummaryWriter(str(folder)) as writer:
+        for iteration, seconds in ((2, 30.0), (6, 60.0)):
+            writer.add_scalar("seconds_per_step", seconds, iteration)
+        for iteration, psnr in ((3, 20.0), (6, 21.0)):
+            writer.add_scalar("metrics/held-out/psnr", psnr, iteration)
 
 
 @pytest.fixture(scope="module")
@@ -50,10 +61,11 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = {"name": "x", "num_gpu": 0, "model_type": "RestorationModel", "datasets": {"val": {"channels": "gray"}}}
     options |= {"network_g": {"type": "RNAN", **NETWORK}, "path": {"pretrain_network_g": "net.pth"}}
     (folder / "rnan.yml").write_text(yaml.safe_dump(options))
+    write_log(folder / "log")
     methods = {
         "noisy": {"type": "input"},
         "NLM": {"type": "opencv_nlm"},
-        "RNAN/tiny": {"type": "network", "opt": "rnan.yml"},
+        "RNAN/tiny": {"type": "network", "opt": "rnan.yml", "training": "log"},
         "RNAN+": {"type": "network", "opt": "rnan.yml", "self_ensemble": True},
         "perfect": {"type": "files", "files": "done"},
     }
@@ -144,7 +156,10 @@ const loaded = [...document.images].every(img => img.decode && img.src.startsWit
 document.title = JSON.stringify({ up, down, locked: new Set(zoomed).size, moved: zoomed[1] !== before, loaded,
   captions: [...document.querySelectorAll("figcaption")].map(e => e.textContent),
   clip: document.querySelector(".right").style.clipPath,
-  curves: document.querySelectorAll("polyline").length });
+  curves: document.querySelectorAll("#chart polyline").length,
+  training: [...document.querySelectorAll("#curves title")].map(e => e.textContent),
+  minutes: (() => { const unit = document.getElementById("unit"); unit.value = "minutes"; unit.onchange();
+    return document.querySelector("#curves svg").textContent; })() });
 </script>
 """
 
@@ -164,9 +179,21 @@ def test_page_sorts_zooms_and_slides_in_a_browser(compared: Path, tmp_path: Path
     assert seen["down"].split(",") == seen["up"].split(",")[::-1]
     assert seen["down"].startswith("perfect,NLM")
     assert (seen["locked"], seen["moved"], seen["loaded"], seen["curves"]) == (1, True, True, 5)
+    assert seen["training"] == ["RNAN/tiny, iteration 3: 20.0000", "RNAN/tiny, iteration 6: 21.0000"]
+    assert "5 minutes" in seen["minutes"]
     assert seen["captions"][0] == "ground truth"
     assert seen["captions"][1].startswith("noisy: 2")
     assert seen["clip"] == "inset(0px 0px 0px 25%)"
+
+
+def test_curves_of_a_training_leave_out_pauses(tmp_path: Path) -> None:
+    write_log(tmp_path / "log")
+    assert training_curves(tmp_path / "log") == {"held-out/psnr": Curve([3, 6], [2.0, 5.0], [20.0, 21.0])}
+    with SummaryWriter(str(tmp_path / "old")) as writer:
+        writer.add_scalar("metrics/held-out/psnr", 20.0, 3)
+    assert training_curves(tmp_path / "old") == {"held-out/psnr": Curve([3], [], [20.0])}
+    with pytest.raises(UserError, match=r"none: no such log; name the folder of a training's TensorBoard log"):
+        training_curves(tmp_path / "none")
 
 
 def test_multiply_adds_are_those_of_layers_and_attention() -> None:
@@ -235,6 +262,10 @@ def test_classical_methods_restore(name: str) -> None:
         ),
         ({"methods": {"x": None}}, "methods.x: needs keys, at least a type"),
         ({"methods": {"x": {"type": "network"}}}, "methods.x: type network needs the key 'opt'"),
+        (
+            {"methods": {"x": {"type": "network", "opt": "a.yml", "training": "tb/a"}}},
+            "methods.x.training: tb/a is no folder",
+        ),
         ({"methods": {"x": {"type": "released"}}}, "methods.x: type released needs the key 'weights'"),
         ({"methods": {"x": {"type": "files"}}}, "methods.x: type files needs the key 'files'"),
         ({"methods": {"x": {"type": "shipped", "opt": "a.yml"}}}, "methods.x: unknown key 'opt' for type shipped"),

@@ -294,7 +294,7 @@ def test_tensorboard_has_what_one_watches(uninterrupted):
     events = EventAccumulator(str(uninterrupted / "tb_logger/tiny")).Reload()
     tags = events.Tags()
     watched = {"losses/l_pix", "grad_norm", "skipped_steps", "learning_rate", "samples_per_second", "data_share"}
-    assert watched | {"memory_mib", "metrics/held-out/psnr"} <= set(tags["scalars"])
+    assert watched | {"memory_mib", "seconds_per_step", "metrics/held-out/psnr"} <= set(tags["scalars"])
     assert "options/text_summary" in tags["tensors"]
     shown = events.Tensors("options/text_summary")[0].tensor_proto.string_val[0].decode()
     assert f"total_iter: {ITERATIONS}" in shown

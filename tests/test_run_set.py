@@ -42,15 +42,20 @@ def test_a_stopped_set_goes_on_and_ends_in_a_table(data: Path, tmp_path: Path) -
     reached = max(int(file.stem) for file in tmp_path.glob("experiments/wide/training_states/[0-9]*.state"))
     assert f"| wide | {reached:,} of 100,000 |" in told
     write("wide", 6, reached + 4)
-    second = start(tmp_path, "narrow.yml", "wide.yml", "--table", "results/table.md")
+    second = start(tmp_path, "narrow.yml", "wide.yml", "--table", "results/table.md", "--curves", "results/curves.png")
     told = second.communicate(timeout=200)[0]
     assert second.returncode == 0, told
     assert "narrow: finished already" in told
     assert f"wide: from iteration {reached:,} of {reached + 4:,}" in told
     table = (tmp_path / "results/table.md").read_text()
-    assert table.startswith("| training | iterations | held-out/psnr, last (best) | held-out/ssim, last (best) |")
+    assert table.startswith(
+        "| training | iterations | minutes | held-out/psnr, last (best) | held-out/ssim, last (best) |"
+    )
     assert f"| wide | {reached + 4:,} of {reached + 4:,} | " in table
     assert told.endswith(table)
+    assert (tmp_path / "results/curves.png").read_bytes().startswith(b"\x89PNG")
+    minutes = {row.split(" | ")[0]: float(row.split(" | ")[2]) for row in table.splitlines()[2:]}
+    assert minutes["| wide"] >= minutes["| narrow"] >= 0
 
 
 def test_two_of_one_name_are_refused(data: Path, tmp_path: Path) -> None:

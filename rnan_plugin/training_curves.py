@@ -1,0 +1,55 @@
+"""Validation metrics of a training against iterations and time, from its TensorBoard log."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from rnan_plugin.errors import UserError
+
+_METRICS = "metrics/"  # the toolbox's prefix; a set's name and a metric's follow
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One metric of one validation set.
+
+    Args:
+        iterations: At which it was measured, rising.
+        minutes: Of training until then, validation and pauses left out; empty where the log does not tell.
+        values: Measured.
+    """
+
+    iterations: list[int]
+    minutes: list[float]
+    values: list[float]
+
+
+def training_curves(folder: Path) -> dict[str, Curve]:
+    """Read the curves of a training's log, `tb_logger/NAME`; return them by `SET/METRIC`.
+
+    Raises:
+        UserError: There is no such log.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such log; name the folder of a training's TensorBoard log, tb_logger/NAME")
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()  # 0: all of them
+    scalars = {tag: {event.step: event.value for event in events.Scalars(tag)} for tag in events.Tags()["scalars"]}
+    rates = scalars.get("seconds_per_step")
+    curves = {}
+    for tag in sorted(tag for tag in scalars if tag.startswith(_METRICS)):
+        iterations = sorted(scalars[tag])
+        minutes = _minutes(rates, iterations) if rates else []
+        curves[tag.removeprefix(_METRICS)] = Curve(iterations, minutes, [scalars[tag][at] for at in iterations])
+    return curves
+
+
+def _minutes(rates: dict[int, float], iterations: list[int]) -> list[float]:
+    """Time until each iteration; each rate, in seconds, holds from the one before it, the last one also after it."""
+    logged = sorted(rates)
+    ends = np.array([0, *logged, max(iterations[-1], logged[-1])])
+    seconds = np.diff(ends) * [*(rates[end] for end in logged), rates[logged[-1]]]
+    return list(np.interp(iterations, ends, np.append(0, seconds.cumsum())) / 60)
