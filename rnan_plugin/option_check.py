@@ -13,8 +13,8 @@ import torch
 import rnan_plugin.register  # noqa: F401 - the registries must know the plugin's classes
 from rnan_plugin.data.restoration_dataset import RestorationDataset
 from rnan_plugin.errors import UserError, collect, nearest
-from rnan_plugin.models.restoration_model import policy_of
 from rnan_plugin.models.training_step import STEP_KEYS, StepOptions, choose_device, step_options
+from rnan_plugin.models.validation import policy_of
 from rnan_plugin.options import check_call, check_sections, check_types
 from rnan_plugin.toolbox import (
     ARCH_REGISTRY,

@@ -10,7 +10,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from rnan_plugin.models.inference import Policy, restore
-from rnan_plugin.models.restoration_model import RestorationModel, make_panel
+from rnan_plugin.models.restoration_model import RestorationModel
+from rnan_plugin.models.validation import make_panel
 
 NETWORK = {"type": "RNAN", "num_in_ch": 1, "num_out_ch": 1, "num_feat": 4, "num_rab": 1, "num_rnab": 1}
 
