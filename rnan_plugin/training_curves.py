@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
-import numpy as np
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from rnan_plugin.errors import UserError
@@ -19,7 +19,8 @@ class Curve:
 
     Args:
         iterations: At which it was measured, rising.
-        minutes: Of training until then, validation and pauses left out; empty where the log does not tell.
+        minutes: Of training until then at the median step's time, so that validation, pauses and other work on the
+            machine do not count; empty where the log does not tell.
         values: Measured.
     """
 
@@ -39,17 +40,10 @@ def training_curves(folder: Path) -> dict[str, Curve]:
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()  # 0: all of them
     scalars = {tag: {event.step: event.value for event in events.Scalars(tag)} for tag in events.Tags()["scalars"]}
     rates = scalars.get("seconds_per_step")
+    minutes_per_step = median(rates.values()) / 60 if rates else None
     curves = {}
     for tag in sorted(tag for tag in scalars if tag.startswith(_METRICS)):
         iterations = sorted(scalars[tag])
-        minutes = _minutes(rates, iterations) if rates else []
+        minutes = [at * minutes_per_step for at in iterations] if minutes_per_step else []
         curves[tag.removeprefix(_METRICS)] = Curve(iterations, minutes, [scalars[tag][at] for at in iterations])
     return curves
-
-
-def _minutes(rates: dict[int, float], iterations: list[int]) -> list[float]:
-    """Time until each iteration; each rate, in seconds, holds from the one before it, the last one also after it."""
-    logged = sorted(rates)
-    ends = np.array([0, *logged, max(iterations[-1], logged[-1])])
-    seconds = np.diff(ends) * [*(rates[end] for end in logged), rates[logged[-1]]]
-    return list(np.interp(iterations, ends, np.append(0, seconds.cumsum())) / 60)

@@ -6,7 +6,8 @@
 
 A training that is finished is passed over, a begun one goes on from its last good state, so that the same command
 serves to begin and to go on. Ctrl-C lets the running training save, and ends. The table has the last and the best
-metrics of each training, the curves those between, by its TensorBoard log; its minutes leave out validation and pauses.
+metrics of each training, the curves those between, by its TensorBoard log. Minutes are at the median step's time, so
+that validation, pauses and other work on the machine do not count.
 """
 
 from __future__ import annotations
