@@ -10,15 +10,17 @@ import pytest
 import torch
 import yaml
 
-from rnan_plugin.archs.rnan_arch import RELEASED, RNAN
+from rnan_plugin.archs.rnan_arch import RELEASED
 from rnan_plugin.errors import UserError
 from rnan_plugin.option_check import check_option_file
 from rnan_plugin.options import build_chain, parse_dataset
+from rnan_plugin.toolbox import ARCH_REGISTRY
 
 OPTIONS = Path(__file__).parents[1] / "options"
 FILES = sorted(OPTIONS.glob("*.yml"))
 SMALL = sorted((OPTIONS / "small").glob("*.yml"))
 STUDIES = sorted(file for folder in ("ablation", "small_data") for file in (OPTIONS / folder).glob("*.yml"))
+EQUAL_BUDGET = sorted((OPTIONS / "equal_budget").glob("*.yml"))
 LEVELS = {
     "ColorDN": ["s10", "s30", "s50", "s70"],
     "GrayDN": ["s10", "s30", "s50", "s70"],
@@ -40,6 +42,10 @@ CHANNELS = {"ColorDN": "rgb", "GrayDN": "gray", "Demosaic": "rgb", "CAR": "y", "
 
 def load(name):
     return yaml.safe_load((OPTIONS / f"{name}.yml").read_text(encoding="utf-8"))
+
+
+def build(network):
+    return ARCH_REGISTRY.get(network["type"])(**{key: value for key, value in network.items() if key != "type"})
 
 
 def as_parsed(opt, *, is_train):
@@ -110,7 +116,24 @@ def test_small_models_differ_in_what_the_task_asks_for_alone():
     assert len(recipes) == 1
 
 
-@pytest.mark.parametrize("file", FILES + SMALL + STUDIES, ids=lambda file: file.stem)
+def test_equal_budgets_differ_in_network_and_steps_alone():
+    options = {file.stem: load(f"equal_budget/{file.stem}") for file in EQUAL_BUDGET}
+    names = {"train_equal_RNAN_CAR_q10", "train_equal_RNAN_local_CAR_q10", "train_equal_RNAN_no_mask_CAR_q10"}
+    assert set(options) == names | {"train_equal_MSRResNet_CAR_q10"}
+    parameters, rests = [], []
+    for name, opt in options.items():
+        assert opt.pop("name") == name
+        with torch.device("meta"):
+            parameters.append(sum(weight.numel() for weight in build(opt.pop("network_g")).parameters()))
+        train, val = opt["train"], opt["val"]
+        total = train.pop("total_iter")
+        assert (train["scheduler"].pop("periods"), val.pop("val_freq") * 10) == ([total], total)
+        rests.append(opt)
+    assert all(rest == rests[0] for rest in rests)
+    assert max(parameters) < 1.06 * min(parameters)
+
+
+@pytest.mark.parametrize("file", FILES + SMALL + STUDIES + EQUAL_BUDGET, ids=lambda file: file.stem)
 def test_builds_and_passes_the_checks_up_to_the_missing_data(file, tmp_path, monkeypatch, capsys):
     opt = as_parsed(load(file.relative_to(OPTIONS).with_suffix("")), is_train=not file.stem.startswith("test"))
     assert opt["name"] == file.stem
@@ -118,7 +141,7 @@ def test_builds_and_passes_the_checks_up_to_the_missing_data(file, tmp_path, mon
         parse_dataset(dataset, phase)
     net = opt["network_g"]
     with torch.device("meta"):
-        RNAN(**{key: value for key, value in net.items() if key != "type"})
+        build(net)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"dataroot_gt: datasets/.* not found") as error:
         check_option_file(opt, str(file))
