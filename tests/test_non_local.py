@@ -26,10 +26,13 @@ def no_kernel(*_args, **_kwargs):
     raise RuntimeError("No available kernel")
 
 
-@pytest.fixture(params=["fused", "kernel", "blocks"])
+@pytest.fixture(params=["fused", "long", "kernel", "blocks"])
 def path(request, monkeypatch):
-    """All ways of computing it: oneDNN's products, torch's kernel alone, and our blocks where no kernel serves."""
-    if request.param != "fused":
+    """All ways: oneDNN's products, the same for long rows, torch's kernel alone, our blocks where no kernel serves."""
+    if request.param == "long":
+        monkeypatch.setattr(attention, "_ONEDNN_LONGEST", 0)
+        monkeypatch.setattr(attention, "_ONEDNN_COLUMNS", 30)
+    elif request.param != "fused":
         monkeypatch.setattr(attention, "_ONEDNN_LINEAR", None)
     if request.param == "blocks":
         monkeypatch.setattr(attention, "_CPU_FORWARD", None)

@@ -9,7 +9,8 @@ the N×N matrix W:
 
 On the CPU torch's fused kernel does the first and the last, and the second as well: with the log-normaliser z_r of each
 row known, Wᵀ x is attention of the columns over the rows with logits shifted by -z_r, times its own normaliser. In
-float32 the second goes faster on blocks of rows with oneDNN's products: two of them for each pair instead of four.
+float32 the second goes faster on blocks of rows with oneDNN's products: two of them for each pair, three where rows are
+long, instead of four.
 Elsewhere, or where the kernels can't serve, they run in plain torch on blocks of rows.
 
 All tensors are (B, N, C); W is never scaled (Eq. 4 of the paper has no 1/√C).
@@ -38,6 +39,8 @@ _BLOCK_VALUES = {"cpu": 2**20}
 _BLOCK_VALUES_ELSEWHERE = 2**26
 # Of oneDNN's blocks: rows that make a product worthwhile, unless they are so long that memory is what takes the time.
 _ONEDNN_ROWS, _ONEDNN_FEWEST_ROWS, _ONEDNN_LONG = 64, 16, 4
+# Rows longer than this go in blocks of columns, twice through them, because no cache holds enough of whole ones.
+_ONEDNN_LONGEST, _ONEDNN_COLUMNS = 2**16, 2**12
 
 
 def non_local_attention(query: Tensor, key: Tensor, value: Tensor, softmax_over: SoftmaxOver) -> Tensor:
@@ -116,16 +119,45 @@ def _onednn_serves(tensor: Tensor) -> bool:
 
 
 def onednn_scatter(row: Tensor, col: Tensor, x: Tensor) -> Tensor:
-    """Compute Wᵀ x in blocks of rows as `scatter`, with oneDNN's products, in float32 on the CPU."""
+    """Compute Wᵀ x as `scatter`, with oneDNN's products, in float32 on the CPU."""
+    add = _add_whole_rows if col.shape[1] <= _ONEDNN_LONGEST else _add_long_rows
     out = x.new_zeros(x.shape[0], x.shape[2], col.shape[1])  # transposed: a block of W adds to all positions
-    fitting = _BLOCK_VALUES["cpu"] // col.shape[1]
-    step = max(_ONEDNN_FEWEST_ROWS, min(max(_ONEDNN_ROWS, fitting), _ONEDNN_LONG * fitting))
     for item, sums in enumerate(out):
-        for rows in (slice(start, start + step) for start in range(0, row.shape[1], step)):
-            weight = _linear(row[item, rows], col[item])
-            torch.softmax(weight, dim=-1, out=weight)
-            sums.add_(_linear(x[item, rows].t().contiguous(), weight.t()))
+        add(sums, row[item], col[item], x[item])
     return out.transpose(1, 2)
+
+
+def _add_whole_rows(sums: Tensor, row: Tensor, col: Tensor, x: Tensor) -> None:
+    """Add (Wᵀ x)ᵀ to `sums`, (C, N), in blocks of rows of W."""
+    fitting = _BLOCK_VALUES["cpu"] // len(col)
+    step = max(_ONEDNN_FEWEST_ROWS, min(max(_ONEDNN_ROWS, fitting), _ONEDNN_LONG * fitting))
+    for row_part, x_part in zip(torch.split(row, step), torch.split(x, step), strict=True):
+        weight = _block(row_part, col)
+        sums.add_(_linear(x_part.t().contiguous(), weight.t()))
+
+
+def _add_long_rows(sums: Tensor, row: Tensor, col: Tensor, x: Tensor) -> None:
+    """Do what `_add_whole_rows` does in blocks of columns too: softmax in each, then its share in its row's sum."""
+    cols, parts = torch.split(col, _ONEDNN_COLUMNS), torch.split(sums, _ONEDNN_COLUMNS, dim=1)
+    step = _BLOCK_VALUES["cpu"] // _ONEDNN_COLUMNS
+    for row_part, x_part in zip(torch.split(row, step), torch.split(x, step), strict=True):
+        shares = torch.softmax(torch.stack([_log_norm(row_part, col_part) for col_part in cols]), dim=0)
+        for col_part, part, share in zip(cols, parts, shares, strict=True):
+            weight = _block(row_part, col_part)
+            part.add_(_linear((x_part * share.unsqueeze(1)).t().contiguous(), weight.t()))
+
+
+def _block(row: Tensor, col: Tensor) -> Tensor:
+    """Softmax over the columns of a block, (rows, columns)."""
+    weight = _linear(row, col)
+    return torch.softmax(weight, dim=-1, out=weight)
+
+
+def _log_norm(row: Tensor, col: Tensor) -> Tensor:
+    """Logarithm of each row's sum of exponentials in a block, by its largest logit and what the softmax makes of it."""
+    logit = _linear(row, col)
+    largest = logit.amax(dim=-1)
+    return largest - torch.softmax(logit, dim=-1, out=logit).amax(dim=-1).log_()
 
 
 def _linear(matrix: Tensor, weight: Tensor) -> Tensor:
