@@ -10,8 +10,7 @@ the N×N matrix W:
 On the CPU torch's fused kernel does the first and the last, and the second as well: with the log-normaliser z_r of each
 row known, Wᵀ x is attention of the columns over the rows with logits shifted by -z_r, times its own normaliser. In
 float32 the second goes faster on blocks of rows with oneDNN's products: two of them for each pair, three where rows are
-long, instead of four.
-Elsewhere, or where the kernels can't serve, they run in plain torch on blocks of rows.
+long, instead of four. Elsewhere, or where the kernels can't serve, they run in plain torch on blocks of rows.
 
 All tensors are (B, N, C); W is never scaled (Eq. 4 of the paper has no 1/√C).
 """
@@ -37,10 +36,9 @@ _ONEDNN_LINEAR: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 # Values in one block of rows of W: 4 MB in float32 stay in a CPU's cache, 256 MB keep an accelerator busy.
 _BLOCK_VALUES = {"cpu": 2**20}
 _BLOCK_VALUES_ELSEWHERE = 2**26
-# Of oneDNN's blocks: rows that make a product worthwhile, unless they are so long that memory is what takes the time.
-_ONEDNN_ROWS, _ONEDNN_FEWEST_ROWS, _ONEDNN_LONG = 64, 16, 4
-# Rows longer than this go in blocks of columns, twice through them, because no cache holds enough of whole ones.
-_ONEDNN_LONGEST, _ONEDNN_COLUMNS = 2**16, 2**12
+# Of oneDNN's blocks: rows that make a product worthwhile. Rows longer than the second number go in blocks of so many
+# columns, twice through them, because no cache holds enough of whole ones.
+_ONEDNN_ROWS, _ONEDNN_LONGEST, _ONEDNN_COLUMNS = 64, 2**16, 2**12
 
 
 def non_local_attention(query: Tensor, key: Tensor, value: Tensor, softmax_over: SoftmaxOver) -> Tensor:
@@ -129,8 +127,7 @@ def onednn_scatter(row: Tensor, col: Tensor, x: Tensor) -> Tensor:
 
 def _add_whole_rows(sums: Tensor, row: Tensor, col: Tensor, x: Tensor) -> None:
     """Add (Wᵀ x)ᵀ to `sums`, (C, N), in blocks of rows of W."""
-    fitting = _BLOCK_VALUES["cpu"] // len(col)
-    step = max(_ONEDNN_FEWEST_ROWS, min(max(_ONEDNN_ROWS, fitting), _ONEDNN_LONG * fitting))
+    step = max(_ONEDNN_ROWS, _BLOCK_VALUES["cpu"] // len(col))
     for row_part, x_part in zip(torch.split(row, step), torch.split(x, step), strict=True):
         weight = _block(row_part, col)
         sums.add_(_linear(x_part.t().contiguous(), weight.t()))
