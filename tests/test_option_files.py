@@ -14,6 +14,7 @@ from rnan_plugin.archs.rnan_arch import RELEASED
 from rnan_plugin.errors import UserError
 from rnan_plugin.option_check import check_option_file
 from rnan_plugin.options import build_chain, parse_dataset
+from rnan_plugin.published import all_published
 from rnan_plugin.toolbox import ARCH_REGISTRY
 
 OPTIONS = Path(__file__).parents[1] / "options"
@@ -48,6 +49,19 @@ def build(network):
     return ARCH_REGISTRY.get(network["type"])(**{key: value for key, value in network.items() if key != "type"})
 
 
+def sets_of(opt):
+    """Names of the validation sets; all of them degraded alike."""
+    (first, *others) = sections = [section for phase, section in opt["datasets"].items() if phase != "train"]
+    assert all({**section, **{key: first[key] for key in ("name", "dataroot_gt")}} == first for section in others)
+    assert all(section["dataroot_gt"] == f"datasets/{section['name']}" for section in sections)
+    return {section["name"] for section in sections}
+
+
+def fits(row, tag):
+    task, _, level = tag.partition("_")
+    return row.task == task.lower() and row.level == (float(level[1:]) if level else None)
+
+
 def as_parsed(opt, *, is_train):
     """Add what the toolbox's parse_options adds."""
     opt = copy.deepcopy(opt)
@@ -80,6 +94,9 @@ def test_ablation_files_are_the_cases_of_table_1():
         net = opt.pop("network_g")
         assert (net["num_rab"], net["num_rnab"]) == (rab, rnab)
         assert (net.get("mask_branch", True), net.get("non_local", True)) == (bool(mask), bool(non_local))
+        assert sets_of(opt) == {"Urban100"}
+        opt["datasets"] = {"train": opt["datasets"]["train"]}
+        full["datasets"] = {"train": full["datasets"]["train"]}
         assert opt | {"name": full["name"]} == {key: value for key, value in full.items() if key != "network_g"}
 
 
@@ -96,6 +113,8 @@ def test_small_data_files_are_those_of_table_8():
             assert opt["datasets"]["train"].pop("dataroot_gt") == f"datasets/{name}_whole.lmdb"
             del full["datasets"]["train"]["dataroot_gt"]
             opt["datasets"]["train"]["name"], opt["name"] = full["datasets"]["train"]["name"], full["name"]
+            assert sets_of(opt) == {row.image_set for row in all_published() if row.table == 8 and fits(row, tag)}
+            opt["datasets"], full["datasets"] = ({"train": o["datasets"]["train"]} for o in (opt, full))
             assert opt == full
 
 
