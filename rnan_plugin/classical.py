@@ -9,6 +9,7 @@ import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import packages_distributions, version
 from types import ModuleType
 
 import cv2
@@ -25,11 +26,17 @@ Denoiser = Callable[[NDArray[np.float64], float], NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class Classical:
-    """One method: the tasks it is for, how to get it at a level, and where it comes from."""
+    """One method: the tasks it is for, how to get it at a level, what it is, and the module it is of."""
 
     tasks: frozenset[str]
     build: Callable[[TaskAtLevel], Method]
     source: str
+    module: str
+
+    def describe(self) -> dict[str, str]:
+        """What its results depend on, beside the input."""
+        package = packages_distributions()[self.module][0]  # opencv-python or one of its siblings
+        return {"source": self.source, "package": f"{package} {version(package)}"}
 
 
 def classical(name: str, setting: TaskAtLevel) -> Method:
@@ -117,20 +124,21 @@ def _bm3d() -> Denoiser:
 
 
 def _demosaicing(name: str, _: TaskAtLevel) -> Method:
-    demosaic = getattr(_package("colour_demosaicing"), f"demosaicing_CFA_Bayer_{name}")
+    demosaic = getattr(_package(_DEMOSAICING), f"demosaicing_CFA_Bayer_{name}")
     # A mosaic has one value other than zero a pixel.
     return lambda lq, _: _to_image(demosaic(lq.max(axis=2) / 255, "GRBG"))
 
 
+_DEMOSAICING = "colour_demosaicing"
 _DENOISING = frozenset({"graydn", "colordn"})
 _ALL = frozenset({"car", "graydn", "colordn", "demosaic", "sr"})
 CLASSICAL = {
-    "input": Classical(_ALL - {"sr"}, unrestored, "the degraded image"),
-    "bicubic": Classical(frozenset({"sr"}), unrestored, "the toolbox's imresize"),
-    "opencv_nlm": Classical(_DENOISING, _opencv_nlm, "OpenCV, fastNlMeansDenoising(Colored)"),
-    "skimage_wavelet": Classical(_DENOISING, partial(_denoiser, _wavelet), "scikit-image, denoise_wavelet"),
-    "skimage_tv": Classical(_DENOISING, partial(_denoiser, _total_variation), "scikit-image, denoise_tv_chambolle"),
-    "bm3d": Classical(_DENOISING, partial(_denoiser, _bm3d), "bm3d of Tampere University (not for commercial use)"),
-    "malvar": Classical(frozenset({"demosaic"}), partial(_demosaicing, "Malvar2004"), "colour-demosaicing"),
-    "menon": Classical(frozenset({"demosaic"}), partial(_demosaicing, "Menon2007"), "colour-demosaicing"),
+    "input": Classical(_ALL - {"sr"}, unrestored, "the degraded image", "rnan_plugin"),
+    "bicubic": Classical(frozenset({"sr"}), unrestored, "the toolbox's imresize", "basicsr"),
+    "opencv_nlm": Classical(_DENOISING, _opencv_nlm, "fastNlMeansDenoising(Colored)", "cv2"),
+    "skimage_wavelet": Classical(_DENOISING, partial(_denoiser, _wavelet), "denoise_wavelet", "skimage"),
+    "skimage_tv": Classical(_DENOISING, partial(_denoiser, _total_variation), "denoise_tv_chambolle", "skimage"),
+    "bm3d": Classical(_DENOISING, partial(_denoiser, _bm3d), "Tampere University (not for commercial use)", "bm3d"),
+    "malvar": Classical(frozenset({"demosaic"}), partial(_demosaicing, "Malvar2004"), "Malvar 2004", _DEMOSAICING),
+    "menon": Classical(frozenset({"demosaic"}), partial(_demosaicing, "Menon2007"), "Menon 2007", _DEMOSAICING),
 }

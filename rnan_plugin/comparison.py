@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -27,17 +27,27 @@ from rnan_plugin.models.inference import Policy, padded, window_of
 from rnan_plugin.models.memory import PeakMemory
 from rnan_plugin.models.restorer import Settings
 
-_REPEATS = 5
+_REPEATS, _MEMORY_REPEATS = 5, 3
 
 
 @dataclass(frozen=True)
 class Compared:
-    """A method of a comparison, by image set (files are others for each), its network if it has one, its settings."""
+    """A method of a comparison.
+
+    Args:
+        name: In the table.
+        methods: By image set: files are others for each.
+        describe: Tells what its results since the last call depend on.
+        net: Its network, if it has one.
+        passes: Through the network for each image: eight of a self-ensemble.
+        is_files: Whether its results were there before.
+    """
 
     name: str
     methods: dict[str, Method]
-    net: nn.Module | None
-    settings: dict[str, Any]
+    describe: Callable[[], dict[str, Any]]
+    net: nn.Module | None = None
+    passes: int = 1
     is_files: bool = False
 
 
@@ -47,7 +57,8 @@ class Cost:
 
     Args:
         parameters: Of the network.
-        multiply_adds: For each input pixel, on a tile of the comparison's size.
+        multiply_adds: For each input pixel, on a tile of the comparison's size, or on the input that was timed where
+            there are no tiles; overlaps are not counted.
         seconds: For one input of `timing_side`² pixels; median of several, warm.
         peak_bytes: Most memory held at once above the idle process.
     """
@@ -65,8 +76,8 @@ def build_method(comparison: Comparison, name: str) -> Compared:
         if section["type"] == "files":
             return _files(comparison, name)
         if section["type"] in CLASSICAL:
-            source, method = CLASSICAL[section["type"]].source, classical(section["type"], setting)
-            return Compared(name, dict.fromkeys(comparison.sets, method), None, {"source": source})
+            method = classical(section["type"], setting)
+            return Compared(name, dict.fromkeys(comparison.sets, method), CLASSICAL[section["type"]].describe)
         return _network(comparison, name)
     except UserError as error:
         raise UserError(f"{comparison.path}, methods.{name}: {error}") from None
@@ -79,7 +90,7 @@ def _files(comparison: Comparison, name: str) -> Compared:
     for root in comparison.sets:
         own = folder if len(comparison.sets) == 1 else str(Path(folder, Path(root).stem))
         methods[root] = RestoredFiles(own, open_store(root, is_lmdb=is_lmdb(root)).names)
-    return Compared(name, methods, None, {"files": folder}, is_files=True)
+    return Compared(name, methods, lambda: {"files": folder}, is_files=True)
 
 
 def _network(comparison: Comparison, name: str) -> Compared:
@@ -87,33 +98,42 @@ def _network(comparison: Comparison, name: str) -> Compared:
     policy = Policy(policy.name, policy.tile, policy.overlap, self_ensemble=bool(section.get("self_ensemble")))
     settings = Settings(policy, channels=setting.task.channels)
     method = NetworkMethod(setting, settings, section.get("opt"), section.get("weights"))
-    return Compared(name, dict.fromkeys(comparison.sets, method), method.net, method.settings)
+    passes = 8 if policy.self_ensemble else 1
+    return Compared(name, dict.fromkeys(comparison.sets, method), method.describe, method.net, passes)
 
 
-def measure_costs(items: Sequence[Compared], lq: Image, tile: int) -> dict[str, Cost]:
+def measure_costs(items: Sequence[Compared], lq: Image, policy: Policy) -> dict[str, Cost]:
     """Time and memory of all methods in one run, in turn with each other, after one warm-up each; none for files."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     timed = {item.name: next(iter(item.methods.values())) for item in items if not item.is_files}
     times: dict[str, list[float]] = {name: [] for name in timed}
-    peaks: dict[str, int | None] = {}
-    for name, method in timed.items():
-        with PeakMemory(device) as memory:
-            method(lq, "warm-up")
-        peaks[name] = memory.bytes
+    peaks: dict[str, list[int]] = {name: [] for name in timed}
+    for method in timed.values():
+        method(lq, "warm-up")
     for _ in range(_REPEATS):
         for name, method in timed.items():
             start = time.perf_counter()
             method(lq, "timing")
             times[name].append(time.perf_counter() - start)
+    for _ in range(_MEMORY_REPEATS):  # apart from the times, since it empties the allocator's store
+        for name, method in timed.items():
+            with PeakMemory(device) as memory:
+                method(lq, "memory")
+            peaks[name] += [memory.bytes] if memory.bytes is not None else []
+    # What a network computes for a pixel depends on the size of the part that it sees at once.
+    side = policy.tile if policy.name == "tile" else max(lq.shape[:2])
     costs = {}
     for item in items:
-        seconds, peak = (median(times[item.name]), peaks[item.name]) if item.name in timed else (None, None)
+        item.describe()  # the policies of these images are not those of the scores
+        seconds = median(times[item.name]) if item.name in timed else None
+        peak = int(median(peaks[item.name])) if peaks.get(item.name) else None
         if item.net is None:
             # On a GPU's machine the peak is the GPU's, which these methods do not use.
             costs[item.name] = Cost(seconds=seconds, peak_bytes=peak if device.type == "cpu" else None)
         else:
             parameters = sum(weight.numel() for weight in item.net.parameters())
-            costs[item.name] = Cost(parameters, multiply_adds(item.net, tile, lq.shape[2]), seconds, peak)
+            products = item.passes * multiply_adds(item.net, side, lq.shape[2])
+            costs[item.name] = Cost(parameters, products, seconds, peak)
     return costs
 
 
@@ -150,7 +170,7 @@ def evaluate_method(comparison: Comparison, item: Compared, root: str, images: P
             with atomic_path(folder / f"{file}.png") as temporary:
                 temporary.write_bytes(encode_png(img, level=3))
 
-    return evaluate(item.methods[root], comparison.setting, root, name=item.name, settings=item.settings, keep=keep)
+    return evaluate(item.methods[root], comparison.setting, root, name=item.name, describe=item.describe, keep=keep)
 
 
 def timing_input(comparison: Comparison) -> Image:

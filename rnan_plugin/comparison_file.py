@@ -76,6 +76,7 @@ def read_comparison(path: str) -> Comparison:
     for key in ("task", "sets", "methods"):
         if not content.get(key):
             raise UserError(f"{path}: key '{key}' is missing or empty")
+    content = {key: value for key, value in content.items() if value is not None}
     for key, value in content.items():
         _check_value(key, value, path)
     if content["task"] not in TASKS:
@@ -114,7 +115,7 @@ def _check_value(key: str, value: Any, path: str) -> None:
     if key not in _TYPES_OF_KEYS:
         raise UserError(f"{path}: unknown key '{key}'{nearest(str(key), _TYPES_OF_KEYS)}")
     legal = _TYPES_OF_KEYS[key]
-    if value is not None and (not isinstance(value, legal) or isinstance(value, bool)):
+    if not isinstance(value, legal) or isinstance(value, bool):
         names = [kind.__name__ for kind in (legal if isinstance(legal, tuple) else (legal,))]
         raise UserError(f"{path}, {key}: {value!r} is not of type {' or '.join(names)}")
     if key == "timing_side" and isinstance(value, int) and value < 1:

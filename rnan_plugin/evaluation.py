@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -19,9 +20,11 @@ from tqdm import tqdm
 import rnan_plugin
 from rnan_plugin.data.degradations import Image
 from rnan_plugin.data.image_store import FolderStore, ImageStore, is_lmdb, open_store
+from rnan_plugin.data.named_sets import VALIDATION_SETS
 from rnan_plugin.data.tasks import TaskAtLevel
 from rnan_plugin.errors import UserError
 from rnan_plugin.metrics import psnr, ssim
+from rnan_plugin.models.inference import Policy
 from rnan_plugin.models.restorer import Restorer, Settings, load_network, provenance_of
 from rnan_plugin.toolbox import imresize, to_y_channel
 
@@ -49,6 +52,7 @@ class Evaluation:
         fingerprint: Of the ground truth's pixels and names.
         scores: By image.
         settings: What the method says of itself: weights, policy, device, and so on.
+        unlike_the_papers: What tells an image set of that name from the paper's.
     """
 
     method: str
@@ -57,6 +61,7 @@ class Evaluation:
     fingerprint: str
     scores: dict[str, Score]
     settings: dict[str, Any] = field(default_factory=dict)
+    unlike_the_papers: list[str] = field(default_factory=list)
 
     @property
     def mean(self) -> Score:
@@ -75,17 +80,19 @@ class Evaluation:
             "level": setting.level,
             "input": f"{type(setting.degradation).__name__}, 8 bits",
             "noise_seed": setting.noise_seed,
-            "scored_on": _scored_on(setting),
+            "scored_on": scored_on(setting),
             "crop_border": border(setting),
             "rounding": "output rounded to 8 bits before scoring",
             "mean": "of the images' scores",
             "image_set": self.image_set,
             "images": len(self.scores),
             "fingerprint": self.fingerprint,
+            "unlike_the_papers_set": "; ".join(self.unlike_the_papers),
             "method": self.method,
             **self.settings,
             "versions": {
                 "rnan_plugin": rnan_plugin.__version__,
+                "basicsr": version("basicsr"),
                 "torch": torch.__version__,
                 "opencv": cv2.__version__,
                 "numpy": np.__version__,
@@ -98,7 +105,8 @@ def border(setting: TaskAtLevel) -> int:
     return setting.degradation.scale if setting.name == "sr" else 0
 
 
-def _scored_on(setting: TaskAtLevel) -> str:
+def scored_on(setting: TaskAtLevel) -> str:
+    """The channels that a task is scored on."""
     if setting.name == "sr":
         return "Y, unrounded"
     return {"rgb": "RGB", "gray": "grey", "y": "Y"}[setting.task.channels]
@@ -125,7 +133,7 @@ def evaluate(
     root: str,
     *,
     name: str,
-    settings: dict[str, Any] | None = None,
+    describe: Callable[[], dict[str, Any]] = dict,
     keep: Callable[[str, Image, Image], None] | None = None,
 ) -> Evaluation:
     """Score a method on all images of a folder or LMDB, with progress.
@@ -135,7 +143,7 @@ def evaluate(
         setting: The task and its level.
         root: Ground truth: a folder or an LMDB, such as `datasets/Kodak24`.
         name: Of the method.
-        settings: What the method's result depends on.
+        describe: Tells what the method's results depend on; asked after its last image.
         keep: Called with name, restored image and ground truth of each image.
 
     Raises:
@@ -154,7 +162,14 @@ def evaluate(
             raise UserError(f"{store.path(key)}: {error}") from None
         if keep is not None:
             keep(key, restored, gt)
-    return Evaluation(name, setting, Path(root).stem, digest.hexdigest()[:16], scores, settings or {})
+    unlike = _unlike_the_papers(root, store)
+    return Evaluation(name, setting, Path(root).stem, digest.hexdigest()[:16], scores, describe(), unlike)
+
+
+def _unlike_the_papers(root: str, store: ImageStore) -> list[str]:
+    """What is wrong with a folder that has the name of one of the paper's image sets."""
+    named = VALIDATION_SETS.get(Path(root).stem)
+    return list(named.problems(store.sizes())) if named is not None else []
 
 
 def _pairs(setting: TaskAtLevel, store: ImageStore, label: str) -> Iterator[tuple[str, Image, Image]]:
@@ -176,28 +191,42 @@ def _bicubic_up(img: Image, scale: int) -> Image:
 
 
 class NetworkMethod:
-    """A network as a method, and what its results depend on; arguments as of `load_network`.
-
-    `settings` tells the policies that were used only after images were restored: "auto" chooses by the image.
-    """
+    """A network as a method; arguments as of `load_network`."""
 
     def __init__(self, setting: TaskAtLevel, settings: Settings, option_file: str | None, weights: str | None) -> None:
         loaded = load_network(option_file, weights, setting)
         self.net = loaded.net
-        self.name = "_".join([Path(weights or option_file or loaded.weights).stem, settings.policy.label])
+        named = [Path(file).stem for file in (option_file, weights) if file] or [Path(loaded.weights).stem]
+        self.name = "_".join([*named, settings.policy.label])
+        self.parameters = sum(weight.numel() for weight in loaded.net.parameters())
         self._restorer = Restorer(loaded.net, loaded.channels, settings)
-        self.settings = provenance_of(loaded.weights, settings, self._restorer) | {
+        wanted = 3 if setting.task.channels == "rgb" else 1
+        if self._restorer.num_channel != wanted:
+            told = f"restores images of {self._restorer.num_channel} channel(s), {setting} has {wanted}"
+            raise UserError(f"{loaded.weights}: {told}; take other weights, or another task")
+        self._policies: list[str] = []
+        self._settings = provenance_of(loaded.weights, settings, self._restorer) | {
+            "beside_the_paper": _beside_the_paper(settings.policy, is_released=weights is not None and not option_file),
             "weights": Path(loaded.weights).name,
-            "parameters": sum(weight.numel() for weight in loaded.net.parameters()),
-            "policies": [],
+            "parameters": self.parameters,
         }
 
     def __call__(self, lq: Image, name: str) -> Image:
         """Restore an image."""
         restored, policy = self._restorer(lq, name)
-        if policy.describe() not in self.settings["policies"]:
-            self.settings["policies"].append(policy.describe())
+        self._policies.append(policy.describe())
         return restored
+
+    def describe(self) -> dict[str, Any]:
+        """What the results since the last call depend on: "auto" chooses a policy for each image."""
+        policies, self._policies = list(dict.fromkeys(self._policies)), []
+        return self._settings | {"policies": policies}
+
+
+def _beside_the_paper(policy: Policy, *, is_released: bool) -> str:
+    """What a measured row does not share with the paper's rows of the network."""
+    weights = "the released weights" if is_released else "other weights and training than the paper's"
+    return weights + (", tiles as in the release" if policy.name == "release" else ", other tiles")
 
 
 class RestoredFiles:

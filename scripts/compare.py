@@ -36,7 +36,7 @@ from rnan_plugin.errors import exit_status
 from rnan_plugin.evaluation import Evaluation
 from rnan_plugin.files import atomic_path
 from rnan_plugin.html_report import write_html
-from rnan_plugin.reports import as_dict, markdown_table, text_table, write_report
+from rnan_plugin.reports import as_dict, markdown_table, published_lines, text_table, write_report
 
 Results = dict[str, list[Evaluation]]
 
@@ -67,7 +67,7 @@ def write_tables(comparison: Comparison, costs: dict[str, Cost], results: Result
     """Write the table in three formats; return its rows, the headings first."""
     rows = [headings(comparison), *(cells(name, costs[name], results[name]) for name in results)]
     title = f"# {comparison.name}: {comparison.setting}\n\n"
-    markdown = title + markdown_table(rows)
+    markdown = title + markdown_table(rows) + "".join(f"\n- {line}" for line in published(results))
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     content = {
@@ -84,6 +84,12 @@ def write_tables(comparison: Comparison, costs: dict[str, Cost], results: Result
     return rows
 
 
+def published(results: Results) -> list[str]:
+    """The paper's rows for each image set that it has."""
+    remark = "what the methods here do not share with it is in their protocols"
+    return [line for evaluation in next(iter(results.values())) for line in published_lines(evaluation, remark)]
+
+
 def _scores(evaluation: Evaluation) -> dict[str, Any]:
     images = {name: as_dict(score) for name, score in evaluation.scores.items()}
     return evaluation.protocol | {"mean": as_dict(evaluation.mean), "images_scores": images}
@@ -95,15 +101,15 @@ def compare(path: str, out: Path) -> None:
     folder = out / comparison.name
     folder.mkdir(parents=True, exist_ok=True)
     items = [build_method(comparison, name) for name in comparison.methods]
-    costs = measure_costs(items, timing_input(comparison), comparison.policy.tile)
+    costs = measure_costs(items, timing_input(comparison), comparison.policy)
     results: Results = {}
     for item in items:
         results[item.name] = []
         for root in comparison.sets:
             results[item.name].append(evaluate_method(comparison, item, root, folder / "images"))
-            write_report(results[item.name][-1], folder / "scores")
+            write_report(results[item.name][-1], folder / "scores", replace=True)
     rows = write_tables(comparison, costs, results, folder)
-    print(text_table(rows))
+    print(text_table(rows), *published(results), sep="\n")
     print(f"-> {write_html(comparison, rows, results, folder)}")
 
 

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from rnan_plugin.classical import CLASSICAL
 from rnan_plugin.data.image_store import is_lmdb, open_store
 from rnan_plugin.data.tasks import TASKS, TaskAtLevel
 from rnan_plugin.errors import UserError, exit_status
@@ -27,20 +28,23 @@ from rnan_plugin.models.restorer import Settings
 from rnan_plugin.reports import as_text, write_report
 
 
-def method_of(args: argparse.Namespace, setting: TaskAtLevel, root: str) -> tuple[str, Method, dict[str, Any]]:
-    """Name, method and settings that the command line asks for."""
+def method_of(
+    args: argparse.Namespace, setting: TaskAtLevel, root: str
+) -> tuple[str, Method, Callable[[], dict[str, Any]]]:
+    """Name and method that the command line asks for, and what tells what its results depend on."""
     if args.weights and (args.input or args.restored):
         raise UserError("--weights: nothing to load them into with --input or --restored; leave one out")
     if args.input:
-        return "input", unrestored(setting), {}
+        described = CLASSICAL["bicubic" if setting.name == "sr" else "input"].describe
+        return "input", unrestored(setting), described
     if args.restored:
         names = open_store(root, is_lmdb=is_lmdb(root)).names
         folder = args.restored if len(args.sets) == 1 else f"{args.restored}/{Path(root).stem}"
-        return args.name or Path(args.restored).name, RestoredFiles(folder, names), {"files": folder}
+        return args.name or Path(args.restored).name, RestoredFiles(folder, names), lambda: {"files": folder}
     policy = Policy(args.policy, args.tile, args.overlap, self_ensemble=args.self_ensemble)
     settings = Settings(policy, args.device, args.precision, channels=setting.task.channels)
     method = NetworkMethod(setting, settings, args.opt, args.weights)
-    return args.name or method.name, method, method.settings
+    return args.name or method.name, method, method.describe
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
@@ -72,8 +76,8 @@ def main() -> int:
     args = parse()
     setting = TaskAtLevel(args.task, args.level, args.seed)
     for root in args.sets:
-        name, method, settings = method_of(args, setting, root)
-        evaluation = evaluate(method, setting, root, name=name, settings=settings)
+        name, method, describe = method_of(args, setting, root)
+        evaluation = evaluate(method, setting, root, name=name, describe=describe)
         print(as_text(evaluation))
         print(*(f"-> {file}" for file in write_report(evaluation, args.out)), "", sep="\n")
     return 0

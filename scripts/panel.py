@@ -27,11 +27,14 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
+from rnan_plugin.classical import CLASSICAL
 from rnan_plugin.comparison_file import GROUND_TRUTH, file_name
 from rnan_plugin.data.degradations import Image
 from rnan_plugin.data.image_store import decode_image, read_file
 from rnan_plugin.errors import UserError, exit_status
 from rnan_plugin.files import atomic_path
+
+_INPUTS = {CLASSICAL[name].source for name in ("input", "bicubic")}
 
 Region = tuple[int, int, int, int]  # left, top, width, height
 
@@ -39,8 +42,8 @@ _MARK = "#ff5a00"
 _DIFFERENCE_LEVELS = 40  # of 255, that are white in a difference map
 
 
-def read_methods(folder: Path, image_set: str, name: str) -> tuple[dict[str, Image], dict[str, str]]:
-    """Restored images by method in the table's order, and their captions.
+def read_methods(folder: Path, image_set: str, name: str) -> tuple[dict[str, Image], dict[str, str], list[str]]:
+    """Images by method in the table's order, their captions, and which of the methods are the input itself.
 
     Raises:
         UserError: The folder is no comparison's, or has no such image.
@@ -51,16 +54,18 @@ def read_methods(folder: Path, image_set: str, name: str) -> tuple[dict[str, Ima
     if not images.is_dir():
         there = ", ".join(sorted(str(file.relative_to(folder / "images")) for file in folder.glob("images/*/*")))
         raise UserError(f"{images}: no such image; there are: {there[:300]}")
-    pictures, captions = {}, {}
+    pictures, captions, inputs = {}, {}, []
     for method, entry in json.loads(table.read_text(encoding="utf-8")).items():
         file = images / f"{file_name(method)}.png"
         pictures[method] = decode_image(read_file(file), str(file))
-        scores = next(item["images_scores"].get(name) for item in entry["sets"] if item["image_set"] == image_set)
+        rows = [item for item in entry["sets"] if item["image_set"] == image_set]
+        scores = rows[0]["images_scores"].get(name) if rows else None
         if scores is None:
-            raise UserError(f"{table}: no scores of {name}; run the comparison again")
+            raise UserError(f"{table}: no scores of {image_set}/{name}; run the comparison again")
         psnr = math.inf if scores["psnr"] is None else scores["psnr"]
         captions[method] = f"{psnr:.2f} / {scores['ssim']:.4f}"
-    return pictures, captions
+        inputs += [method] if rows[0].get("source") in _INPUTS else []
+    return pictures, captions, inputs
 
 
 def most_different(pictures: list[Image], width: int, height: int) -> Region:
@@ -124,7 +129,9 @@ def main() -> int:
     parser.add_argument("--size", type=int, nargs=2, default=(80, 60), help="of a chosen region (default: 80 60)")
     parser.add_argument("--difference", action="store_true", help="add maps of the distance to the ground truth")
     args = parser.parse_args()
-    pictures, captions = read_methods(args.comparison, args.image_set, args.image)
+    pictures, captions, inputs = read_methods(args.comparison, args.image_set, args.image)
+    if not inputs:
+        print("no crop of the input: the comparison has no method of type input or bicubic", file=sys.stderr)
     file = args.comparison / "images" / args.image_set / args.image / f"{GROUND_TRUTH}.png"
     gt = decode_image(read_file(file), str(file))
     region = tuple(args.region or (0, 0, *args.size))
@@ -132,7 +139,8 @@ def main() -> int:
     if min(left, top) < 0 or left + width > gt.shape[1] or top + height > gt.shape[0] or min(width, height) < 1:
         raise UserError(f"region {left} {top} {width} {height}: not within {gt.shape[1]}×{gt.shape[0]} pixels")
     if not args.region:
-        region = most_different(list(pictures.values()), *args.size)
+        restored = [img for method, img in pictures.items() if method not in inputs]
+        region = most_different(restored if len(restored) > 1 else list(pictures.values()), *args.size)
     args.figure.parent.mkdir(parents=True, exist_ok=True)
     figure = draw(gt, pictures, captions, region, maps=args.difference)
     for ending in (".png", ".pdf"):

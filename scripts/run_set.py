@@ -21,11 +21,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-import matplotlib as mpl
-
-mpl.use("Agg")
-from matplotlib import pyplot as plt
-
 from rnan_plugin.checkpoints import iterations
 from rnan_plugin.errors import UserError, exit_status
 from rnan_plugin.files import atomic_path
@@ -128,6 +123,11 @@ def table(trainings: list[Training]) -> str:
 
 def draw_curves(trainings: list[Training], file: Path) -> None:
     """Write a figure: a row for each metric, against iterations and against minutes."""
+    import matplotlib as mpl  # training needs none of it
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
     results = {training.name: curves_of(training) for training in trainings}
     metrics = sorted({name for curves in results.values() for name in curves})
     if not metrics:

@@ -31,13 +31,13 @@ from rnan_plugin.data.degradations import Image
 from rnan_plugin.data.restoration_dataset import image_stream
 from rnan_plugin.data.tasks import TaskAtLevel
 from rnan_plugin.errors import exit_status
-from rnan_plugin.evaluation import NetworkMethod, evaluate, score
+from rnan_plugin.evaluation import NetworkMethod, border, evaluate, score, scored_on
 from rnan_plugin.files import atomic_path
 from rnan_plugin.models.inference import Policy
 from rnan_plugin.models.restorer import Settings
 from rnan_plugin.models.shipped import FOLDER, shipped_file, shipped_settings
 from rnan_plugin.options import read_option_file
-from rnan_plugin.published import published_rows
+from rnan_plugin.published import OTHER_SSIM, published_rows
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 NUMBERS = REPOSITORY / "docs/small_models.json"
@@ -134,7 +134,7 @@ def measure(setting: TaskAtLevel, sets: str) -> dict[str, Any]:
     numbers = {}
     for key, ensemble in (("plain", False), ("self_ensemble", True)):
         method = NetworkMethod(setting, _settings(setting, ensemble=ensemble), None, None)
-        evaluation = evaluate(method, setting, f"{sets}/{benchmark}", name=method.name)
+        evaluation = evaluate(method, setting, f"{sets}/{benchmark}", name=method.name, describe=method.describe)
         numbers[key] = {key: round(value, 4) for key, value in asdict(evaluation.mean).items() if key != "seconds"}
     return {
         "task": setting.name,
@@ -144,11 +144,11 @@ def measure(setting: TaskAtLevel, sets: str) -> dict[str, Any]:
         **numbers,
         "bar_psnr": BAR[setting.name],
         "policy": f"tile {TILE}, overlap {OVERLAP}",
-        "parameters": method.settings["parameters"],
+        "parameters": evaluation.settings["parameters"],
         "iterations": checkpoint["iterations"],
         "hours": checkpoint["hours"],
         "option_file": f"options/small/{checkpoint['option_file']}",
-        "weights_sha256": method.settings["weights_sha256"],
+        "weights_sha256": evaluation.settings["weights_sha256"],
         "samples_psnr": {name: round(value, 4) for name, value in sample_scores(setting).items()},
         "rnan_plugin": rnan_plugin.__version__,
     }
@@ -165,6 +165,7 @@ paper's network, whose numbers stand below for comparison.
 - Training: `python -m rnan_plugin train -opt {option_file}`, {iterations:,} iterations, {hours} hours on one core of an
   AMD EPYC with bfloat16 instructions; log in docs/small_models
 - Input: {input}; output rounded to 8 bits; tiles of {tile}
+- Scored on: {scored}
 - Limits: trained for this degradation at this level alone; other noise levels, JPEG qualities or scales, and real
   noise, which is neither Gaussian nor white, are not what it knows
 - Licence: the weights are under the plugin's. The Berkeley images carry none of their own; Berkeley offers them for
@@ -194,7 +195,10 @@ def card(setting: TaskAtLevel, numbers: dict[str, Any]) -> str:
         lines.append(f"| {row.method} (published, Table {row.table}{trained}) | {row.psnr:.2f} | {ssim} |")
     title, lq = TITLES[setting.name]
     described = ", ".join(f"{key} {value}" for key, value in network.items())
-    facts = {**numbers, "tile": f"{TILE} pixels, overlap {OVERLAP}"}
+    scored = f"{scored_on(setting)}, border {border(setting)}"
+    if any(row.other_ssim for row in published_rows(setting.name, setting.level, numbers["image_set"])):
+        scored += f". {OTHER_SSIM}"
+    facts = {**numbers, "scored": scored, "tile": f"{TILE} pixels, overlap {OVERLAP}"}
     return CARD.format(name=str(setting), title=title, input=lq, network=described, rows="\n".join(lines), **facts)
 
 

@@ -20,9 +20,12 @@ from conftest import REPOSITORY
 from rnan_plugin.data.image_store import FolderStore
 from rnan_plugin.data.tasks import TaskAtLevel
 from rnan_plugin.errors import UserError
-from rnan_plugin.evaluation import RestoredFiles, evaluate, score, unrestored
+from rnan_plugin.evaluation import NetworkMethod, RestoredFiles, evaluate, score, unrestored
+from rnan_plugin.models.inference import Policy
+from rnan_plugin.models.restorer import Settings
+from rnan_plugin.models.shipped import shipped_file
 from rnan_plugin.published import all_published, published_rows
-from rnan_plugin.reports import as_text
+from rnan_plugin.reports import as_csv, as_json, as_markdown, as_text, write_report
 from rnan_plugin.toolbox import ARCH_REGISTRY, calculate_psnr, calculate_ssim
 
 SETS = Path(os.environ.get("RNAN_REFERENCE_DIR", ""), "data/val")
@@ -168,6 +171,47 @@ def test_command_tells_what_is_wrong_in_one_line(tmp_path: Path, arguments: list
     (line,) = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert told in line
     assert not (tmp_path / "results").exists()
+
+
+def test_no_result_replaces_one_of_another_protocol(photos: Path, tmp_path: Path) -> None:
+    def write(name: str, weights: str) -> list[str]:
+        evaluation = evaluate(
+            unrestored(setting), setting, str(photos), name=name, describe=lambda: {"weights_sha256": weights}
+        )
+        return [file.name for file in write_report(evaluation, tmp_path / "out")]
+
+    setting = TaskAtLevel("demosaic")
+    first = [f"net_demosaic_photos.{ending}" for ending in ("csv", "json", "md")]
+    second = [f"net_demosaic_photos_2.{ending}" for ending in ("csv", "json", "md")]
+    assert [write("net", weights) for weights in ("a", "b", "a", "b")] == [first, second, first, second]
+    assert json.loads((tmp_path / "out" / first[1]).read_text())["protocol"]["weights_sha256"] == "a"
+    (tmp_path / "out" / first[1]).write_text("not ours")
+    assert write("net", "a")[0] == "net_demosaic_photos_3.csv"
+
+
+def test_a_measured_row_says_in_what_it_differs_from_the_papers(photos: Path) -> None:
+    setting = TaskAtLevel("car", 10)
+    root = photos.rename(photos.parent / "Classic5")
+    own = evaluate(unrestored(setting), setting, str(root), name="x", describe=lambda: {"beside_the_paper": "small"})
+    notes = "not the paper's Classic5: 2 images instead of 5"
+    for text in (as_text(own), as_markdown(own), as_csv(own), "\n".join(json.loads(as_json(own))["published_notes"])):
+        assert notes in text
+        assert "published on Classic5 (measured here: small):" in text
+        assert "another implementation" in text
+    assert "RNAN  29.96  0.8178  (Table 5)" in as_csv(own)
+    same = evaluate(unrestored(setting), setting, str(root), name="input")
+    assert "published on Classic5:" in as_text(same)
+
+
+def test_network_of_other_channels_is_refused(photos: Path) -> None:
+    weights = torch.load(shipped_file(TaskAtLevel("car", 10)), weights_only=True)
+    folder = photos.parent
+    torch.save(weights, folder / "net.pth")
+    options = {"name": "x", "model_type": "RestorationModel", "datasets": {}, "path": {}, "num_gpu": 0}
+    options |= {"network_g": {"type": "RNAN", **weights["network_g"]}}
+    (folder / "x.yml").write_text(yaml.safe_dump(options))
+    with pytest.raises(UserError, match=r"net.pth: restores images of 1 channel\(s\), colordn 50 has 3"):
+        NetworkMethod(TaskAtLevel("colordn", 50), Settings(Policy()), str(folder / "x.yml"), str(folder / "net.pth"))
 
 
 def test_fingerprint_tells_image_sets_apart(photos: Path) -> None:
