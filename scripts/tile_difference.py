@@ -1,6 +1,7 @@
 """How far restoring in tiles is from restoring whole: for each tile and overlap, on the data sets of an option file.
 
-    python scripts/tile_difference.py -opt options/small/test_CAR_q10.yml
+    python scripts/tile_difference.py -opt options/test_RNAN_CAR_q10.yml
+    python scripts/tile_difference.py -opt FILE --weights rnan_plugin/weights/car_10.pth
     python scripts/tile_difference.py -opt FILE --markdown     # as a table for documentation
 
 The difference to `whole` is given as its root mean square and its largest value, in 8-bit levels before rounding;
@@ -23,6 +24,7 @@ from rnan_plugin.errors import UserError, exit_status
 from rnan_plugin.models.inference import Policy, restore
 from rnan_plugin.models.restorer import load_network
 from rnan_plugin.options import read_option_file
+from rnan_plugin.reports import markdown_table, text_table
 
 TILES = ((256, 32), (128, 32), (128, 16), (128, 0), (96, 8), (64, 16), (64, 8), (64, 0), (32, 8))
 COLUMNS = ("policy", "rms", "max", "PSNR", "time")
@@ -100,10 +102,7 @@ def main() -> int:
     net = load_network(args.opt, args.weights).net
     pairs = images(dict(read_option_file(args.opt)), args.opt)
     lines = rows(measure(net.to(memory_format=torch.channels_last), pairs), len(pairs))
-    if args.markdown:
-        print(*("| " + " | ".join(line) + " |" for line in (COLUMNS, ("---",) * len(COLUMNS), *lines)), sep="\n")
-    else:
-        print(*(f"{name:32}{''.join(f'{cell:>10}' for cell in cells)}" for name, *cells in (COLUMNS, *lines)), sep="\n")
+    print((markdown_table if args.markdown else text_table)([COLUMNS, *lines]))
     return 0
 
 

@@ -28,7 +28,7 @@ from small_models import sample_scores, samples
 
 NUMBERS = json.loads((REPOSITORY / "docs/small_models.json").read_text(encoding="utf-8"))
 SETTINGS = shipped_settings()
-SHIPPED = ["car 10", "colordn 50", "demosaic"]
+SHIPPED = ["car 10", "colordn 50", "demosaic", "graydn 50", "sr 2"]
 
 
 def test_all_of_them_are_there() -> None:
@@ -56,12 +56,13 @@ def test_samples_come_out_as_they_did(setting: TaskAtLevel) -> None:
 
 
 @pytest.mark.skipif("RNAN_REFERENCE_DIR" not in os.environ, reason="RNAN_REFERENCE_DIR is not set")
-def test_numbers_of_the_benchmark_are_reproduced() -> None:
-    setting = TaskAtLevel("car", 10)
-    root = Path(os.environ["RNAN_REFERENCE_DIR"], "data/val/Classic5")
-    method = NetworkMethod(setting, Settings(Policy("tile", 64, 8), channels="y"), None, None)
+@pytest.mark.parametrize("name", ["car 10", "sr 2"])
+def test_numbers_of_the_benchmark_are_reproduced(name: str) -> None:
+    (setting,) = [setting for setting in SETTINGS if str(setting) == name]
+    expected = NUMBERS[name]
+    root = Path(os.environ["RNAN_REFERENCE_DIR"], "data/val", expected["image_set"])
+    method = NetworkMethod(setting, Settings(Policy("tile", 64, 8), channels=setting.task.channels), None, None)
     evaluation = evaluate(method, setting, str(root), name=method.name)
-    expected = NUMBERS["car 10"]
     assert evaluation.fingerprint == expected["fingerprint"]
     assert evaluation.mean.psnr == pytest.approx(expected["plain"]["psnr"], abs=1e-3)
     assert evaluation.mean.ssim == pytest.approx(expected["plain"]["ssim"], abs=1e-4)
