@@ -198,7 +198,6 @@ class NetworkMethod:
         self.net = loaded.net
         named = [Path(file).stem for file in (option_file, weights) if file] or [Path(loaded.weights).stem]
         self.name = "_".join([*named, settings.policy.label])
-        self.parameters = sum(weight.numel() for weight in loaded.net.parameters())
         self._restorer = Restorer(loaded.net, loaded.channels, settings)
         wanted = 3 if setting.task.channels == "rgb" else 1
         if self._restorer.num_channel != wanted:
@@ -208,7 +207,7 @@ class NetworkMethod:
         self._settings = provenance_of(loaded.weights, settings, self._restorer) | {
             "beside_the_paper": _beside_the_paper(settings.policy, is_released=weights is not None and not option_file),
             "weights": Path(loaded.weights).name,
-            "parameters": self.parameters,
+            "parameters": sum(weight.numel() for weight in loaded.net.parameters()),
         }
 
     def __call__(self, lq: Image, name: str) -> Image:

@@ -100,15 +100,17 @@ class Runner:
         return status or (128 + self.stopped if self.stopped else 0)
 
 
+Results = dict[Training, dict[str, Curve]]
+
+
 def curves_of(training: Training) -> dict[str, Curve]:
     """Its validation metrics, by `SET/METRIC`; none where logger.use_tb_logger is false."""
     folder = LOGS / training.name
     return training_curves(folder) if training.done and folder.is_dir() else {}
 
 
-def table(trainings: list[Training]) -> str:
+def table(results: Results) -> str:
     """A Markdown table of all trainings, also of those that are not finished; metrics are better when higher."""
-    results = {training: curves_of(training) for training in trainings}
     columns = sorted({name for curves in results.values() for name in curves})
     rows = [["training", "iterations", "minutes", *(f"{name}, last (best)" for name in columns)]]
     for training, curves in results.items():
@@ -121,26 +123,23 @@ def table(trainings: list[Training]) -> str:
     return markdown_table(rows)
 
 
-def draw_curves(trainings: list[Training], file: Path) -> None:
+def draw_curves(results: Results, file: Path) -> None:
     """Write a figure: a row for each metric, against iterations and against minutes."""
     import matplotlib as mpl  # training needs none of it
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    results = {training.name: curves_of(training) for training in trainings}
     metrics = sorted({name for curves in results.values() for name in curves})
     if not metrics:
         print(f"{file}: not drawn, no validation in the logs yet", file=sys.stderr)
         return
     figure, axes = plt.subplots(len(metrics), 2, figsize=(12, 4 * len(metrics)), layout="constrained", squeeze=False)
     for row, metric in zip(axes, metrics, strict=True):
-        for name, curves in results.items():
-            if metric in curves:
-                curve = curves[metric]
-                row[0].plot(curve.iterations, curve.values, "o-", ms=3, label=name)
-                if curve.minutes:
-                    row[1].plot(curve.minutes, curve.values, "o-", ms=3, label=name)
+        drawn = {training.name: curves[metric] for training, curves in results.items() if metric in curves}
+        for name, curve in drawn.items():
+            row[0].plot(curve.iterations, curve.values, "o-", ms=3, label=name)
+            row[1].plot(curve.minutes, curve.values[: len(curve.minutes)], "o-", ms=3)
         for place, unit in zip(row, ("iterations", "minutes of training"), strict=True):
             place.set(xlabel=unit, ylabel=metric)
             place.grid(alpha=0.3)
@@ -170,14 +169,15 @@ def main() -> int:
         if status:
             print(f"error: {training.file}: ended with status {status}; the same command goes on", file=sys.stderr)
             break
-    text = table(trainings)
+    results = {training: curves_of(training) for training in trainings}
+    text = table(results)
     print(text, end="")
     if args.table:
         args.table.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(args.table) as temporary:
             temporary.write_text(text, encoding="utf-8")
     if args.curves:
-        draw_curves(trainings, args.curves)
+        draw_curves(results, args.curves)
     return status
 
 
