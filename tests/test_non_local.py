@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from rnan_plugin.archs import attention
+from rnan_plugin.archs import attention, onednn_attention
 from rnan_plugin.archs.attention import non_local_attention
 from rnan_plugin.archs.non_local import NonLocalBlock
 
@@ -30,14 +30,15 @@ def no_kernel(*_args, **_kwargs):
 def path(request, monkeypatch):
     """All ways: oneDNN's products, the same for long rows, torch's kernel alone, our blocks where no kernel serves."""
     if request.param == "long":
-        monkeypatch.setattr(attention, "_ONEDNN_LONGEST", 0)
-        monkeypatch.setattr(attention, "_ONEDNN_COLUMNS", 30)
+        monkeypatch.setattr(onednn_attention, "_LONGEST", 0)
+        monkeypatch.setattr(onednn_attention, "_COLUMNS", 30)
     elif request.param != "fused":
-        monkeypatch.setattr(attention, "_ONEDNN_LINEAR", None)
+        monkeypatch.setattr(onednn_attention, "_LINEAR", None)
     if request.param == "blocks":
         monkeypatch.setattr(attention, "_CPU_FORWARD", None)
         monkeypatch.setattr(attention.F, "scaled_dot_product_attention", no_kernel)
     monkeypatch.setitem(attention._BLOCK_VALUES, "cpu", 4000)  # several blocks also for small sizes
+    monkeypatch.setattr(onednn_attention, "_BLOCK_VALUES", 4000)
     return request.param
 
 
@@ -73,9 +74,12 @@ BOUNDS = {torch.float32: 2e-6, torch.bfloat16: 2**-7, torch.float16: 2**-9}
 def test_each_type_is_as_exact_as_it_can_be(softmax_over, positions, dtype):
     query, key, value = embeddings(2, positions, 32, dtype, scale=0.5)
     out = non_local_attention(query, key, value, softmax_over)
+    with torch.inference_mode():
+        inferred = non_local_attention(query, key, value, softmax_over)
     expected = direct(*(tensor.double() for tensor in (query, key, value)), softmax_over)
-    assert out.dtype == dtype
-    assert (out - expected).norm() / expected.norm() < BOUNDS[dtype]
+    for result in (out, inferred):
+        assert result.dtype == dtype
+        assert (result - expected).norm() / expected.norm() < BOUNDS[dtype]
     out.sum().backward()
     assert query.grad.dtype == dtype
 
@@ -90,6 +94,22 @@ def test_large_logits_stay_finite(softmax_over, dtype):
     out.float().sum().backward()
     assert out.isfinite().all()
     assert all(tensor.grad.isfinite().all() for tensor in (query, key, value))
+    with torch.inference_mode():
+        assert non_local_attention(query, key, value, softmax_over).isfinite().all()
+
+
+@pytest.mark.parametrize("softmax_over", ["keys", "queries"])
+@pytest.mark.parametrize("largest", [40, 80, 300])
+@pytest.mark.usefixtures("path")
+@torch.inference_mode()
+def test_one_logit_may_be_far_larger_than_all_others(softmax_over, largest):
+    query, key, value = (tensor.detach() for tensor in embeddings(1, 200, 8, torch.float32, scale=0.3))
+    for tensor in (query, key):
+        tensor[:, :, 0] = 1
+        tensor[:, 77, 0] = largest
+    out = non_local_attention(query, key, value, softmax_over)
+    expected = direct(*(tensor.double() for tensor in (query, key, value)), softmax_over)
+    assert (out - expected).norm() / expected.norm() < 1e-6 * largest
 
 
 @pytest.mark.parametrize("softmax_over", ["keys", "queries"])
@@ -123,6 +143,8 @@ def test_no_matrix_of_all_pairs_is_made(softmax_over, memory_format, dtype):
     x = torch.rand(1, dim, side, side, dtype=dtype).contiguous(memory_format=memory_format).requires_grad_()
     with LargestTensor() as mode:
         block(x).sum().backward()
+        with torch.no_grad():
+            block(x)
     assert mode.largest <= dim * side**2  # the features themselves, or a block of 64 rows
 
 

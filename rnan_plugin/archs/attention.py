@@ -9,8 +9,8 @@ the N×N matrix W:
 
 On the CPU torch's fused kernel does the first and the last, and the second as well: with the log-normaliser z_r of each
 row known, Wᵀ x is attention of the columns over the rows with logits shifted by -z_r, times its own normaliser. In
-float32 the second goes faster on blocks of rows with oneDNN's products: two of them for each pair, three where rows are
-long, instead of four. Elsewhere, or where the kernels can't serve, they run in plain torch on blocks of rows.
+float32 `onednn_attention` does the first two faster, the first without gradient alone. Elsewhere, or where the kernels
+can't serve, they run in plain torch on blocks of rows.
 
 All tensors are (B, N, C); W is never scaled (Eq. 4 of the paper has no 1/√C).
 """
@@ -26,19 +26,17 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from rnan_plugin.archs import onednn_attention
+
 SoftmaxOver = Literal["keys", "queries"]
 
 _FUSED = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.CUDNN_ATTENTION]
 _CPU_FORWARD: Any = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None)
 _CPU_BACKWARD: Any = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu_backward", None)
-_ONEDNN_LINEAR: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 
 # Values in one block of rows of W: 4 MB in float32 stay in a CPU's cache, 256 MB keep an accelerator busy.
 _BLOCK_VALUES = {"cpu": 2**20}
 _BLOCK_VALUES_ELSEWHERE = 2**26
-# Of oneDNN's blocks: rows that make a product worthwhile. Rows longer than the second number go in blocks of so many
-# columns, twice through them, because no cache holds enough of whole ones.
-_ONEDNN_ROWS, _ONEDNN_LONGEST, _ONEDNN_COLUMNS = 64, 2**16, 2**12
 
 
 def non_local_attention(query: Tensor, key: Tensor, value: Tensor, softmax_over: SoftmaxOver) -> Tensor:
@@ -58,6 +56,8 @@ def non_local_attention(query: Tensor, key: Tensor, value: Tensor, softmax_over:
     with torch.autocast(query.device.type, enabled=False):  # the inputs' type is the caller's choice
         if softmax_over == "queries":
             return _over_queries(query, key, value)
+        if onednn_attention.serves(query) and not _needs_gradient(query, key, value):
+            return onednn_attention.gather(query, key, value)
         try:
             with sdpa_kernel(_FUSED):
                 heads = query.unsqueeze(1), key.unsqueeze(1), value.unsqueeze(1)
@@ -94,8 +94,8 @@ class _OverQueries(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         ctx.save_for_backward(query, key, value)
-        if _onednn_serves(query):
-            return onednn_scatter(key, query, value)
+        if onednn_attention.serves(query):
+            return onednn_attention.scatter(key, query, value)
         return fused_scatter(key, query, value) if _cpu_kernel_serves(query) else scatter(key, query, value)
 
     @staticmethod
@@ -111,55 +111,8 @@ def _cpu_kernel_serves(tensor: Tensor) -> bool:
     return tensor.device.type == "cpu" and _CPU_FORWARD is not None and _CPU_BACKWARD is not None
 
 
-def _onednn_serves(tensor: Tensor) -> bool:
-    available = _ONEDNN_LINEAR is not None and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    return available and tensor.device.type == "cpu" and tensor.dtype == torch.float32
-
-
-def onednn_scatter(row: Tensor, col: Tensor, x: Tensor) -> Tensor:
-    """Compute Wᵀ x as `scatter`, with oneDNN's products, in float32 on the CPU."""
-    add = _add_whole_rows if col.shape[1] <= _ONEDNN_LONGEST else _add_long_rows
-    out = x.new_zeros(x.shape[0], x.shape[2], col.shape[1])  # transposed: a block of W adds to all positions
-    for item, sums in enumerate(out):
-        add(sums, row[item], col[item], x[item])
-    return out.transpose(1, 2)
-
-
-def _add_whole_rows(sums: Tensor, row: Tensor, col: Tensor, x: Tensor) -> None:
-    """Add (Wᵀ x)ᵀ to `sums`, (C, N), in blocks of rows of W."""
-    step = max(_ONEDNN_ROWS, _BLOCK_VALUES["cpu"] // len(col))
-    for row_part, x_part in zip(torch.split(row, step), torch.split(x, step), strict=True):
-        weight = _block(row_part, col)
-        sums.add_(_linear(x_part.t().contiguous(), weight.t()))
-
-
-def _add_long_rows(sums: Tensor, row: Tensor, col: Tensor, x: Tensor) -> None:
-    """Do what `_add_whole_rows` does in blocks of columns too: softmax in each, then its share in its row's sum."""
-    cols, parts = torch.split(col, _ONEDNN_COLUMNS), torch.split(sums, _ONEDNN_COLUMNS, dim=1)
-    step = _BLOCK_VALUES["cpu"] // _ONEDNN_COLUMNS
-    for row_part, x_part in zip(torch.split(row, step), torch.split(x, step), strict=True):
-        shares = torch.softmax(torch.stack([_log_norm(row_part, col_part) for col_part in cols]), dim=0)
-        for col_part, part, share in zip(cols, parts, shares, strict=True):
-            weight = _block(row_part, col_part)
-            part.add_(_linear((x_part * share.unsqueeze(1)).t().contiguous(), weight.t()))
-
-
-def _block(row: Tensor, col: Tensor) -> Tensor:
-    """Softmax over the columns of a block, (rows, columns)."""
-    weight = _linear(row, col)
-    return torch.softmax(weight, dim=-1, out=weight)
-
-
-def _log_norm(row: Tensor, col: Tensor) -> Tensor:
-    """Logarithm of each row's sum of exponentials in a block, by its largest logit and what the softmax makes of it."""
-    logit = _linear(row, col)
-    largest = logit.amax(dim=-1)
-    return largest - torch.softmax(logit, dim=-1, out=logit).amax(dim=-1).log_()
-
-
-def _linear(matrix: Tensor, weight: Tensor) -> Tensor:
-    """Compute `matrix @ weightᵀ`; with some CPUs twice as fast as torch's own product."""
-    return _ONEDNN_LINEAR(matrix, weight, None, "none", [], "")
+def _needs_gradient(*tensors: Tensor) -> bool:
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
 
 
 def fused_scatter(row: Tensor, col: Tensor, x: Tensor) -> Tensor:
