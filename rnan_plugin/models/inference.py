@@ -24,7 +24,7 @@ _RELEASE_SHAVE = 12
 # `auto`: feature maps alive at once in a pass without gradients, and the share of free memory it may plan with.
 _LIVE_MAPS = 12
 _MEMORY_SHARE = 0.7
-# On a CPU exact attention over more positions takes over two to three times as long as all convolutions do.
+# On a CPU the exact attention of an image of so many pixels takes two to three times as long as all convolutions.
 _WHOLE_PIXELS_CPU = 2**16
 _AUTO_TILES = ((256, 32), (128, 16), (64, 8), (32, 4))
 
