@@ -4,9 +4,10 @@
     python scripts/benchmark_inference.py --json FILE      # and writes them
     python scripts/benchmark_inference.py --curves FILE    # cost against pixels for each policy, as JSON (long)
 
-Every ratio is the median over pairs measured in turn, so that a drifting machine harms it little. Memory is the peak
-of a process above its idle state, each in a process of its own. The baseline is the formulation of the release, written
-here for this purpose only: the N×N matrix, its softmax, a product, and recursive halving below 10 000 pixels.
+Speed-ups and the share of the convolution's rate are medians over pairs measured in turn, so that a drifting machine
+harms them little. Memory is the peak of a process above its idle state, each in a process of its own. The baseline is
+the formulation of the release, written here for this purpose only: the N×N matrix, its softmax, a product, and
+recursive halving below 10 000 pixels.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import get_args
+from typing import cast, get_args
 from unittest import mock
 
 import torch
@@ -144,21 +145,20 @@ def convolution_ratios() -> dict[str, float]:
     img = torch.rand(1, 3, OURS.tile, OURS.tile).contiguous(memory_format=last)
     conv = torch.nn.Conv2d(64, 64, 3, padding=1).to(memory_format=last)
     feat = torch.rand(1, 64, OURS.tile, OURS.tile).contiguous(memory_format=last)
-    rates = []
+    runs, works = [], []
     for module, data, repeats in ((net, img, 1), (conv, feat, 50)):
         # The counter does not know the fused operators.
         with mock.patch.object(fused, "_AVAILABLE", new=False), FlopCounterMode(display=False) as counter:
             module(data)
-        work = counter.get_total_flops() * repeats
-        run = partial(repeat, module, data, repeats)
-        run()
-        rates.append([work / seconds(run) for _ in range(9)])
-    fraction = statistics.median(ours / bare for ours, bare in zip(*rates, strict=True))
+        works.append(counter.get_total_flops() * repeats)
+        runs.append(partial(repeat, module, data, repeats))
+        runs[-1]()
+    rates = [[work / seconds(run) / 1e9 for run, work in zip(runs, works, strict=True)] for _ in range(9)]
     return {
-        "network_gflops": statistics.median(rates[0]) / 1e9,
-        "convolution_gflops": statistics.median(rates[1]) / 1e9,
+        "network_gflops": statistics.median(ours for ours, _ in rates),
+        "convolution_gflops": statistics.median(bare for _, bare in rates),
         "matrix_gflops": matrix_rate() / 1e9,
-        "convolution_rate_fraction": fraction,
+        "convolution_rate_fraction": statistics.median(ours / bare for ours, bare in rates),
     }
 
 
@@ -183,9 +183,9 @@ def peak_above_idle(kind: str, side: int) -> tuple[int, float]:
 
 
 def job(kind: str, side: int) -> Run:
-    """What a process of its own measures: attention over keys, or restoring by a policy."""
-    if kind == "keys":
-        return partial(non_local_attention, *embeddings(side), "keys")
+    """What a process of its own measures: attention by its normalisation, or restoring by a policy."""
+    if kind in get_args(SoftmaxOver):
+        return partial(non_local_attention, *embeddings(side), cast("SoftmaxOver", kind))
     img = torch.rand(1, 3, side, side) if kind != "wide" else torch.rand(1, 3, side * 2 // 3, side)
     if kind == "baseline":
         return run_released(network(), img)
@@ -202,15 +202,23 @@ def in_process(kind: str, side: int) -> tuple[int, float]:
 
 
 def memory_ratios() -> dict[str, float]:
-    """Slope of the attention's memory over positions, and the ratio of peaks for a 256×256 image."""
-    sides = (64, 128, 256, 512)
-    peaks = {side: in_process("keys", side)[0] for side in sides}
-    for side in sides:
-        print(f"  attention over keys, {side}×{side} positions: {peaks[side] / 2**20:.1f} MiB")
+    """Slope of the attention's memory over positions, by least squares, and the ratio of peaks for a 256×256 image."""
+    slopes = {over: memory_slope(over) for over in get_args(SoftmaxOver)}
     ours, baseline = (in_process(kind, SIZE)[0] for kind in ("ours", "baseline"))
     print(f"  restoring {SIZE}×{SIZE}: ours {ours / 2**20:.0f} MiB, baseline {baseline / 2**20:.0f} MiB")
-    slope = (peaks[sides[-1]] - peaks[sides[0]]) / (sides[-1] ** 2 - sides[0] ** 2)
-    return {"attention_memory_bytes_per_position": slope, "restore_memory_ratio": ours / baseline}
+    return {
+        "attention_memory_bytes_per_position": max(slopes.values()),
+        **{f"attention_memory_bytes_per_position_{over}": slope for over, slope in slopes.items()},
+        "restore_memory_ratio": ours / baseline,
+    }
+
+
+def memory_slope(over: SoftmaxOver) -> float:
+    """Bytes per position, from 64² to 512² positions."""
+    sides = (64, 128, 256, 512)
+    peaks = [in_process(over, side)[0] for side in sides]
+    print("  " + ", ".join(f"{side}²: {peak / 2**20:.1f} MiB" for side, peak in zip(sides, peaks, strict=True)))
+    return statistics.linear_regression([side**2 for side in sides], peaks).slope
 
 
 def curves() -> dict[str, list[dict[str, float]]]:

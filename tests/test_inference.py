@@ -161,6 +161,12 @@ def test_auto_takes_the_largest_that_fits(monkeypatch):
     ]
 
 
+def test_auto_takes_tiles_where_whole_would_be_slow_on_a_cpu(monkeypatch):
+    monkeypatch.setattr(inference, "available_bytes", lambda _: 2**40)
+    names = [next(inference._candidates(net_of(), torch.rand(1, 1, 256, width), Policy())).name for width in (256, 257)]
+    assert names == ["whole", "tile"]
+
+
 ERRORS = [
     torch.OutOfMemoryError("CUDA out of memory"),
     MemoryError(),

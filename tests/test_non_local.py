@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -92,10 +94,54 @@ def test_large_logits_stay_finite(softmax_over, dtype):
     assert (query.float() @ key.float().transpose(1, 2)).abs().max() > 500
     out = non_local_attention(query, key, value, softmax_over)
     out.float().sum().backward()
-    assert out.isfinite().all()
-    assert all(tensor.grad.isfinite().all() for tensor in (query, key, value))
+    expected = direct(*(tensor.double() for tensor in (query, key, value)), softmax_over)
     with torch.inference_mode():
-        assert non_local_attention(query, key, value, softmax_over).isfinite().all()
+        inferred = non_local_attention(query, key, value, softmax_over)
+    for result in (out, inferred):
+        assert (result - expected).norm() / expected.norm() < max(BOUNDS[dtype], 1e-4)
+    assert all(tensor.grad.isfinite().all() for tensor in (query, key, value))
+
+
+@pytest.mark.parametrize("softmax_over", ["keys", "queries"])
+@pytest.mark.parametrize("gradient", [True, False])
+@pytest.mark.usefixtures("path")
+def test_what_is_not_a_number_stays_so(softmax_over, gradient):
+    """A network that has diverged must not look sound."""
+    query, key, value = (tensor.detach() for tensor in embeddings(1, 100, 8, torch.float32))
+    key[0, 50, 3] = torch.nan
+    out = non_local_attention(query.requires_grad_(gradient), key, value, softmax_over)
+    assert torch.equal(out.isnan(), direct(query, key, value, softmax_over).isnan())
+
+
+def test_torch_has_a_kernel_for_training_over_keys(monkeypatch):
+    monkeypatch.setattr(attention, "_OverKeys", None)  # what is taken where it has none
+    for dtype in (torch.float32, torch.bfloat16):
+        x = torch.rand(1, 8, 6, 7, dtype=dtype).contiguous(memory_format=torch.channels_last)
+        NonLocalBlock(8).to(dtype)(x).sum().backward()
+
+
+def test_lack_of_memory_is_not_a_lack_of_kernels(monkeypatch):
+    def out_of_memory(*_args, **_kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(attention.F, "scaled_dot_product_attention", out_of_memory)
+    with pytest.raises(torch.OutOfMemoryError):
+        non_local_attention(*embeddings(1, 20, 4), "keys")
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler (g++) on the CPU")
+@pytest.mark.parametrize("softmax_over", ["keys", "queries"])
+def test_compiled_for_any_size(softmax_over):
+    block = NonLocalBlock(8, softmax_over)
+    torch.nn.init.normal_(block.w.weight)
+    compiled = torch.compile(block, dynamic=True)
+    for shape in ((2, 8, 9, 11), (1, 8, 6, 7)):
+        x = torch.rand(shape, requires_grad=True)
+        results = []
+        for run in (block, compiled):
+            out = run(x)
+            results.append((out, *torch.autograd.grad(out.square().sum(), x)))
+        torch.testing.assert_close(results[0], results[1], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("softmax_over", ["keys", "queries"])
@@ -113,11 +159,15 @@ def test_one_logit_may_be_far_larger_than_all_others(softmax_over, largest):
 
 
 @pytest.mark.parametrize("softmax_over", ["keys", "queries"])
+@pytest.mark.usefixtures("path")
 def test_autocast_leaves_the_type_to_the_caller(softmax_over):
     query, key, value = embeddings(1, 20, 4, torch.float32)
     expected = non_local_attention(query, key, value, softmax_over)
+    grads = torch.autograd.grad(expected.square().sum(), (query, key, value))
     with torch.autocast("cpu", torch.bfloat16):
-        torch.testing.assert_close(non_local_attention(query, key, value, softmax_over), expected)
+        out = non_local_attention(query, key, value, softmax_over)
+        torch.testing.assert_close(out, expected)
+        torch.testing.assert_close(torch.autograd.grad(out.square().sum(), (query, key, value)), grads)
 
 
 class LargestTensor(TorchDispatchMode):

@@ -17,6 +17,7 @@ import yaml
 
 import rnan_plugin
 from rnan_plugin.__main__ import main
+from rnan_plugin.archs.non_local import NonLocalBlock
 from rnan_plugin.archs.rnan_arch import RNAN
 from rnan_plugin.data.color import rgb2gray, rgb2y
 from rnan_plugin.data.degradations import BayerMosaic
@@ -55,6 +56,10 @@ def option_file(tmp_path):
     """An option file of a grey network with weights beside it."""
     torch.manual_seed(0)
     net = RNAN(1, 1, **TINY)
+    generator = torch.Generator().manual_seed(1)
+    for module in net.modules():
+        if isinstance(module, NonLocalBlock):
+            torch.nn.init.normal_(module.w.weight, std=0.2, generator=generator)  # zero at first: no attention
     torch.save({"params": net.state_dict()}, tmp_path / "net.pth")
     opt = {
         "name": "x",
@@ -99,6 +104,15 @@ def test_auto_says_what_it_took(tmp_path, capsys):
     assert entry["policy"] == "whole, self-ensemble of 8"
     expected = by_hand(rnan_plugin.load_released(GOLD / "DN_RGB.pt"), photo(), Policy("whole", self_ensemble=True))
     assert close(read(tmp_path / "out.png"), expected)
+
+
+def test_what_was_restored_is_recorded_though_another_image_is_damaged(tmp_path, option_file):
+    write(tmp_path / "in/a.png", photo(1))
+    (tmp_path / "in/b.png").write_bytes(b"no image")
+    arguments = ["-opt", option_file[0], "--policy", "whole"]
+    assert main(["restore", str(tmp_path / "in"), str(tmp_path / "out"), *arguments]) == 2
+    record = json.loads((tmp_path / "out/restore.json").read_text(encoding="utf-8"))
+    assert list(record["images"]) == [str(tmp_path / "out/a.png")]
 
 
 def test_super_resolution_enlarges(tmp_path):

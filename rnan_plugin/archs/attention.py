@@ -27,6 +27,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from rnan_plugin.archs import onednn_attention
+from rnan_plugin.models.memory import is_out_of_memory
 
 SoftmaxOver = Literal["keys", "queries"]
 
@@ -51,19 +52,27 @@ def non_local_attention(query: Tensor, key: Tensor, value: Tensor, softmax_over:
     Returns:
         (B, N, C), without N×N intermediate values, forward or backward.
     """
-    # torch takes its N×N path without a word where the last dimension is not contiguous.
+    # No fused kernel takes a last dimension that is not contiguous.
     query, key, value = query.contiguous(), key.contiguous(), value.contiguous()
     with torch.autocast(query.device.type, enabled=False):  # the inputs' type is the caller's choice
         if softmax_over == "queries":
             return _over_queries(query, key, value)
         if onednn_attention.serves(query) and not _needs_gradient(query, key, value):
             return onednn_attention.gather(query, key, value)
-        try:
-            with sdpa_kernel(_FUSED):
-                heads = query.unsqueeze(1), key.unsqueeze(1), value.unsqueeze(1)
-                return F.scaled_dot_product_attention(*heads, scale=1.0).squeeze(1)
-        except RuntimeError:  # "No available kernel" for this device, type or size
-            return _OverKeys.apply(query, key, value)
+        out = _fused_over_keys(query, key, value)
+        return _OverKeys.apply(query, key, value) if out is None else out
+
+
+def _fused_over_keys(query: Tensor, key: Tensor, value: Tensor) -> Tensor | None:
+    """Torch's fused kernel, or None where there is none for the device, type or size."""
+    try:
+        with sdpa_kernel(_FUSED):
+            heads = query.unsqueeze(1), key.unsqueeze(1), value.unsqueeze(1)
+            return F.scaled_dot_product_attention(*heads, scale=1.0).squeeze(1)
+    except RuntimeError as error:  # "No available kernel"
+        if is_out_of_memory(error):
+            raise
+        return None
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
@@ -84,7 +93,8 @@ class _OverKeys(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: FunctionCtx, grad_out: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         query, key, value = ctx.saved_tensors  # type: ignore[attr-defined]
-        grad_query, grad_key, grad_value, _ = backward(query, key, grad_out.contiguous(), value)
+        with torch.autocast(query.device.type, enabled=False):
+            grad_query, grad_key, grad_value, _ = backward(query, key, grad_out.contiguous(), value)
         return grad_query, grad_key, grad_value
 
 
@@ -103,7 +113,8 @@ class _OverQueries(torch.autograd.Function):
     def backward(ctx: FunctionCtx, grad_out: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         query, key, value = ctx.saved_tensors  # type: ignore[attr-defined]
         run = fused_backward if _cpu_kernel_serves(query) else backward
-        grad_key, grad_query, _, grad_value = run(key, query, value, grad_out.contiguous())
+        with torch.autocast(query.device.type, enabled=False):
+            grad_key, grad_query, _, grad_value = run(key, query, value, grad_out.contiguous())
         return grad_query, grad_key, grad_value
 
 

@@ -40,4 +40,4 @@ class NonLocalBlock(nn.Module):
         """Map (B, num_feat, H, W) to the same shape."""
         query, key, value = (embed(x).flatten(2).transpose(1, 2) for embed in (self.theta, self.phi, self.g))
         y = non_local_attention(query, key, value, self.softmax_over)  # (B, H*W, num_feat/2)
-        return self.w(y.transpose(1, 2).reshape(x.shape[0], -1, *x.shape[2:])) + x
+        return self.w(y.transpose(1, 2).reshape(x.shape[0], y.shape[2], *x.shape[2:])) + x

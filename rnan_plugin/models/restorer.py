@@ -212,7 +212,18 @@ def restore_files(source: str, target: str, restorer: Restorer, provenance: Mapp
     for file, out in jobs:
         if file.resolve() == out.resolve():
             raise UserError(f"{out}: the result would replace its input; name another target")
-    images = {}
+    images: dict[str, dict[str, Any]] = {}
+    try:
+        _restore_each(jobs, restorer, images)
+    finally:  # also of those that were restored before one could not be
+        if images:
+            with atomic_path(record) as temporary:
+                temporary.write_text(json.dumps({**provenance, "images": images}, indent=2) + "\n", encoding="utf-8")
+    return len(jobs)
+
+
+def _restore_each(jobs: list[tuple[Path, Path]], restorer: Restorer, images: dict[str, dict[str, Any]]) -> None:
+    """Restore files, with progress; enter what was used and how long it took in `images`."""
     for file, out in tqdm(jobs, unit="image"):
         start = time.perf_counter()
         code = read_file(file)
@@ -224,9 +235,6 @@ def restore_files(source: str, target: str, restorer: Restorer, provenance: Mapp
             temporary.write_bytes(encode_png(restored, level=3))
         images[str(out)] = {"policy": used.describe(), "seconds": round(time.perf_counter() - start, 3)}
         tqdm.write(f"{file} -> {out} (policy {used.describe()})")
-    with atomic_path(record) as temporary:
-        temporary.write_text(json.dumps({**provenance, "images": images}, indent=2) + "\n", encoding="utf-8")
-    return len(jobs)
 
 
 def _plan(source: Path, target: Path) -> tuple[list[tuple[Path, Path]], Path]:
