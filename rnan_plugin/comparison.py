@@ -151,10 +151,19 @@ def _linear_flops(shape: Sequence[int], weight: Sequence[int], *_: Any, **__: An
     return 2 * prod(shape) * weight[0]
 
 
-# The attention over queries of `rnan_plugin.archs.attention`.
-_UNCOUNTED = (
-    {torch.ops.mkldnn._linear_pointwise: _linear_flops} if hasattr(torch.ops.mkldnn, "_linear_pointwise") else {}
-)
+def _attention_flops(query: Sequence[int], key: Sequence[int], value: Sequence[int], *_: Any, **__: Any) -> int:
+    return 2 * prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
+
+
+# Attention on the CPU: over the queries of `rnan_plugin.archs.attention`, over the keys before torch 2.15.
+_UNCOUNTED = {
+    operator: count
+    for operator, count in (
+        (getattr(torch.ops.mkldnn, "_linear_pointwise", None), _linear_flops),
+        (getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None), _attention_flops),
+    )
+    if operator is not None
+}
 
 
 def evaluate_method(comparison: Comparison, item: Compared, root: str, images: Path) -> Evaluation:

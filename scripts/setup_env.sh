@@ -38,7 +38,7 @@ setup_env() {
     [ -x .venv/bin/python ] || "$python" -m venv .venv
     pip=".venv/bin/python -m pip install --quiet --disable-pip-version-check"
     echo "Installing into .venv, once (3 to 6 minutes, most of it torch)"
-    $pip torch torchvision numpy cython packaging setuptools wheel
+    $pip torch torchvision numpy cython packaging "setuptools>=77" wheel
     # The toolbox's build imports torch: without isolation it takes the one just installed, not a second one.
     $pip --no-build-isolation --no-deps basicsr==1.4.2
     $pip --no-build-isolation --no-deps --editable .
