@@ -39,6 +39,7 @@ def path(request, monkeypatch):
     if request.param == "blocks":
         monkeypatch.setattr(attention, "_CPU_FORWARD", None)
         monkeypatch.setattr(attention.F, "scaled_dot_product_attention", no_kernel)
+        monkeypatch.setattr(attention, "_NARROW", set())  # as elsewhere than on a CPU
     monkeypatch.setitem(attention._BLOCK_VALUES, "cpu", 4000)  # several blocks also for small sizes
     monkeypatch.setattr(onednn_attention, "_BLOCK_VALUES", 4000)
     return request.param

@@ -31,6 +31,9 @@ from rnan_plugin.models.memory import is_out_of_memory
 
 SoftmaxOver = Literal["keys", "queries"]
 
+# On a CPU these are computed in float32: torch's kernels are slower for them, and older ones round float16's logits.
+_NARROW = {torch.bfloat16, torch.float16}
+
 _FUSED = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.CUDNN_ATTENTION]
 _CPU_FORWARD: Any = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None)
 _CPU_BACKWARD: Any = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu_backward", None)
@@ -55,8 +58,10 @@ def non_local_attention(query: Tensor, key: Tensor, value: Tensor, softmax_over:
     # No fused kernel takes a last dimension that is not contiguous.
     query, key, value = query.contiguous(), key.contiguous(), value.contiguous()
     with torch.autocast(query.device.type, enabled=False):  # the inputs' type is the caller's choice
+        if query.device.type == "cpu" and query.dtype in _NARROW:
+            return non_local_attention(query.float(), key.float(), value.float(), softmax_over).to(query.dtype)
         if softmax_over == "queries":
-            return _over_queries(query, key, value)
+            return _OverQueries.apply(query, key, value)
         if onednn_attention.serves(query) and not _needs_gradient(query, key, value):
             return onednn_attention.gather(query, key, value)
         out = _fused_over_keys(query, key, value)
@@ -73,12 +78,6 @@ def _fused_over_keys(query: Tensor, key: Tensor, value: Tensor) -> Tensor | None
         if is_out_of_memory(error):
             raise
         return None
-
-
-@torch.compiler.disable  # type: ignore[untyped-decorator]
-def _over_queries(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    # The compiler cannot trace oneDNN's products, and has nothing to gain around them.
-    return _OverQueries.apply(query, key, value)
 
 
 class _OverKeys(torch.autograd.Function):
@@ -129,9 +128,9 @@ def _needs_gradient(*tensors: Tensor) -> bool:
 def fused_scatter(row: Tensor, col: Tensor, x: Tensor) -> Tensor:
     """Compute Wᵀ x with torch's CPU kernel, in two passes; see the module's docstring."""
     row, col, x = row.unsqueeze(1), col.unsqueeze(1), x.unsqueeze(1)
-    _, log_norm = _CPU_FORWARD(row, col, col, scale=1.0)  # (B, 1, N), float32 also for narrower types
+    _, log_norm = _CPU_FORWARD(row, col, col, scale=1.0)  # (B, 1, N)
     out, log_sum = _CPU_FORWARD(col, row, x, attn_mask=-log_norm.unsqueeze(2).contiguous(), scale=1.0)
-    return (out * log_sum.exp().unsqueeze(-1)).to(out.dtype).squeeze(1)  # each exponent is at most log N
+    return (out * log_sum.exp().unsqueeze(-1)).squeeze(1)  # each exponent is at most log N
 
 
 def fused_backward(row: Tensor, col: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

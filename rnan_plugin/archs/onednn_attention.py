@@ -1,7 +1,8 @@
 """Attention of all pairs in float32 on the CPU with oneDNN's products, in blocks; forward alone.
 
-W, never held whole, is the softmax over the columns of `row @ colᵀ`. Faster than torch's fused kernel by its products'
-rate, and because exponentials to the base of 2 cost a third of those to the base of e.
+W, never held whole, is the softmax over the columns of `row @ colᵀ`. Faster than torch's fused kernel by its
+products' rate, and because exponentials to the base of 2 cost a third of those to the base of e: below the public
+functions, rows are multiplied by log₂ e.
 """
 
 from __future__ import annotations
@@ -14,12 +15,15 @@ from torch import Tensor
 
 _LINEAR: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 
-# Values of a block of W, 4 MB that stay in cache; rows that make a product worthwhile; columns of a block.
+# Values of a block of W, 4 MB that stay in cache; fewest rows, which make a product worthwhile; columns of a block.
 _BLOCK_VALUES, _ROWS, _COLUMNS = 2**20, 64, 2**10
 # A scatter needs a row's sum before its weights are of use: it keeps whole rows up to this length, and goes through
 # longer ones twice, because caches do not hold enough of them.
-_LONGEST = 2**14
+_LONGEST = 2**15
 _LOG2_E = math.log2(math.e)
+# Logits known to be no larger than this, to the base of 2, need not be compared: neither their exponentials nor the
+# sums of those leave float32's range.
+_BOUND = 60.0
 # Below this exponent a weight is nothing in float32, but takes exp2 several times as long.
 _LEAST = -126.0
 
@@ -30,7 +34,6 @@ def serves(tensor: Tensor) -> bool:
     return available and tensor.device.type == "cpu" and tensor.dtype == torch.float32
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
 def gather(row: Tensor, col: Tensor, y: Tensor) -> Tensor:
     """Compute W y.
 
@@ -43,98 +46,115 @@ def gather(row: Tensor, col: Tensor, y: Tensor) -> Tensor:
         (B, N, C), without gradient.
     """
     out = torch.empty_like(y)
-    for item in zip(row, col, y, out, strict=True):
+    for item in zip(row * _LOG2_E, col, y, out, strict=True):
         _gather_rows(*item)
     return out
 
 
 def scatter(row: Tensor, col: Tensor, x: Tensor) -> Tensor:
     """Compute Wᵀ x, of the shapes of `gather`."""
-    add = _add_whole_rows if col.shape[1] <= _LONGEST else _add_long_rows
-    out = x.new_zeros(x.shape[0], x.shape[2], col.shape[1])  # transposed: a block of W adds to all positions
-    for item in zip(out, row, col, x, strict=True):
+    add = _add_short_rows if col.shape[1] <= _LONGEST else _add_long_rows
+    out = torch.zeros_like(x)
+    for item in zip(row * _LOG2_E, col, x, out, strict=True):
         add(*item)
-    return out.transpose(1, 2)
+    return out
+
+
+def _bounded(row: Tensor, col: Tensor) -> bool:
+    """Whether no product of a row and a column exceeds `_BOUND`, by their lengths; False with NaN among them."""
+    return bool(row.norm(dim=1).max() * col.norm(dim=1).max() <= _BOUND)
+
+
+def _rows_of_a_block(columns: int) -> int:
+    """A multiple of `_ROWS`, because reductions over columns are several times slower for odd numbers of rows."""
+    return _ROWS * math.ceil(_BLOCK_VALUES / columns / _ROWS)
 
 
 def _gather_rows(row: Tensor, col: Tensor, y: Tensor, out: Tensor) -> None:
     """Write W y, (N, C), to `out`, in blocks of rows and columns of W."""
     cols, values = torch.split(col, _COLUMNS), torch.split(y, _COLUMNS)
-    step = _rows_of_a_block(min(len(col), _COLUMNS))
+    step, bounded = _rows_of_a_block(min(len(col), _COLUMNS)), _bounded(row, col)
     for rows, out_part in zip(torch.split(row, step), torch.split(out, step), strict=True):
-        sums = _RowSums(rows * _LOG2_E, y.shape[1])
+        sums = _RowSums(rows, bounded, y.shape[1])
         for col_part, value in zip(cols, values, strict=True):
             sums.add(col_part, value)
         torch.div(sums.total, sums.norm, out=out_part)
 
 
-def _add_whole_rows(sums: Tensor, row: Tensor, col: Tensor, x: Tensor) -> None:
-    """Add (Wᵀ x)ᵀ to `sums`, (C, N), in blocks of rows of W."""
-    step = _rows_of_a_block(len(col))
+def _add_short_rows(row: Tensor, col: Tensor, x: Tensor, out: Tensor) -> None:
+    """Add Wᵀ x to `out`, (N, C), in blocks of whole rows of W."""
+    step, bounded = _rows_of_a_block(len(col)), _bounded(row, col)
     for rows, x_part in zip(torch.split(row, step), torch.split(x, step), strict=True):
-        sums.add_(_scatter_block(rows * _LOG2_E, col, x_part))
+        out.add_(_scatter_block(rows, col, x_part, bounded))
 
 
-def _add_long_rows(sums: Tensor, row: Tensor, col: Tensor, x: Tensor) -> None:
-    """Do what `_add_whole_rows` does in blocks of columns too: once for the rows' sums, once for the weights."""
-    cols, parts = torch.split(col, _COLUMNS), torch.split(sums, _COLUMNS, dim=1)
-    step = _rows_of_a_block(_COLUMNS)
+def _scatter_block(row: Tensor, col: Tensor, x: Tensor, bounded: bool) -> Tensor:
+    logit = _linear(col, row)  # transposed
+    if not bounded:
+        logit.sub_(logit.amax(0)).clamp_(min=_LEAST)
+    weight = logit.exp2_()
+    return _linear(weight, (x / weight.sum(0).unsqueeze(1)).t())
+
+
+def _add_long_rows(row: Tensor, col: Tensor, x: Tensor, out: Tensor) -> None:
+    """Do what `_add_short_rows` does in blocks of columns too: once for the rows' sums, once for the weights."""
+    cols, parts = torch.split(col, _COLUMNS), torch.split(out, _COLUMNS)
+    step, bounded = _rows_of_a_block(_COLUMNS), _bounded(row, col)
     for rows, x_part in zip(torch.split(row, step), torch.split(x, step), strict=True):
-        row_sums = _RowSums(rows * _LOG2_E)
+        sums = _RowSums(rows, bounded)
         for col_part in cols:
-            row_sums.add(col_part)
-        x_t = x_part.t().contiguous()
+            sums.add(col_part)
+        log_norm = sums.log_norm()
+        x_t = (x_part + 0 * log_norm.unsqueeze(1)).t()  # NaN, which `_shares` loses
         for col_part, part in zip(cols, parts, strict=True):
-            part.add_(_linear(x_t, row_sums.shares(col_part)))
+            part.add_(_linear(_shares(rows, col_part, log_norm), x_t))
 
 
-def _rows_of_a_block(columns: int) -> int:
-    return max(_ROWS, _BLOCK_VALUES // columns)
-
-
-def _scatter_block(row: Tensor, col: Tensor, x: Tensor) -> Tensor:
-    """Compute (Wᵀ x)ᵀ for a few rows, multiplied by log₂ e."""
-    logit = _linear(row, col)
-    weight = _exp2(logit.sub_(logit.amax(1, keepdim=True)))
-    return _linear((x / weight.sum(1, keepdim=True)).t().contiguous(), weight.t())
+def _shares(row: Tensor, col: Tensor, log_norm: Tensor) -> Tensor:
+    """Weights of a block of columns, transposed: (columns, rows)."""
+    # "hardtanh" clips; oneDNN's takes NaN for the lower end.
+    return _LINEAR(col, row, -log_norm, "hardtanh", [_LEAST, 0.0], "").exp2_()
 
 
 class _RowSums:
-    """Sums over the columns of exponentials, and of their products with values, relative to each row's largest so far.
+    """Sums over the columns of exponentials, and of their products with values, for each row.
 
-    Rows are already multiplied by log₂ e. No block outlives its addition, so that the next one gets the same memory:
-    new pages for each would cost more than the products.
+    They are relative to each row's largest logit so far, unless all are bounded. No block outlives its addition, so
+    that the next one gets the same memory: new pages for each would cost more than the products.
     """
 
-    def __init__(self, row: Tensor, width: int = 0) -> None:
-        self._row = row
-        self._largest = row.new_full((len(row), 1), -torch.inf)
+    def __init__(self, row: Tensor, bounded: bool, width: int = 0) -> None:
+        self._row, self._bounded = row, bounded
+        self._largest = row.new_full((len(row), 1), 0 if bounded else -torch.inf)
         self.norm, self.total = row.new_zeros(len(row), 1), row.new_zeros(len(row), width)
 
     def add(self, col: Tensor, value: Tensor | None = None) -> None:
         """Add a block of columns, (columns, C), with their values, (columns, width)."""
         logit = _linear(self._row, col)
-        largest = torch.maximum(self._largest, logit.amax(1, keepdim=True))
-        weight, scale = _exp2(logit.sub_(largest)), torch.exp2(self._largest - largest)
-        self.norm.mul_(scale).add_(weight.sum(1, keepdim=True))
+        if not self._bounded:
+            self._shift(logit)
+        weight = logit.exp2_()
+        self.norm.add_(weight.sum(1, keepdim=True))
         if value is not None:
-            self.total.mul_(scale).add_(_linear(weight, value.t()))
+            self.total.add_(_linear(weight, value.t()))
+
+    def _shift(self, logit: Tensor) -> None:
+        """Make logits, and the sums so far, relative to the largest of both; NaN stays."""
+        largest = torch.maximum(self._largest, logit.amax(1, keepdim=True))
+        logit.sub_(largest).clamp_(min=_LEAST)
+        scale = torch.exp2(self._largest - largest)
+        self.norm.mul_(scale)
+        self.total.mul_(scale)
         self._largest = largest
 
-    def shares(self, col: Tensor) -> Tensor:
-        """Transposed weights of a block of columns, (columns, rows), once all have been added."""
-        shift = (self._largest + self.norm.log2()).squeeze(1)
-        return _exp2(_linear(col, self._row, -shift))
+    def log_norm(self) -> Tensor:
+        """Logarithms of the sums, (rows,)."""
+        return (self._largest + self.norm.log2()).squeeze(1)
 
 
-def _exp2(logit: Tensor) -> Tensor:
-    """2 to the power of the logits, in place; NaN stays."""
-    return logit.clamp_(min=_LEAST).exp2_()
+def _linear(matrix: Tensor, weight: Tensor) -> Tensor:
+    """Compute `matrix @ weightᵀ`; with some CPUs twice as fast as torch's own product.
 
-
-def _linear(matrix: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Compute `matrix @ weightᵀ + bias`; with some CPUs twice as fast as torch's own product.
-
-    What is not contiguous should be the transpose of what is: for other strides oneDNN has slow reference code alone.
+    A matrix that is not contiguous goes through slow reference code of oneDNN; a weight may be a transpose.
     """
-    return _LINEAR(matrix, weight, bias, "none", [], "")
+    return _LINEAR(matrix, weight, None, "none", [], "")
