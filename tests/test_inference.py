@@ -131,6 +131,23 @@ def test_self_ensemble_is_the_mean_of_eight(policy):
     assert "self-ensemble" in used.describe()
 
 
+@pytest.mark.parametrize(
+    ("policy", "passes"),
+    [
+        (Policy("whole"), 1),
+        (Policy("tile", 64, 8), 2 * 3),
+        (Policy("tile", 64, 8, tile_batch=4), 2),
+        (Policy("tile", 64, 8, self_ensemble=True), 8 * 2 * 3),
+        (Policy("release"), 4),
+    ],
+    ids=str,
+)
+def test_progress_tells_what_is_done_and_how_much_there_is(policy, passes):
+    told = []
+    restore(enlarge(2), torch.rand(1, 1, 90, 150), policy, lambda *numbers: told.append(numbers))
+    assert told == [(done, passes) for done in range(1, passes + 1)]
+
+
 TURNS = {
     "down": lambda img: img.flip(2),
     "across": lambda img: img.flip(3),

@@ -15,6 +15,7 @@ from rnan_plugin.errors import UserError
 from rnan_plugin.models.memory import available_bytes, is_out_of_memory
 
 Network = Callable[[Tensor], Tensor]
+Progress = Callable[[int, int], None]  # passes through the network that are done, and in all
 PolicyName = Literal["auto", "whole", "tile", "release"]
 
 # The release halves an image until a part has fewer pixels than this, parts overlapping by twice the shave.
@@ -74,20 +75,21 @@ class Policy:
 
 
 @torch.inference_mode()
-def restore(net: Network, lq: Tensor, policy: Policy) -> tuple[Tensor, Policy]:
+def restore(net: Network, lq: Tensor, policy: Policy, progress: Progress | None = None) -> tuple[Tensor, Policy]:
     """Restore a batch of images of one size.
 
     Args:
         net: Maps (B, C, h, w) to (B, C', h*scale, w*scale), any h and w, or multiples of its `window_size`.
         lq: (B, C, H, W), any size from 1×1.
         policy: How.
+        progress: Called after each pass through the network, of which there is one for each batch of tiles.
 
     Returns:
         (B, C', H*scale, W*scale), and the policy that was used: for "auto" the one it took.
     """
     for candidate in _candidates(net, lq, policy):
         try:
-            return _apply(net, lq, candidate), candidate
+            return _apply(net, lq, candidate, progress), candidate
         except (RuntimeError, MemoryError) as error:
             if policy.name != "auto" or not is_out_of_memory(error):
                 raise
@@ -140,9 +142,37 @@ def padded(net: Network, multiple: int) -> Network:
     return run
 
 
-def _apply(net: Network, lq: Tensor, policy: Policy) -> Tensor:
+def _reporting(net: Network, passes: int, progress: Progress) -> Network:
+    done = 0
+
+    def run(img: Tensor) -> Tensor:
+        nonlocal done
+        out = net(img)
+        done += 1
+        progress(done, passes)
+        return out
+
+    return run
+
+
+def _count_passes(lq: Tensor, policy: Policy) -> int:
+    """How often a policy calls a network, by applying it to a tensor without data."""
+    passes = 0
+
+    def count(img: Tensor) -> Tensor:
+        nonlocal passes
+        passes += 1
+        return img
+
+    _apply(count, lq.to("meta"), policy)
+    return passes
+
+
+def _apply(net: Network, lq: Tensor, policy: Policy, progress: Progress | None = None) -> Tensor:
     if (multiple := window_of(net)) > 1:
         net = padded(net, multiple)
+    if progress is not None:
+        net = _reporting(net, _count_passes(lq, policy), progress)
 
     def once(img: Tensor) -> Tensor:
         if policy.name == "tile":

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from rnan_plugin.data.restoration_dataset import to_tensor
 from rnan_plugin.data.tasks import TaskAtLevel
 from rnan_plugin.errors import UserError, nearest
 from rnan_plugin.files import atomic_path
-from rnan_plugin.models.inference import Policy, restore
+from rnan_plugin.models.inference import Policy, Progress, restore
 from rnan_plugin.models.shipped import load_shipped, shipped_file, shipped_names
 from rnan_plugin.models.task_input import as_mosaic, unlike
 from rnan_plugin.options import check_call, read_option_file
@@ -140,7 +141,9 @@ class Restorer:
         net = net.to(self.device).to(memory_format=torch.channels_last)
         self.net = torch.compile(net, dynamic=True) if settings.compile else net
 
-    def __call__(self, img: NDArray[np.uint8], name: str) -> tuple[NDArray[np.uint8], Policy]:
+    def __call__(
+        self, img: NDArray[np.uint8], name: str, progress: Progress | None = None
+    ) -> tuple[NDArray[np.uint8], Policy]:
         """Restore (H, W, 3) RGB or (H, W, 1) grey, 0..255; return the restored image and the policy used.
 
         Raises:
@@ -149,21 +152,21 @@ class Restorer:
         if self.setting is not None and self.setting.name == "demosaic":
             img = as_mosaic(img, name)
         if self.num_channel == 3:
-            return self._restore(convert_channels(img, "rgb", name))
+            return self._restore(convert_channels(img, "rgb", name), progress)
         if img.shape[2] == 1:
-            return self._restore(img)
+            return self._restore(img, progress)
         if self.channels not in {"gray", "y"}:
             raise UserError(f"{name}: colour, but the network restores one channel; add --channels y or gray")
         luma = convert_channels(img, self.channels, name)
-        restored, used = self._restore(luma)
+        restored, used = self._restore(luma, progress)
         return (restored if self.channels == "gray" else _replace_luma(img, restored)), used
 
-    def _restore(self, img: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], Policy]:
+    def _restore(self, img: NDArray[np.uint8], progress: Progress | None) -> tuple[NDArray[np.uint8], Policy]:
         lq = to_tensor(img)[None].to(self.device).contiguous(memory_format=torch.channels_last)
         # Only the layers compute in a narrow type: the image itself, with its residual, stays in float32.
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             try:
-                output, used = restore(self.net, lq, self.policy)
+                output, used = restore(self.net, lq, self.policy, progress)
             except RuntimeError as error:
                 if "InvalidCxxCompiler" not in str(error):
                     raise
@@ -229,12 +232,25 @@ def _restore_each(jobs: list[tuple[Path, Path]], restorer: Restorer, images: dic
         code = read_file(file)
         if restorer.setting is not None and (doubt := unlike(restorer.setting, code)):
             tqdm.write(f"warning: {file}: {doubt}")
-        restored, used = restorer(decode_image(code, str(file)), str(file))
+        with _tile_progress(file.name) as progress:
+            restored, used = restorer(decode_image(code, str(file)), str(file), progress)
         out.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(out) as temporary:
             temporary.write_bytes(encode_png(restored, level=3))
         images[str(out)] = {"policy": used.describe(), "seconds": round(time.perf_counter() - start, 3)}
         tqdm.write(f"{file} -> {out} (policy {used.describe()})")
+
+
+@contextmanager
+def _tile_progress(name: str) -> Iterator[Progress]:
+    """A bar for the tiles of one image, on a terminal alone, gone when they are done."""
+    with tqdm(desc=name, unit="pass", leave=False, disable=None, delay=1) as bar:
+
+        def show(done: int, passes: int) -> None:
+            bar.total = passes
+            bar.update(done - bar.n)
+
+        yield show
 
 
 def _plan(source: Path, target: Path) -> tuple[list[tuple[Path, Path]], Path]:
