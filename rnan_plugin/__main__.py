@@ -94,15 +94,20 @@ def _convert(options: argparse.Namespace) -> int:
 
 def _restore(options: argparse.Namespace) -> int:
     from rnan_plugin.data.tasks import TaskAtLevel
-    from rnan_plugin.models.inference import Policy
-    from rnan_plugin.models.restorer import Restorer, Settings, load_network, provenance_of, restore_files
+    from rnan_plugin.models.inference import named_policy
+    from rnan_plugin.models.restored_files import restore_files
+    from rnan_plugin.models.restorer import Restorer, Settings, load_network, provenance_of
 
-    policy = Policy(options.policy, options.tile, options.overlap, options.tile_batch, options.self_ensemble)
+    names = ("policy", "tile", "overlap", "tile_batch")
+    given = {name: value for name in names if (value := getattr(options, name)) is not None}
+    policy = named_policy(self_ensemble=options.self_ensemble, **given)
     settings = Settings(policy, options.device, options.precision, options.compile, options.channels)
     setting = TaskAtLevel(options.task, options.level) if options.task else None
     loaded = load_network(options.opt, options.weights, setting)
     restorer = Restorer(loaded.net, loaded.channels, settings, setting)
-    count = restore_files(options.source, options.target, restorer, provenance_of(loaded.weights, settings, restorer))
+    named = {"option_file": options.opt, "task": str(setting) if setting else None, "channels": restorer.channels}
+    provenance = named | provenance_of(loaded.weights, settings, restorer)
+    count = restore_files(options.source, options.target, restorer, provenance)
     print(f"{count} image(s) restored")
     return 0
 
@@ -133,10 +138,13 @@ COMMANDS = {
             "-opt": {"metavar": "FILE", "help": "option file: its network_g and path.pretrain_network_g"},
             "--weights": {"metavar": "FILE", "help": "released weights; with -opt, instead of the file's own"},
             "--channels": {"choices": ["y", "gray"], "help": "of colour images, for one-channel networks"},
-            "--policy": {"choices": ["auto", "whole", "tile", "release"], "default": "auto", "help": "default: auto"},
-            "--tile": {"type": int, "default": 128, "help": "side of a tile in input pixels (default: 128)"},
-            "--overlap": {"type": int, "default": 16, "help": "of neighbouring tiles (default: 16)"},
-            "--tile-batch": {"type": int, "default": 1, "help": "tiles of one pass (default: 1)"},
+            "--policy": {
+                "choices": ["auto", "whole", "tile", "release"],
+                "help": "default: tile with --tile or --overlap, else auto",
+            },
+            "--tile": {"type": int, "help": "side of a tile in input pixels (default: 128)"},
+            "--overlap": {"type": int, "help": "of neighbouring tiles (default: 16, or a quarter of a small tile)"},
+            "--tile-batch": {"type": int, "help": "tiles of one pass (default: 1)"},
             "--self-ensemble": {"action": "store_true", "help": "mean over the eight flips (RNAN+)"},
             "--device": {"default": "auto", "help": "cpu, cuda, cuda:1, … (default: a GPU if there is one)"},
             "--precision": {"choices": ["float32", "bfloat16", "float16"], "default": "float32"},

@@ -207,7 +207,7 @@ WRONG = {
     "softmax_over": ({"network_g.softmax_over": "rows"}, ["network_g.softmax_over", "not one of keys, queries"]),
     "optimiser type": ({"train.optim_g.type": "adam"}, ["train.optim_g.type", "did you mean 'Adam'"]),
     "scheduler type": ({"train.scheduler.type": "MultiStep"}, ["train.scheduler.type", "did you mean 'MultiStepLR'"]),
-    "tile_overlap": ({"val.tile_overlap": 65}, [", val", "tile_overlap", "65 is not from 0 to half of tile: 128"]),
+    "tile_overlap": ({"val.tile_overlap": 65}, [", val", "tile_overlap", "is 65, not from 0 to half of tile: 128"]),
     "colour data, 1-channel network": (
         {"network_g.num_in_ch": 1, "network_g.num_out_ch": 1},
         ["channels", "'rgb' gives 3 channel(s)", "num_in_ch is 1", "channels: rgb"],

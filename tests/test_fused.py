@@ -55,6 +55,10 @@ def test_plain_where_the_fused_operators_know_too_little():
     assert not fused_calls(lambda: block(x))  # gradients are recorded
     with torch.no_grad():
         assert not fused_calls(lambda: block(x.contiguous()))
+        heard = []
+        with block.conv1.register_forward_hook(lambda *_: heard.append(1)):
+            assert len(fused_calls(lambda: block(x))) == 1  # conv2 alone
+        assert heard
         assert not fused_calls(lambda: block.double()(x.double()))
         with torch.autocast("cpu", torch.bfloat16):
             assert not fused_calls(lambda: block.float()(x))

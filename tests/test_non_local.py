@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -36,6 +37,8 @@ def path(request, monkeypatch):
         monkeypatch.setattr(onednn_attention, "_COLUMNS", 30)
     elif request.param != "fused":
         monkeypatch.setattr(onednn_attention, "_LINEAR", None)
+    if request.param == "kernel":
+        monkeypatch.setattr(attention, "_NARROW", {torch.float16})  # so that a kernel sees one narrow type
     if request.param == "blocks":
         monkeypatch.setattr(attention, "_CPU_FORWARD", None)
         monkeypatch.setattr(attention.F, "scaled_dot_product_attention", no_kernel)
@@ -199,7 +202,30 @@ def test_no_matrix_of_all_pairs_is_made(softmax_over, memory_format, dtype):
     assert mode.largest <= dim * side**2  # the features themselves, or a block of 64 rows
 
 
-def test_the_check_above_sees_a_matrix_of_all_pairs():
+@pytest.mark.parametrize("softmax_over", ["keys", "queries"])
+def test_nor_on_a_device_that_has_no_fused_kernel(softmax_over, monkeypatch):
+    """Any device but a few: torch would take the N×N way there without a word."""
+    monkeypatch.setattr(attention, "_BLOCK_VALUES_ELSEWHERE", 2000)
+    query, key, value = (torch.empty(1, 300, 4, device="meta", requires_grad=True) for _ in range(3))
+    with LargestTensor() as mode:
+        non_local_attention(query, key, value, softmax_over).sum().backward()
+    assert mode.largest < 300**2 / 10
+
+
+def test_threads_leave_torch_as_it_was():
+    """Replicas of a network attend in threads; the switch for kernels is one for the whole process."""
+    args = [tensor.detach().float().requires_grad_() for tensor in embeddings(1, 200, 8)]
+
+    def attend(_):
+        for _ in range(30):
+            non_local_attention(*args, "keys")
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(attend, range(4)))
+    assert torch.backends.cuda.math_sdp_enabled()
+
+
+def test_the_checks_above_see_a_matrix_of_all_pairs():
     with LargestTensor() as mode:
         direct(*embeddings(1, 300, 4), "keys").sum().backward()
     assert mode.largest == 300**2

@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image as PillowImage
+from PIL import ImageOps as PillowImageOps
 
 import rnan_plugin
 from rnan_plugin.__main__ import main
@@ -73,6 +75,11 @@ def option_file(tmp_path):
     return str(tmp_path / "x.yml"), net.eval()
 
 
+def record_of(folder):
+    """Entries by image of the record beside results."""
+    return json.loads((folder / "restore.json").read_text(encoding="utf-8"))["images"]
+
+
 def close(a, b):
     """Equal up to a rounding of the last level: memory layout changes the order of sums."""
     return a.shape == b.shape and np.abs(a.astype(int) - b).max() <= 1 and (a != b).mean() < 0.01
@@ -88,10 +95,10 @@ def test_released_weights_restore_a_folder(tmp_path, policy):
     net = rnan_plugin.load_released(weights)
     for name, seed in (("a", 1), ("sub/b.c", 2)):
         assert close(read(tmp_path / "out" / f"{name}.png"), by_hand(net, photo(seed=seed), policy))
-    record = json.loads((tmp_path / "out/restore.json").read_text(encoding="utf-8"))
-    assert len(record["images"]) == 2
-    assert all(entry["policy"] == policy.describe() for entry in record["images"].values())
-    assert len(record["weights_sha256"]) == 64
+    record = record_of(tmp_path / "out")
+    assert set(record) == {"a.png", "sub/b.c.png"}
+    assert all(entry["policy"] == policy.describe() for entry in record.values())
+    assert all(len(entry["weights_sha256"]) == 64 for entry in record.values())
     assert not list(tmp_path.rglob("*.partial*"))
 
 
@@ -100,19 +107,71 @@ def test_auto_says_what_it_took(tmp_path, capsys):
     arguments = ["--weights", str(GOLD / "DN_RGB.pt"), "--self-ensemble"]
     assert main(["restore", str(tmp_path / "a.png"), str(tmp_path / "out.png"), *arguments]) == 0
     assert "(policy whole, self-ensemble of 8)" in "".join(capsys.readouterr())
-    (entry,) = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))["images"].values()
+    (entry,) = record_of(tmp_path).values()
     assert entry["policy"] == "whole, self-ensemble of 8"
     expected = by_hand(rnan_plugin.load_released(GOLD / "DN_RGB.pt"), photo(), Policy("whole", self_ensemble=True))
     assert close(read(tmp_path / "out.png"), expected)
 
 
-def test_what_was_restored_is_recorded_though_another_image_is_damaged(tmp_path, option_file):
-    write(tmp_path / "in/a.png", photo(1))
+def test_a_damaged_image_stops_no_other_and_is_told(tmp_path, option_file, capsys):
+    for name in "ac":
+        write(tmp_path / f"in/{name}.png", photo(1))
     (tmp_path / "in/b.png").write_bytes(b"no image")
-    arguments = ["-opt", option_file[0], "--policy", "whole"]
-    assert main(["restore", str(tmp_path / "in"), str(tmp_path / "out"), *arguments]) == 2
-    record = json.loads((tmp_path / "out/restore.json").read_text(encoding="utf-8"))
-    assert list(record["images"]) == [str(tmp_path / "out/a.png")]
+    assert "b.png: unreadable" in error_of(
+        [str(tmp_path / "in"), str(tmp_path / "out"), "-opt", option_file[0]], capsys
+    )
+    assert list(record_of(tmp_path / "out")) == ["a.png", "c.png"]
+
+
+def test_records_of_earlier_runs_stay(tmp_path, option_file):
+    arguments = ["-opt", option_file[0], "--channels", "gray"]
+    for name, channels in (("a", 1), ("b", 3)):
+        image = write(tmp_path / f"{name}.png", photo(channels))
+        assert main(["restore", image, str(tmp_path / "out"), *arguments]) == 0
+    record = record_of(tmp_path / "out")
+    assert list(record) == ["a.png", "b.png"]
+    assert {entry["channels"] for entry in record.values()} == {"gray"}
+    assert {entry["option_file"] for entry in record.values()} == {option_file[0]}
+
+
+def test_a_file_of_the_user_named_as_the_record_is_kept(tmp_path, option_file, capsys):
+    image = write(tmp_path / "a.png", photo(1))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/restore.json").write_text('{"mine": 1}')
+    assert "restore.json: no record" in error_of([image, str(tmp_path / "out"), "-opt", option_file[0]], capsys)
+    assert (tmp_path / "out/restore.json").read_text() == '{"mine": 1}'
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("channels", [1, 3])
+def test_photographs_taken_sideways_stand_upright(tmp_path, option_file, orientation, channels):
+    """The network sees the samples as they are stored, on their 8×8 grid; a viewer's turn comes after it."""
+    img = photo(channels, (16, 24))
+    exif = PillowImage.Exif()
+    exif[0x0112] = orientation
+    stored = PillowImage.fromarray(img.squeeze())
+    stored.save(tmp_path / "plain.png")
+    stored.save(tmp_path / "turned.png", exif=exif)
+    for name in ("plain", "turned"):
+        arguments = ["restore", str(tmp_path / f"{name}.png"), str(tmp_path / "out"), "-opt", option_file[0]]
+        assert main([*arguments, "--channels", "y"]) == 0
+    restored = PillowImage.open(tmp_path / "out/plain.png")
+    restored.getexif()[0x0112] = orientation
+    expected = np.asarray(PillowImageOps.exif_transpose(restored))
+    np.testing.assert_array_equal(np.asarray(PillowImage.open(tmp_path / "out/turned.png")), expected)
+
+
+def test_results_inside_the_source_are_no_sources(tmp_path, option_file):
+    write(tmp_path / "a.png", photo(1))
+    for _ in range(2):
+        assert main(["restore", str(tmp_path), str(tmp_path / "restored"), "-opt", option_file[0]]) == 0
+    assert [path.name for path in (tmp_path / "restored").rglob("*.png")] == ["a.png"]
+
+
+def test_tiles_are_meant_where_their_side_is_given(tmp_path, option_file):
+    image = write(tmp_path / "a.png", photo(1))
+    assert main(["restore", image, str(tmp_path / "out"), "-opt", option_file[0], "--tile", "16"]) == 0
+    assert record_of(tmp_path / "out")["a.png"]["policy"] == "tile 16, overlap 4, blended"
 
 
 def test_super_resolution_enlarges(tmp_path):
@@ -164,7 +223,7 @@ def test_compiled_restores_the_same(tmp_path, option_file):
     assert main(["restore", str(tmp_path / "in"), str(tmp_path / "out"), *arguments]) == 0
     for name, img in zip("ab", images, strict=True):
         assert close(read(tmp_path / f"out/{name}.png"), by_hand(net, img, Policy("whole")))
-    assert json.loads((tmp_path / "out/restore.json").read_text())["compiled"] is True
+    assert all(entry["compiled"] for entry in record_of(tmp_path / "out").values())
 
 
 def test_compiling_without_a_compiler_is_one_line(tmp_path, option_file):
@@ -205,7 +264,8 @@ def test_what_can_go_wrong(tmp_path, option_file, capsys):
         ([folder, str(tmp_path / "out.png"), "-opt", path], "is a folder"),
         ([image, str(tmp_path / "out.jpg"), "-opt", path], "out.png"),
         ([str(tmp_path / "bad"), out, "-opt", path], "b.png: unreadable"),
-        ([image, out, "-opt", path, "--tile", "16", "--overlap", "9"], "tile_overlap"),
+        ([image, out, "-opt", path, "--tile", "16", "--overlap", "9"], "overlap (tile_overlap) is 9"),
+        ([image, str(GOLD / "CAR.pt/out"), "-opt", path], "CAR.pt is a file, not a folder"),
         ([image, out, "-opt", path, "--device", "abacus"], "--device abacus"),
     ]
     for arguments, fragment in cases:

@@ -17,7 +17,9 @@ All tensors are (B, N, C); W is never scaled (Eq. 4 of the paper has no 1/√C).
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
 import torch
@@ -35,6 +37,10 @@ SoftmaxOver = Literal["keys", "queries"]
 _NARROW = {torch.bfloat16, torch.float16}
 
 _FUSED = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.CUDNN_ATTENTION]
+# Elsewhere, on Apple's MPS for one, torch takes the N×N way whatever it is told.
+_FUSED_DEVICES = {"cpu", "cuda", "xpu"}
+# `sdpa_kernel` switches for the whole process, and replicas of a network run in threads.
+_sdpa_lock = threading.Lock()
 _CPU_FORWARD: Any = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None)
 _CPU_BACKWARD: Any = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu_backward", None)
 
@@ -57,7 +63,7 @@ def non_local_attention(query: Tensor, key: Tensor, value: Tensor, softmax_over:
     """
     # No fused kernel takes a last dimension that is not contiguous.
     query, key, value = query.contiguous(), key.contiguous(), value.contiguous()
-    with torch.autocast(query.device.type, enabled=False):  # the inputs' type is the caller's choice
+    with _without_autocast(query.device.type):  # the inputs' type is the caller's choice
         if query.device.type == "cpu" and query.dtype in _NARROW:
             return non_local_attention(query.float(), key.float(), value.float(), softmax_over).to(query.dtype)
         if softmax_over == "queries":
@@ -68,10 +74,18 @@ def non_local_attention(query: Tensor, key: Tensor, value: Tensor, softmax_over:
         return _OverKeys.apply(query, key, value) if out is None else out
 
 
+def _without_autocast(device_type: str) -> AbstractContextManager[object]:
+    # Some versions of torch know no autocast for some devices, and say so with an error.
+    available = torch.amp.is_autocast_available(device_type)
+    return torch.autocast(device_type, enabled=False) if available else nullcontext()
+
+
 def _fused_over_keys(query: Tensor, key: Tensor, value: Tensor) -> Tensor | None:
     """Torch's fused kernel, or None where there is none for the device, type or size."""
+    if query.device.type not in _FUSED_DEVICES:
+        return None
     try:
-        with sdpa_kernel(_FUSED):
+        with _sdpa_lock, sdpa_kernel(_FUSED):
             heads = query.unsqueeze(1), key.unsqueeze(1), value.unsqueeze(1)
             return F.scaled_dot_product_attention(*heads, scale=1.0).squeeze(1)
     except RuntimeError as error:  # "No available kernel"
@@ -92,7 +106,7 @@ class _OverKeys(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: FunctionCtx, grad_out: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         query, key, value = ctx.saved_tensors  # type: ignore[attr-defined]
-        with torch.autocast(query.device.type, enabled=False):
+        with _without_autocast(query.device.type):
             grad_query, grad_key, grad_value, _ = backward(query, key, grad_out.contiguous(), value)
         return grad_query, grad_key, grad_value
 
@@ -112,7 +126,7 @@ class _OverQueries(torch.autograd.Function):
     def backward(ctx: FunctionCtx, grad_out: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         query, key, value = ctx.saved_tensors  # type: ignore[attr-defined]
         run = fused_backward if _cpu_kernel_serves(query) else backward
-        with torch.autocast(query.device.type, enabled=False):
+        with _without_autocast(query.device.type):
             grad_key, grad_query, _, grad_value = run(key, query, value, grad_out.contiguous())
         return grad_query, grad_key, grad_value
 
@@ -128,9 +142,9 @@ def _needs_gradient(*tensors: Tensor) -> bool:
 def fused_scatter(row: Tensor, col: Tensor, x: Tensor) -> Tensor:
     """Compute Wᵀ x with torch's CPU kernel, in two passes; see the module's docstring."""
     row, col, x = row.unsqueeze(1), col.unsqueeze(1), x.unsqueeze(1)
-    _, log_norm = _CPU_FORWARD(row, col, col, scale=1.0)  # (B, 1, N)
+    _, log_norm = _CPU_FORWARD(row, col, col, scale=1.0)  # (B, 1, N), float32 also for bfloat16
     out, log_sum = _CPU_FORWARD(col, row, x, attn_mask=-log_norm.unsqueeze(2).contiguous(), scale=1.0)
-    return (out * log_sum.exp().unsqueeze(-1)).squeeze(1)  # each exponent is at most log N
+    return (out * log_sum.exp().unsqueeze(-1)).to(out.dtype).squeeze(1)  # each exponent is at most log N
 
 
 def fused_backward(row: Tensor, col: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

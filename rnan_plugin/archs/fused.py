@@ -27,19 +27,24 @@ def serves(x: Tensor) -> bool:
     )
 
 
+def _is_bare(conv: nn.Conv2d) -> bool:
+    """Whether nobody listens to the layer's calls; the fused operators make none."""
+    return not (conv._forward_hooks or conv._forward_pre_hooks)
+
+
 def conv_relu(conv: nn.Conv2d, x: Tensor) -> Tensor:
     """ReLU(conv(x)) for (B, C, H, W)."""
-    return _pointwise(conv, x, "relu") if serves(x) else F.relu(conv(x), inplace=True)
+    return _pointwise(conv, x, "relu") if serves(x) and _is_bare(conv) else F.relu(conv(x), inplace=True)
 
 
 def conv_sigmoid(conv: nn.Conv2d, x: Tensor) -> Tensor:
     """Logistic function of conv(x) for (B, C, H, W)."""
-    return _pointwise(conv, x, "sigmoid") if serves(x) else torch.sigmoid(conv(x))
+    return _pointwise(conv, x, "sigmoid") if serves(x) and _is_bare(conv) else torch.sigmoid(conv(x))
 
 
 def conv_add(conv: nn.Conv2d, x: Tensor, residual: Tensor) -> Tensor:
     """conv(x) + residual for (B, C, H, W) and a residual of the output's shape."""
-    if not (serves(x) and residual.is_contiguous(memory_format=torch.channels_last)):
+    if not (serves(x) and _is_bare(conv) and residual.is_contiguous(memory_format=torch.channels_last)):
         # In place: where autograd records, it needs neither of the two sums' old values.
         return conv(x).add_(residual)
     return _OPERATORS._convolution_pointwise.binary(

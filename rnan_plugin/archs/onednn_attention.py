@@ -15,15 +15,16 @@ from torch import Tensor
 
 _LINEAR: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 
-# Values of a block of W, 4 MB that stay in cache; fewest rows, which make a product worthwhile; columns of a block.
+# Values of a block of W, 4 MB that stay in cache (8 MB of the longest rows); fewest rows, which make a product
+# worthwhile; columns of a block.
 _BLOCK_VALUES, _ROWS, _COLUMNS = 2**20, 64, 2**10
 # A scatter needs a row's sum before its weights are of use: it keeps whole rows up to this length, and goes through
 # longer ones twice, because caches do not hold enough of them.
 _LONGEST = 2**15
 _LOG2_E = math.log2(math.e)
-# Logits known to be no larger than this, to the base of 2, need not be compared: neither their exponentials nor the
-# sums of those leave float32's range.
-_BOUND = 60.0
+# Logits known to be no larger than this, to the base of 2, need not be compared: neither their exponentials nor sums of
+# values weighted by those leave float32's range.
+_BOUND = 30.0
 # Below this exponent a weight is nothing in float32, but takes exp2 several times as long.
 _LEAST = -126.0
 

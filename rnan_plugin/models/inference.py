@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -37,7 +37,7 @@ class Policy:
     Args:
         name: "whole" (one pass, exact), "tile" (overlapping tiles, blended), "release" (the released code's recursive
             halving with a hard cut, to reproduce published numbers), or "auto" (the largest of whole and tiles of 256
-            to 32 pixels that fits the memory at hand).
+            to 32 pixels that fits the memory at hand; on a CPU, whole up to 65 536 pixels, where attention takes over).
         tile: Largest side of a tile in LQ pixels.
         overlap: LQ pixels that neighbouring tiles share, 0 to half a tile.
         tile_batch: Tiles of one pass.
@@ -59,7 +59,7 @@ class Policy:
         if self.tile < 1 or self.tile_batch < 1:
             raise UserError(f"tile is {self.tile} and tile_batch {self.tile_batch}, must be 1 or more")
         if not 0 <= self.overlap <= self.tile // 2:
-            raise UserError(f"tile_overlap: {self.overlap} is not from 0 to half of tile: {self.tile}")
+            raise UserError(f"overlap (tile_overlap) is {self.overlap}, not from 0 to half of tile: {self.tile}")
 
     @property
     def label(self) -> str:
@@ -72,6 +72,22 @@ class Policy:
         if self.name == "release":
             text = f"release (halved below {_RELEASE_PIXELS} pixels, shave {_RELEASE_SHAVE}, hard cut)"
         return text + (", self-ensemble of 8" if self.self_ensemble else "")
+
+
+def named_policy(
+    policy: PolicyName | None = None, tile: int | None = None, overlap: int | None = None, **others: Any
+) -> Policy:
+    """The policy of a command line or option file, where anything may be left out.
+
+    Tiles are then meant where their side or overlap is given; a small tile's overlap is a quarter of it.
+
+    Raises:
+        UserError: A value outside its legal interval.
+    """
+    tiles = tile is not None or overlap is not None
+    side = Policy.tile if tile is None else tile
+    shared = min(Policy.overlap, side // 4) if overlap is None else overlap
+    return Policy(policy or ("tile" if tiles else "auto"), side, shared, **others)
 
 
 @torch.inference_mode()
@@ -109,11 +125,11 @@ def _candidates(net: Network, lq: Tensor, policy: Policy) -> Iterator[Policy]:
     height, width = lq.shape[2:]
     fast = lq.device.type != "cpu" or height * width <= _WHOLE_PIXELS_CPU
     if fast and height * width * pixel_bytes <= budget:
-        yield Policy("whole", self_ensemble=policy.self_ensemble)
+        yield replace(policy, name="whole")
     for tile, overlap in _AUTO_TILES:
-        pixels = min(tile, height) * min(tile, width)
+        pixels = min(tile, height) * min(tile, width) * policy.tile_batch
         if pixels * pixel_bytes <= budget or tile == _AUTO_TILES[-1][0]:
-            yield Policy("tile", tile, overlap, self_ensemble=policy.self_ensemble)
+            yield replace(policy, name="tile", tile=tile, overlap=overlap)
 
 
 def _widest(net: Network) -> int:
@@ -185,16 +201,17 @@ def _apply(net: Network, lq: Tensor, policy: Policy, progress: Progress | None =
 def self_ensembled(net: Network, lq: Tensor) -> Tensor:
     """Mean of a network's outputs over the eight flips and transposes of its input, each turned back.
 
-    Summed in float64, where eight float32 values add up without rounding: the order does not matter, so that the
-    ensemble of a flipped image is the flipped ensemble, to the last bit.
+    Summed in float64, where eight float32 values of like size add up without rounding: the order does not matter, so
+    that the ensemble of a flipped image is the flipped ensemble, to the last bit. (MPS has no float64.)
     """
+    wide = torch.float32 if lq.device.type == "mps" else torch.float64
     total: Tensor | None = None
     for transpose in (False, True):
         for dims in ([], [2], [3], [2, 3]):
             img = (lq.transpose(2, 3) if transpose else lq).flip(dims).contiguous()
             out = net(img).flip(dims)
             out = out.transpose(2, 3) if transpose else out
-            total = out.double() if total is None else total.add_(out)
+            total = out.to(wide, copy=True) if total is None else total.add_(out)
     assert total is not None
     return (total / 8).to(lq.dtype)
 
@@ -253,7 +270,7 @@ class _Canvas:
         """Add a restored tile whose LQ stands at (top, left)."""
         starts = (top * self.scale, left * self.scale)
         ramps = [
-            _ramp(length, self.overlap * self.scale, at_start=start == 0, at_end=start + length == full).to(tile)
+            _ramp(length, self.overlap * self.scale, tile, at_start=start == 0, at_end=start + length == full)
             for start, length, full in zip(starts, tile.shape[2:], self.size, strict=True)
         ]
         weight = ramps[0][:, None] * ramps[1]
@@ -266,10 +283,10 @@ class _Canvas:
         return self.total.div_(self.weight)
 
 
-def _ramp(length: int, overlap: int, *, at_start: bool, at_end: bool) -> Tensor:
+def _ramp(length: int, overlap: int, like: Tensor, *, at_start: bool, at_end: bool) -> Tensor:
     """Weight of a tile along one axis: rises over the overlap, except where the tile ends at the image's rim."""
-    weight = torch.ones(length)
-    rise = (torch.arange(overlap) + 0.5) / max(1, overlap)
+    weight = like.new_ones(length)
+    rise = (torch.arange(overlap, device=like.device, dtype=like.dtype) + 0.5) / max(1, overlap)
     if not at_start:
         weight[:overlap] *= rise
     if not at_end:

@@ -71,8 +71,12 @@ def _status_bytes(key: str) -> int:
 def _container_bytes() -> int:
     """What a container's limit leaves, or a number larger than any memory."""
     try:
-        limit = int((_CGROUP / "memory.max").read_text(encoding="ascii"))
-        return limit - int((_CGROUP / "memory.current").read_text(encoding="ascii"))
+        limit, used = (int((_CGROUP / name).read_text(encoding="ascii")) for name in ("memory.max", "memory.current"))
+        # Cached files count as used, but make room.
+        cached = re.search(
+            r"^inactive_file (\d+)$", (_CGROUP / "memory.stat").read_text(encoding="ascii"), re.MULTILINE
+        )
+        return limit - used + (int(cached[1]) if cached else 0)
     except (OSError, ValueError):  # no such file outside a container, "max" without a limit
         return 2**63
 

@@ -1,12 +1,10 @@
-"""Restoring image files with trained or released weights: the `restore` command."""
+"""Networks with trained or released weights, and images restored by them."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,20 +13,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from tqdm import tqdm
 
 import rnan_plugin
 from rnan_plugin.archs.official_weights import load_released, read_checkpoint
 from rnan_plugin.archs.rnan_arch import RNAN
 from rnan_plugin.data.color import Channels, convert_channels, rgb2y
-from rnan_plugin.data.image_store import IMAGE_ENDINGS, FolderStore, decode_image, encode_png, read_file
 from rnan_plugin.data.restoration_dataset import to_tensor
 from rnan_plugin.data.tasks import TaskAtLevel
 from rnan_plugin.errors import UserError, nearest
-from rnan_plugin.files import atomic_path
 from rnan_plugin.models.inference import Policy, Progress, restore
 from rnan_plugin.models.shipped import load_shipped, shipped_file, shipped_names
-from rnan_plugin.models.task_input import as_mosaic, unlike
+from rnan_plugin.models.task_input import as_mosaic
 from rnan_plugin.options import check_call, read_option_file
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -164,7 +159,8 @@ class Restorer:
     def _restore(self, img: NDArray[np.uint8], progress: Progress | None) -> tuple[NDArray[np.uint8], Policy]:
         lq = to_tensor(img)[None].to(self.device).contiguous(memory_format=torch.channels_last)
         # Only the layers compute in a narrow type: the image itself, with its residual, stays in float32.
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+        narrow = self.dtype != torch.float32
+        with torch.autocast(self.device.type, self.dtype) if narrow else nullcontext():
             try:
                 output, used = restore(self.net, lq, self.policy, progress)
             except RuntimeError as error:
@@ -193,80 +189,6 @@ def _replace_luma(img: NDArray[np.uint8], luma: NDArray[np.uint8]) -> NDArray[np
         raise UserError("super-resolution of luma alone is not supported; use a colour network")
     gain = _Y_GAIN * (luma.astype(np.float32) - rgb2y(img))
     return np.clip(np.rint(img + gain), 0, 255).astype(np.uint8)
-
-
-def restore_files(source: str, target: str, restorer: Restorer, provenance: Mapping[str, Any]) -> int:
-    """Restore an image or all images below a folder, with progress.
-
-    Args:
-        source: Image file or folder.
-        target: PNG file for an image, else a folder; names are kept. What was done is written beside the results as
-            `restore.json` (`NAME.json` for one file).
-        restorer: Does the work.
-        provenance: Written beside the results.
-
-    Returns:
-        Number of images.
-
-    Raises:
-        UserError: An unreadable image, or a target that can't be written.
-    """
-    jobs, record = _plan(Path(source), Path(target))
-    for file, out in jobs:
-        if file.resolve() == out.resolve():
-            raise UserError(f"{out}: the result would replace its input; name another target")
-    images: dict[str, dict[str, Any]] = {}
-    try:
-        _restore_each(jobs, restorer, images)
-    finally:  # also of those that were restored before one could not be
-        if images:
-            with atomic_path(record) as temporary:
-                temporary.write_text(json.dumps({**provenance, "images": images}, indent=2) + "\n", encoding="utf-8")
-    return len(jobs)
-
-
-def _restore_each(jobs: list[tuple[Path, Path]], restorer: Restorer, images: dict[str, dict[str, Any]]) -> None:
-    """Restore files, with progress; enter what was used and how long it took in `images`."""
-    for file, out in tqdm(jobs, unit="image"):
-        start = time.perf_counter()
-        code = read_file(file)
-        if restorer.setting is not None and (doubt := unlike(restorer.setting, code)):
-            tqdm.write(f"warning: {file}: {doubt}")
-        with _tile_progress(file.name) as progress:
-            restored, used = restorer(decode_image(code, str(file)), str(file), progress)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(out) as temporary:
-            temporary.write_bytes(encode_png(restored, level=3))
-        images[str(out)] = {"policy": used.describe(), "seconds": round(time.perf_counter() - start, 3)}
-        tqdm.write(f"{file} -> {out} (policy {used.describe()})")
-
-
-@contextmanager
-def _tile_progress(name: str) -> Iterator[Progress]:
-    """A bar for the tiles of one image, on a terminal alone, gone when they are done."""
-    with tqdm(desc=name, unit="pass", leave=False, disable=None, delay=1) as bar:
-
-        def show(done: int, passes: int) -> None:
-            bar.total = passes
-            bar.update(done - bar.n)
-
-        yield show
-
-
-def _plan(source: Path, target: Path) -> tuple[list[tuple[Path, Path]], Path]:
-    """Pairs of file to read and file to write, and where to write the record."""
-    is_file_target = target.suffix.lower() in IMAGE_ENDINGS
-    if source.is_dir():
-        if is_file_target:
-            raise UserError(f"{target}: {source} is a folder, so name a folder to write to")
-        store = FolderStore(str(source))
-        return [(Path(store.path(name)), target / f"{name}.png") for name in store.names], target / "restore.json"
-    if not source.is_file():
-        raise UserError(f"{source}: no such image or folder; check the path")
-    if is_file_target and target.suffix.lower() != ".png":
-        raise UserError(f"{target}: results are written as PNG; name it {target.with_suffix('.png')}")
-    out = target if is_file_target else target / f"{source.stem}.png"
-    return [(source, out)], out.with_suffix(".json")
 
 
 def provenance_of(weights: str, settings: Settings, restorer: Restorer) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch import distributed as dist
 from torch.utils.data import DataLoader, Subset
 
-from rnan_plugin.models.inference import Policy, restore
+from rnan_plugin.models.inference import Policy, named_policy, restore
 from rnan_plugin.toolbox import SRModel, calculate_metric, get_root_logger, imwrite, tensor2img
 
 _PANEL_SIZE = 256  # pixels; larger images show their centre
@@ -40,8 +40,10 @@ class ValidatedModel(SRModel):
         net = self.net_g_ema if hasattr(self, "net_g_ema") else self.get_bare_model(self.net_g)
         was_training = net.training
         net.eval()
-        self.output, used = restore(net, self.lq, self._policy)
-        net.train(was_training)
+        try:
+            self.output, used = restore(net, self.lq, self._policy)
+        finally:
+            net.train(was_training)
         self._how = used.describe()
 
     def dist_validation(self, dataloader: Any, current_iter: int, tb_logger: Any, save_img: bool) -> None:
@@ -125,19 +127,19 @@ class ValidatedModel(SRModel):
 
 
 def policy_of(val: Mapping[str, Any]) -> Policy:
-    """The policy of an option file's `val` section; keys left out have `Policy`'s defaults.
+    """The policy of an option file's `val` section; keys left out as by `named_policy`.
 
     Raises:
         UserError: A value outside its legal interval.
     """
     names = {
-        "policy": "name",
+        "policy": "policy",
         "tile": "tile",
         "tile_overlap": "overlap",
         "tile_batch": "tile_batch",
         "self_ensemble": "self_ensemble",
     }
-    return Policy(**{name: val[key] for key, name in names.items() if key in val})
+    return named_policy(**{name: val[key] for key, name in names.items() if key in val})
 
 
 def make_panel(lq: Tensor, output: Tensor, gt: Tensor) -> Tensor:

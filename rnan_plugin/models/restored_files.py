@@ -1,0 +1,168 @@
+"""The `restore` command: image files in, PNG files out, and a record beside them of what was done."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as PillowImage
+from tqdm import tqdm
+
+from rnan_plugin.data.image_store import IMAGE_ENDINGS, FolderStore, decode_image, encode_png, read_file
+from rnan_plugin.errors import UserError
+from rnan_plugin.files import atomic_path
+from rnan_plugin.models.inference import Progress
+from rnan_plugin.models.restorer import Restorer
+from rnan_plugin.models.task_input import unlike
+
+Job = tuple[Path, Path]  # file to read, file to write
+
+_RECORD = "restore.json"
+_MOST_LINES = 10  # of errors
+_ORIENTATION = 0x0112  # EXIF tag: how a viewer turns the image
+_TURNS = {
+    2: PillowImage.Transpose.FLIP_LEFT_RIGHT,
+    3: PillowImage.Transpose.ROTATE_180,
+    4: PillowImage.Transpose.FLIP_TOP_BOTTOM,
+    5: PillowImage.Transpose.TRANSPOSE,
+    6: PillowImage.Transpose.ROTATE_270,
+    7: PillowImage.Transpose.TRANSVERSE,
+    8: PillowImage.Transpose.ROTATE_90,
+}
+
+
+def restore_files(source: str, target: str, restorer: Restorer, provenance: Mapping[str, Any]) -> int:
+    """Restore an image or all images below a folder, with progress; those that can't be are left out.
+
+    Args:
+        source: Image file or folder; results below it, where the target is, are no sources.
+        target: PNG file for an image, else a folder; names are kept. `restore.json` beside the results tells of each
+            what it depends on; entries of earlier runs stay.
+        restorer: Does the work.
+        provenance: What goes into each image's entry.
+
+    Returns:
+        Number of images.
+
+    Raises:
+        UserError: A target that can't be written, before anything is restored; or images that could not be restored,
+            a line each, after all others were.
+    """
+    jobs, folder = _plan(Path(source), Path(target))
+    for file, out in jobs:
+        if file.resolve() == out.resolve():
+            raise UserError(f"{out}: the result would replace its input; name another target")
+    record = _Record(folder / _RECORD)
+    errors = []
+    for job in tqdm(jobs, unit="image"):
+        try:
+            record.add(job[1], {**provenance, **_restore_file(*job, restorer)})
+        except UserError as error:
+            errors.append(str(error))
+    if errors:
+        more = [f"and {len(errors) - _MOST_LINES} more"] if len(errors) > _MOST_LINES else []
+        raise UserError("\n".join([*errors[:_MOST_LINES], *more]))
+    return len(jobs)
+
+
+def _restore_file(file: Path, out: Path, restorer: Restorer) -> dict[str, Any]:
+    """Restore a file; return the policy that was used and how long it took."""
+    start = time.perf_counter()
+    code = read_file(file)
+    if restorer.setting is not None and (doubt := unlike(restorer.setting, code)):
+        tqdm.write(f"warning: {file}: {doubt}")
+    with _pass_progress(file.name) as progress:
+        restored, used = restorer(decode_image(code, str(file)), str(file), progress)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(out) as temporary:
+        temporary.write_bytes(encode_png(_turned(restored, code), level=3))
+    tqdm.write(f"{file} -> {out} (policy {used.describe()})")
+    return {"policy": used.describe(), "seconds": round(time.perf_counter() - start, 3)}
+
+
+@contextmanager
+def _pass_progress(name: str) -> Iterator[Progress]:
+    """A bar for the passes of one image, on a terminal alone, gone when they are done."""
+    with tqdm(desc=name, unit="pass", leave=False, disable=None, delay=1) as bar:
+
+        def show(done: int, passes: int) -> None:
+            bar.total = passes
+            bar.update(done - bar.n)
+
+        yield show
+
+
+def _turned(img: NDArray[np.uint8], code: bytes) -> NDArray[np.uint8]:
+    """Turn (H, W, C) as the EXIF data of its source say, which PNG files of it don't have; networks see it unturned."""
+    with PillowImage.open(io.BytesIO(code)) as file:
+        turn = _TURNS.get(file.getexif().get(_ORIENTATION, 1))
+    if turn is None:
+        return img
+    turned = np.asarray(PillowImage.fromarray(img[..., 0] if img.shape[2] == 1 else img).transpose(turn))
+    return turned.reshape(*turned.shape[:2], img.shape[2])
+
+
+class _Record:
+    """A JSON file with an entry for each restored image, written anew after each, so that none is lost.
+
+    Raises:
+        UserError: The file is there, but no such record.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.images: dict[str, Any] = {}
+        if path.exists():
+            try:
+                content = json.loads(read_file(path))
+            except ValueError:
+                content = None
+            if not (isinstance(content, dict) and isinstance(content.get("images"), dict)):
+                raise UserError(f"{path}: no record of restored images; move it, or name another target")
+            self.images = content["images"]
+
+    def add(self, image: Path, entry: Mapping[str, Any]) -> None:
+        """Add or replace an image's entry, named by its path from the record's folder."""
+        self.images[image.relative_to(self.path.parent).as_posix()] = dict(entry)
+        with atomic_path(self.path) as temporary:
+            temporary.write_text(json.dumps({"images": self.images}, indent=2) + "\n", encoding="utf-8")
+
+
+def _plan(source: Path, target: Path) -> tuple[list[Job], Path]:
+    """What to read and to write, and the folder of the record."""
+    is_file_target = target.suffix.lower() in IMAGE_ENDINGS
+    if source.is_dir():
+        if is_file_target:
+            raise UserError(f"{target}: {source} is a folder, so name a folder to write to")
+        store = FolderStore(str(source))
+        jobs = [(Path(store.path(name)), target / f"{name}.png") for name in store.names]
+        jobs = [job for job in jobs if not (source.resolve() in target.resolve().parents and _is_below(job[0], target))]
+        return jobs, _writable(target)
+    if not source.is_file():
+        raise UserError(f"{source}: no such image or folder; check the path")
+    if is_file_target and target.suffix.lower() != ".png":
+        raise UserError(f"{target}: results are written as PNG; name it {target.with_suffix('.png')}")
+    out = target if is_file_target else target / f"{source.stem}.png"
+    return [(source, out)], _writable(out.parent)
+
+
+def _is_below(file: Path, folder: Path) -> bool:
+    return folder.resolve() in file.resolve().parents
+
+
+def _writable(folder: Path) -> Path:
+    """The folder itself, if it can be made and written to; it is made with the first result."""
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise UserError(f"{folder}: {there} is a file, not a folder; name another target")
+    if not os.access(there, os.W_OK):
+        raise UserError(f"{folder}: no permission to write into {there}; name another target")
+    return folder
