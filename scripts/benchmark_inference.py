@@ -20,6 +20,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import cast, get_args
@@ -32,7 +33,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from rnan_plugin.archs import fused, non_local
 from rnan_plugin.archs.attention import SoftmaxOver, non_local_attention
 from rnan_plugin.archs.rnan_arch import RELEASED, RNAN
-from rnan_plugin.models.inference import Policy, restore
+from rnan_plugin.models.inference import Policy, PolicyName, restore
 from rnan_plugin.models.memory import PeakMemory
 
 Run = Callable[[], object]
@@ -167,8 +168,8 @@ def restore_ratios() -> dict[str, float]:
     net, img = network(), torch.rand(1, 3, SIZE, SIZE)
     baseline = run_released(network(), img)
     return {
-        "restore_speedup": speedup(baseline, run_policy(net, img, OURS), 3),
-        "whole_speedup": speedup(baseline, run_policy(net, img, Policy("whole")), 3),
+        "restore_speedup": speedup(baseline, run_policy(net, img, OURS), 5),
+        "whole_speedup": speedup(baseline, run_policy(net, img, Policy("whole")), 5),
     }
 
 
@@ -189,7 +190,11 @@ def job(kind: str, side: int) -> Run:
     img = torch.rand(1, 3, side, side) if kind != "wide" else torch.rand(1, 3, side * 2 // 3, side)
     if kind == "baseline":
         return run_released(network(), img)
-    policies = {"whole": Policy("whole"), "wide": Policy("whole"), "ours": OURS, "release": Policy("release")}
+    policies = {name: Policy(name) for name in get_args(PolicyName)} | {
+        "wide": Policy("whole"),
+        "ours": OURS,
+        "ensemble": replace(OURS, self_ensemble=True),
+    }
     return run_policy(network(), img, policies.get(kind) or Policy("tile", int(kind), int(kind) // 8))
 
 
@@ -204,12 +209,13 @@ def in_process(kind: str, side: int) -> tuple[int, float]:
 def memory_ratios() -> dict[str, float]:
     """Slope of the attention's memory over positions, by least squares, and the ratio of peaks for a 256×256 image."""
     slopes = {over: memory_slope(over) for over in get_args(SoftmaxOver)}
-    ours, baseline = (in_process(kind, SIZE)[0] for kind in ("ours", "baseline"))
+    ours, ensemble, baseline = (in_process(kind, SIZE)[0] for kind in ("ours", "ensemble", "baseline"))
     print(f"  restoring {SIZE}×{SIZE}: ours {ours / 2**20:.0f} MiB, baseline {baseline / 2**20:.0f} MiB")
     return {
         "attention_memory_bytes_per_position": max(slopes.values()),
         **{f"attention_memory_bytes_per_position_{over}": slope for over, slope in slopes.items()},
         "restore_memory_ratio": ours / baseline,
+        "self_ensemble_memory_ratio": ensemble / ours,
     }
 
 
@@ -223,7 +229,7 @@ def memory_slope(over: SoftmaxOver) -> float:
 
 def curves() -> dict[str, list[dict[str, float]]]:
     """Time and peak memory of restoring square images by each policy."""
-    kinds = ("whole", "256", "128", "64", "release", "baseline")
+    kinds = ("whole", "256", "128", "64", "auto", "release", "baseline")
     result: dict[str, list[dict[str, float]]] = {}
     for kind in kinds:
         for side in CURVE_SIDES:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -161,6 +162,17 @@ def test_photographs_taken_sideways_stand_upright(tmp_path, option_file, orienta
     np.testing.assert_array_equal(np.asarray(PillowImage.open(tmp_path / "out/turned.png")), expected)
 
 
+def test_a_full_disk_is_one_line(tmp_path, option_file, capsys, monkeypatch):
+    def full(*_args, **_kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    image = write(tmp_path / "a.png", photo(1))
+    monkeypatch.setattr(Path, "write_bytes", full)
+    told = error_of([image, str(tmp_path / "out"), "-opt", option_file[0]], capsys)
+    assert "a.png: can't be written (No space left on device)" in told
+    assert not list((tmp_path / "out").iterdir())
+
+
 def test_results_inside_the_source_are_no_sources(tmp_path, option_file):
     write(tmp_path / "a.png", photo(1))
     for _ in range(2):
@@ -181,7 +193,7 @@ def test_super_resolution_enlarges(tmp_path):
     assert read(tmp_path / "o/a.png").shape == (63, 102, 3)
 
 
-def test_one_channel_network_on_colour(tmp_path, option_file):
+def test_one_channel_network_on_colour(tmp_path, option_file, capsys):
     """Luma is restored and chroma kept; gray gives grey; a grey image stays grey."""
     path, net = option_file
     img = photo()
@@ -189,6 +201,7 @@ def test_one_channel_network_on_colour(tmp_path, option_file):
     write(tmp_path / "in/grey.png", photo(1))
     assert main(["restore", str(tmp_path / "in"), str(tmp_path / "y"), "-opt", path]) == 0
     assert main(["restore", str(tmp_path / "in"), str(tmp_path / "g"), "-opt", path, "--channels", "gray"]) == 0
+    assert capsys.readouterr().out.count("colour.png: colour, but") == 1  # with gray
     whole = Policy("whole")
     assert close(read(tmp_path / "y/grey.png"), by_hand(net, photo(1), whole))
     assert close(read(tmp_path / "g/colour.png"), by_hand(net, rgb2gray(img), whole))
@@ -260,6 +273,7 @@ def test_what_can_go_wrong(tmp_path, option_file, capsys):
         ([image, out, "--weights", str(tmp_path / "net.pth")], "a toolbox checkpoint"),
         ([image, out, "-opt", path, "--weights", weights], "no 'params' in it"),
         ([image, out, "--weights", weights], "--channels"),
+        ([write(tmp_path / "grey.png", photo(1)), out, "--weights", str(GOLD / "DN_RGB.pt")], "grey, but the network"),
         ([str(tmp_path / "absent"), out, "-opt", path], "no such image or folder"),
         ([folder, str(tmp_path / "out.png"), "-opt", path], "is a folder"),
         ([image, str(tmp_path / "out.jpg"), "-opt", path], "out.png"),

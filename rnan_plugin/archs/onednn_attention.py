@@ -1,8 +1,8 @@
 """Attention of all pairs in float32 on the CPU with oneDNN's products, in blocks; forward alone.
 
 W, never held whole, is the softmax over the columns of `row @ colᵀ`. Faster than torch's fused kernel by its
-products' rate, and because exponentials to the base of 2 cost a third of those to the base of e: below the public
-functions, rows are multiplied by log₂ e.
+products' rate, and because exponentials to the base of 2 cost a third of those to the base of e: blocks of rows
+are multiplied by log₂ e.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def gather(row: Tensor, col: Tensor, y: Tensor) -> Tensor:
         (B, N, C), without gradient.
     """
     out = torch.empty_like(y)
-    for item in zip(row * _LOG2_E, col, y, out, strict=True):
+    for item in zip(row, col, y, out, strict=True):
         _gather_rows(*item)
     return out
 
@@ -56,14 +56,14 @@ def scatter(row: Tensor, col: Tensor, x: Tensor) -> Tensor:
     """Compute Wᵀ x, of the shapes of `gather`."""
     add = _add_short_rows if col.shape[1] <= _LONGEST else _add_long_rows
     out = torch.zeros_like(x)
-    for item in zip(row * _LOG2_E, col, x, out, strict=True):
+    for item in zip(row, col, x, out, strict=True):
         add(*item)
     return out
 
 
 def _bounded(row: Tensor, col: Tensor) -> bool:
-    """Whether no product of a row and a column exceeds `_BOUND`, by their lengths; False with NaN among them."""
-    return bool(row.norm(dim=1).max() * col.norm(dim=1).max() <= _BOUND)
+    """Whether no logit of the rows and columns exceeds `_BOUND`, by their lengths; False with NaN among them."""
+    return bool(_LOG2_E * row.norm(dim=1).max() * col.norm(dim=1).max() <= _BOUND)
 
 
 def _rows_of_a_block(columns: int) -> int:
@@ -76,7 +76,7 @@ def _gather_rows(row: Tensor, col: Tensor, y: Tensor, out: Tensor) -> None:
     cols, values = torch.split(col, _COLUMNS), torch.split(y, _COLUMNS)
     step, bounded = _rows_of_a_block(min(len(col), _COLUMNS)), _bounded(row, col)
     for rows, out_part in zip(torch.split(row, step), torch.split(out, step), strict=True):
-        sums = _RowSums(rows, bounded, y.shape[1])
+        sums = _RowSums(rows * _LOG2_E, bounded, y.shape[1])
         for col_part, value in zip(cols, values, strict=True):
             sums.add(col_part, value)
         torch.div(sums.total, sums.norm, out=out_part)
@@ -86,7 +86,7 @@ def _add_short_rows(row: Tensor, col: Tensor, x: Tensor, out: Tensor) -> None:
     """Add Wᵀ x to `out`, (N, C), in blocks of whole rows of W."""
     step, bounded = _rows_of_a_block(len(col)), _bounded(row, col)
     for rows, x_part in zip(torch.split(row, step), torch.split(x, step), strict=True):
-        out.add_(_scatter_block(rows, col, x_part, bounded))
+        out.add_(_scatter_block(rows * _LOG2_E, col, x_part, bounded))
 
 
 def _scatter_block(row: Tensor, col: Tensor, x: Tensor, bounded: bool) -> Tensor:
@@ -102,13 +102,14 @@ def _add_long_rows(row: Tensor, col: Tensor, x: Tensor, out: Tensor) -> None:
     cols, parts = torch.split(col, _COLUMNS), torch.split(out, _COLUMNS)
     step, bounded = _rows_of_a_block(_COLUMNS), _bounded(row, col)
     for rows, x_part in zip(torch.split(row, step), torch.split(x, step), strict=True):
-        sums = _RowSums(rows, bounded)
+        base2 = rows * _LOG2_E
+        sums = _RowSums(base2, bounded)
         for col_part in cols:
             sums.add(col_part)
         log_norm = sums.log_norm()
         x_t = (x_part + 0 * log_norm.unsqueeze(1)).t()  # NaN, which `_shares` loses
         for col_part, part in zip(cols, parts, strict=True):
-            part.add_(_linear(_shares(rows, col_part, log_norm), x_t))
+            part.add_(_linear(_shares(base2, col_part, log_norm), x_t))
 
 
 def _shares(row: Tensor, col: Tensor, log_norm: Tensor) -> Tensor:

@@ -53,8 +53,8 @@ def restore_files(source: str, target: str, restorer: Restorer, provenance: Mapp
         Number of images.
 
     Raises:
-        UserError: A target that can't be written, before anything is restored; or images that could not be restored,
-            a line each, after all others were.
+        UserError: A target that can't be written, if possible before anything is restored; or images that could not be
+            restored, a line each, after all others were.
     """
     jobs, folder = _plan(Path(source), Path(target))
     for file, out in jobs:
@@ -67,6 +67,10 @@ def restore_files(source: str, target: str, restorer: Restorer, provenance: Mapp
             record.add(job[1], {**provenance, **_restore_file(*job, restorer)})
         except UserError as error:
             errors.append(str(error))
+        except OSError as error:
+            raise UserError(
+                f"{job[1]}: can't be written ({error.strerror}); make room, or name another target"
+            ) from None
     if errors:
         more = [f"and {len(errors) - _MOST_LINES} more"] if len(errors) > _MOST_LINES else []
         raise UserError("\n".join([*errors[:_MOST_LINES], *more]))
@@ -79,8 +83,11 @@ def _restore_file(file: Path, out: Path, restorer: Restorer) -> dict[str, Any]:
     code = read_file(file)
     if restorer.setting is not None and (doubt := unlike(restorer.setting, code)):
         tqdm.write(f"warning: {file}: {doubt}")
+    img = decode_image(code, str(file))
     with _pass_progress(file.name) as progress:
-        restored, used = restorer(decode_image(code, str(file)), str(file), progress)
+        restored, used = restorer(img, str(file), progress)
+    if restored.shape[2] < img.shape[2]:
+        tqdm.write(f"warning: {file}: colour, but the network and --channels give a grey result")
     out.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(out) as temporary:
         temporary.write_bytes(encode_png(_turned(restored, code), level=3))

@@ -146,8 +146,10 @@ class Restorer:
         """
         if self.setting is not None and self.setting.name == "demosaic":
             img = as_mosaic(img, name)
+        if self.num_channel == 3 and img.shape[2] == 1:
+            raise UserError(f"{name}: grey, but the network restores colour; take weights for grey or luma")
         if self.num_channel == 3:
-            return self._restore(convert_channels(img, "rgb", name), progress)
+            return self._restore(img, progress)
         if img.shape[2] == 1:
             return self._restore(img, progress)
         if self.channels not in {"gray", "y"}:
