@@ -98,9 +98,8 @@ def _restore(options: argparse.Namespace) -> int:
     from rnan_plugin.models.restored_files import restore_files
     from rnan_plugin.models.restorer import Restorer, Settings, load_network, provenance_of
 
-    names = ("policy", "tile", "overlap", "tile_batch")
-    given = {name: value for name in names if (value := getattr(options, name)) is not None}
-    policy = named_policy(self_ensemble=options.self_ensemble, **given)
+    tiles = options.tile, options.overlap
+    policy = named_policy(options.policy, *tiles, tile_batch=options.tile_batch, self_ensemble=options.self_ensemble)
     settings = Settings(policy, options.device, options.precision, options.compile, options.channels)
     setting = TaskAtLevel(options.task, options.level) if options.task else None
     loaded = load_network(options.opt, options.weights, setting)
@@ -144,7 +143,7 @@ COMMANDS = {
             },
             "--tile": {"type": int, "help": "side of a tile in input pixels (default: 128)"},
             "--overlap": {"type": int, "help": "of neighbouring tiles (default: 16, or a quarter of a small tile)"},
-            "--tile-batch": {"type": int, "help": "tiles of one pass (default: 1)"},
+            "--tile-batch": {"type": int, "default": 1, "help": "tiles of one pass (default: 1)"},
             "--self-ensemble": {"action": "store_true", "help": "mean over the eight flips (RNAN+)"},
             "--device": {"default": "auto", "help": "cpu, cuda, cuda:1, … (default: a GPU if there is one)"},
             "--precision": {"choices": ["float32", "bfloat16", "float16"], "default": "float32"},

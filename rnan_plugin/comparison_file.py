@@ -12,7 +12,7 @@ import yaml
 from rnan_plugin.classical import CLASSICAL
 from rnan_plugin.data.tasks import TASKS, TaskAtLevel
 from rnan_plugin.errors import UserError, nearest
-from rnan_plugin.models.inference import Policy
+from rnan_plugin.models.inference import Policy, named_policy
 
 GROUND_TRUTH = "ground truth"  # stands beside the methods
 
@@ -90,7 +90,7 @@ def read_comparison(path: str) -> Comparison:
             content.get("name", Path(path).stem),
             TaskAtLevel(content["task"], content.get("level"), content.get("noise_seed", 0)),
             [str(root) for root in content["sets"]],
-            Policy(content.get("policy", "tile"), content.get("tile", 128), content.get("tile_overlap", 16)),
+            named_policy(content.get("policy", "tile"), content.get("tile"), content.get("tile_overlap")),
             content.get("timing_side", 256),
             {str(name): section for name, section in content["methods"].items()},
             path,

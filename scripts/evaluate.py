@@ -23,7 +23,7 @@ from rnan_plugin.data.image_store import is_lmdb, open_store
 from rnan_plugin.data.tasks import TASKS, TaskAtLevel
 from rnan_plugin.errors import UserError, exit_status
 from rnan_plugin.evaluation import Method, NetworkMethod, RestoredFiles, evaluate, unrestored
-from rnan_plugin.models.inference import Policy
+from rnan_plugin.models.inference import named_policy
 from rnan_plugin.models.restorer import Settings
 from rnan_plugin.reports import as_text, write_report
 
@@ -41,7 +41,7 @@ def method_of(
         names = open_store(root, is_lmdb=is_lmdb(root)).names
         folder = args.restored if len(args.sets) == 1 else f"{args.restored}/{Path(root).stem}"
         return args.name or Path(args.restored).name, RestoredFiles(folder, names), lambda: {"files": folder}
-    policy = Policy(args.policy, args.tile, args.overlap, self_ensemble=args.self_ensemble)
+    policy = named_policy(args.policy, args.tile, args.overlap, self_ensemble=args.self_ensemble)
     settings = Settings(policy, args.device, args.precision, channels=setting.task.channels)
     method = NetworkMethod(setting, settings, args.opt, args.weights)
     return args.name or method.name, method, method.describe
@@ -61,8 +61,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     add("--weights", metavar="FILE", help="released weights, or with -opt a checkpoint instead of the file's own")
     add("--name", help="of the method, in tables and file names")
     add("--policy", choices=["auto", "whole", "tile", "release"], default="tile", help="default: tile")
-    add("--tile", type=int, default=128, help="side of a tile in input pixels (default: 128)")
-    add("--overlap", type=int, default=16, help="of neighbouring tiles (default: 16)")
+    add("--tile", type=int, help="side of a tile in input pixels (default: 128)")
+    add("--overlap", type=int, help="of neighbouring tiles (default: 16, or a quarter of a small tile)")
     add("--self-ensemble", action="store_true", help="mean over the eight flips (RNAN+)")
     add("--device", default="auto", help="cpu, cuda, … (default: a GPU if there is one)")
     add("--precision", choices=["float32", "bfloat16", "float16"], default="float32")

@@ -77,7 +77,7 @@ def test_restore_takes_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert "warning" not in capsys.readouterr().out
     before, after = (np.square(cv2.imread(path).astype(float) - photo).mean() for path in (source, target))
     assert after < 0.9 * before
-    record = json.loads((tmp_path / "restore.json").read_text())["images"]["out.png"]
+    record = json.loads((tmp_path / "restore.jsonl").read_text())
     assert record["weights_sha256"] == NUMBERS["car 10"]["weights_sha256"]
 
 

@@ -14,7 +14,7 @@ _OPERATORS = torch.ops.mkldnn
 _AVAILABLE = torch.backends.mkldnn.is_available() and hasattr(_OPERATORS, "_convolution_pointwise")  # type: ignore[no-untyped-call]
 
 
-def serves(x: Tensor) -> bool:
+def serves(conv: nn.Conv2d, x: Tensor) -> bool:
     """Whether the fused operators compute the same on `x` as the plain ones would here, and faster."""
     return (
         _AVAILABLE
@@ -24,27 +24,23 @@ def serves(x: Tensor) -> bool:
         and not torch.is_autocast_enabled("cpu")  # the operators do not take part in it
         and not torch.compiler.is_compiling()  # which fuses by itself
         and x.is_contiguous(memory_format=torch.channels_last)
+        and not (conv._forward_hooks or conv._forward_pre_hooks)  # the operators do not call the layer
     )
-
-
-def _is_bare(conv: nn.Conv2d) -> bool:
-    """Whether nobody listens to the layer's calls; the fused operators make none."""
-    return not (conv._forward_hooks or conv._forward_pre_hooks)
 
 
 def conv_relu(conv: nn.Conv2d, x: Tensor) -> Tensor:
     """ReLU(conv(x)) for (B, C, H, W)."""
-    return _pointwise(conv, x, "relu") if serves(x) and _is_bare(conv) else F.relu(conv(x), inplace=True)
+    return _pointwise(conv, x, "relu") if serves(conv, x) else F.relu(conv(x), inplace=True)
 
 
 def conv_sigmoid(conv: nn.Conv2d, x: Tensor) -> Tensor:
     """Logistic function of conv(x) for (B, C, H, W)."""
-    return _pointwise(conv, x, "sigmoid") if serves(x) and _is_bare(conv) else torch.sigmoid(conv(x))
+    return _pointwise(conv, x, "sigmoid") if serves(conv, x) else torch.sigmoid(conv(x))
 
 
 def conv_add(conv: nn.Conv2d, x: Tensor, residual: Tensor) -> Tensor:
     """conv(x) + residual for (B, C, H, W) and a residual of the output's shape."""
-    if not (serves(x) and _is_bare(conv) and residual.is_contiguous(memory_format=torch.channels_last)):
+    if not (serves(conv, x) and residual.is_contiguous(memory_format=torch.channels_last)):
         # In place: where autograd records, it needs neither of the two sums' old values.
         return conv(x).add_(residual)
     return _OPERATORS._convolution_pointwise.binary(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import time
@@ -11,12 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image as PillowImage
 from tqdm import tqdm
 
 from rnan_plugin.data.image_store import IMAGE_ENDINGS, FolderStore, decode_image, encode_png, read_file
+from rnan_plugin.data.orientation import orientation_of, upright
 from rnan_plugin.errors import UserError
 from rnan_plugin.files import atomic_path
 from rnan_plugin.models.inference import Progress
@@ -25,18 +22,8 @@ from rnan_plugin.models.task_input import unlike
 
 Job = tuple[Path, Path]  # file to read, file to write
 
-_RECORD = "restore.json"
+_RECORD = "restore.jsonl"
 _MOST_LINES = 10  # of errors
-_ORIENTATION = 0x0112  # EXIF tag: how a viewer turns the image
-_TURNS = {
-    2: PillowImage.Transpose.FLIP_LEFT_RIGHT,
-    3: PillowImage.Transpose.ROTATE_180,
-    4: PillowImage.Transpose.FLIP_TOP_BOTTOM,
-    5: PillowImage.Transpose.TRANSPOSE,
-    6: PillowImage.Transpose.ROTATE_270,
-    7: PillowImage.Transpose.TRANSVERSE,
-    8: PillowImage.Transpose.ROTATE_90,
-}
 
 
 def restore_files(source: str, target: str, restorer: Restorer, provenance: Mapping[str, Any]) -> int:
@@ -44,10 +31,10 @@ def restore_files(source: str, target: str, restorer: Restorer, provenance: Mapp
 
     Args:
         source: Image file or folder; results below it, where the target is, are no sources.
-        target: PNG file for an image, else a folder; names are kept. `restore.json` beside the results tells of each
-            what it depends on; entries of earlier runs stay.
+        target: PNG file for an image, else a folder; names are kept. `restore.jsonl` beside the results gets a line for
+            each image, JSON with what it depends on.
         restorer: Does the work.
-        provenance: What goes into each image's entry.
+        provenance: What goes into each image's line.
 
     Returns:
         Number of images.
@@ -60,20 +47,20 @@ def restore_files(source: str, target: str, restorer: Restorer, provenance: Mapp
     for file, out in jobs:
         if file.resolve() == out.resolve():
             raise UserError(f"{out}: the result would replace its input; name another target")
-    record = _Record(folder / _RECORD)
     errors = []
-    for job in tqdm(jobs, unit="image"):
+    for file, out in tqdm(jobs, unit="image"):
         try:
-            record.add(job[1], {**provenance, **_restore_file(*job, restorer)})
+            entry = {"image": out.relative_to(folder).as_posix(), **provenance, **_restore_file(file, out, restorer)}
+            with (folder / _RECORD).open("a", encoding="utf-8") as record:
+                record.write(json.dumps(entry) + "\n")
         except UserError as error:
             errors.append(str(error))
-        except OSError as error:
-            raise UserError(
-                f"{job[1]}: can't be written ({error.strerror}); make room, or name another target"
-            ) from None
+        except OSError as error:  # the disk is full: no other image would fare better
+            errors.append(f"{out}: can't be written ({error.strerror}); make room, or name another target")
+            break
     if errors:
         more = [f"and {len(errors) - _MOST_LINES} more"] if len(errors) > _MOST_LINES else []
-        raise UserError("\n".join([*errors[:_MOST_LINES], *more]))
+        raise UserError("\n".join([*errors[-_MOST_LINES:], *more]))
     return len(jobs)
 
 
@@ -83,14 +70,15 @@ def _restore_file(file: Path, out: Path, restorer: Restorer) -> dict[str, Any]:
     code = read_file(file)
     if restorer.setting is not None and (doubt := unlike(restorer.setting, code)):
         tqdm.write(f"warning: {file}: {doubt}")
-    img = decode_image(code, str(file))
+    img, orientation = decode_image(code, str(file)), orientation_of(code)
     with _pass_progress(file.name) as progress:
         restored, used = restorer(img, str(file), progress)
     if restored.shape[2] < img.shape[2]:
         tqdm.write(f"warning: {file}: colour, but the network and --channels give a grey result")
     out.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(out) as temporary:
-        temporary.write_bytes(encode_png(_turned(restored, code), level=3))
+        # Turned after it, since a network for JPEG files learnt their 8×8 grid as it is stored.
+        temporary.write_bytes(encode_png(upright(restored, orientation), level=3))
     tqdm.write(f"{file} -> {out} (policy {used.describe()})")
     return {"policy": used.describe(), "seconds": round(time.perf_counter() - start, 3)}
 
@@ -107,42 +95,6 @@ def _pass_progress(name: str) -> Iterator[Progress]:
         yield show
 
 
-def _turned(img: NDArray[np.uint8], code: bytes) -> NDArray[np.uint8]:
-    """Turn (H, W, C) as the EXIF data of its source say, which PNG files of it don't have; networks see it unturned."""
-    with PillowImage.open(io.BytesIO(code)) as file:
-        turn = _TURNS.get(file.getexif().get(_ORIENTATION, 1))
-    if turn is None:
-        return img
-    turned = np.asarray(PillowImage.fromarray(img[..., 0] if img.shape[2] == 1 else img).transpose(turn))
-    return turned.reshape(*turned.shape[:2], img.shape[2])
-
-
-class _Record:
-    """A JSON file with an entry for each restored image, written anew after each, so that none is lost.
-
-    Raises:
-        UserError: The file is there, but no such record.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.images: dict[str, Any] = {}
-        if path.exists():
-            try:
-                content = json.loads(read_file(path))
-            except ValueError:
-                content = None
-            if not (isinstance(content, dict) and isinstance(content.get("images"), dict)):
-                raise UserError(f"{path}: no record of restored images; move it, or name another target")
-            self.images = content["images"]
-
-    def add(self, image: Path, entry: Mapping[str, Any]) -> None:
-        """Add or replace an image's entry, named by its path from the record's folder."""
-        self.images[image.relative_to(self.path.parent).as_posix()] = dict(entry)
-        with atomic_path(self.path) as temporary:
-            temporary.write_text(json.dumps({"images": self.images}, indent=2) + "\n", encoding="utf-8")
-
-
 def _plan(source: Path, target: Path) -> tuple[list[Job], Path]:
     """What to read and to write, and the folder of the record."""
     is_file_target = target.suffix.lower() in IMAGE_ENDINGS
@@ -151,7 +103,8 @@ def _plan(source: Path, target: Path) -> tuple[list[Job], Path]:
             raise UserError(f"{target}: {source} is a folder, so name a folder to write to")
         store = FolderStore(str(source))
         jobs = [(Path(store.path(name)), target / f"{name}.png") for name in store.names]
-        jobs = [job for job in jobs if not (source.resolve() in target.resolve().parents and _is_below(job[0], target))]
+        if _is_below(target, source):
+            jobs = [job for job in jobs if not _is_below(job[0], target)]
         return jobs, _writable(target)
     if not source.is_file():
         raise UserError(f"{source}: no such image or folder; check the path")

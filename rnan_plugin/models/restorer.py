@@ -141,16 +141,16 @@ class Restorer:
     ) -> tuple[NDArray[np.uint8], Policy]:
         """Restore (H, W, 3) RGB or (H, W, 1) grey, 0..255; return the restored image and the policy used.
 
+        `progress` is as of `inference.restore`.
+
         Raises:
             UserError: The network and the image do not go together; names the image.
         """
         if self.setting is not None and self.setting.name == "demosaic":
             img = as_mosaic(img, name)
-        if self.num_channel == 3 and img.shape[2] == 1:
+        if img.shape[2] < self.num_channel:
             raise UserError(f"{name}: grey, but the network restores colour; take weights for grey or luma")
-        if self.num_channel == 3:
-            return self._restore(img, progress)
-        if img.shape[2] == 1:
+        if img.shape[2] == self.num_channel:
             return self._restore(img, progress)
         if self.channels not in {"gray", "y"}:
             raise UserError(f"{name}: colour, but the network restores one channel; add --channels y or gray")
