@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -212,16 +213,27 @@ def test_nor_on_a_device_that_has_no_fused_kernel(softmax_over, monkeypatch):
     assert mode.largest < 300**2 / 10
 
 
-def test_threads_leave_torch_as_it_was():
+def test_threads_leave_torch_as_it_was(monkeypatch):
     """Replicas of a network attend in threads; the switch for kernels is one for the whole process."""
+    inside, most = [], []
+
+    def kernel(query, *_args, **_kwargs):
+        inside.append(1)
+        most.append(len(inside))
+        time.sleep(0)  # lets other threads in, if they may
+        inside.pop()
+        return query
+
+    monkeypatch.setattr(attention.F, "scaled_dot_product_attention", kernel)
     args = [tensor.detach().float().requires_grad_() for tensor in embeddings(1, 200, 8)]
 
     def attend(_):
-        for _ in range(30):
+        for _ in range(100):
             non_local_attention(*args, "keys")
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(attend, range(4)))
+    assert (len(most), max(most)) == (400, 1)
     assert torch.backends.cuda.math_sdp_enabled()
 
 
