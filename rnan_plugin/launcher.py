@@ -16,9 +16,10 @@ import torch
 import yaml
 
 from rnan_plugin.checkpoints import iterations, load_state, newest_state
+from rnan_plugin.data.levels import expand_levels
 from rnan_plugin.errors import UserError, nearest
 from rnan_plugin.option_check import check_option_file
-from rnan_plugin.options import read_option_file
+from rnan_plugin.options import LEVEL_KEYS, read_option_file
 from rnan_plugin.toolbox import basicsr, check_resume, get_dist_info, set_random_seed, stock_init_dist
 
 _PATHS = ("resume_state", "pretrain_network")  # beginnings or parts of keys whose `~` stands for the home folder
@@ -120,6 +121,9 @@ def _derive(opt: dict[str, Any], args: argparse.Namespace, root_path: str, *, is
 
 
 def _derive_paths(opt: dict[str, Any]) -> None:
+    opt["datasets"] = {
+        key: entry for phase, section in opt["datasets"].items() for key, entry in (_levels_of(phase, section)).items()
+    }
     for phase, dataset in opt["datasets"].items():
         dataset["phase"] = phase.split("_")[0]
         if "scale" in opt:
@@ -130,6 +134,11 @@ def _derive_paths(opt: dict[str, Any]) -> None:
     for key, value in opt["path"].items():
         if value is not None and any(part in key for part in _PATHS):
             opt["path"][key] = str(Path(value).expanduser())
+
+
+def _levels_of(phase: str, section: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """A set for each level of a validation set's list of levels; training keeps its range."""
+    return {phase: section} if phase.split("_")[0] == "train" else expand_levels(phase, section, LEVEL_KEYS)
 
 
 def _folders(root_path: str, name: str, *, is_train: bool) -> dict[str, str]:

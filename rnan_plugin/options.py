@@ -16,6 +16,7 @@ import yaml
 
 from rnan_plugin.data.color import Channels
 from rnan_plugin.data.degradations import Awgn, BayerMosaic, BicubicDown, Degradation, Jpeg, total_scale
+from rnan_plugin.data.levels import DrawnDegradation, level_range
 from rnan_plugin.errors import UserError, collect, nearest
 
 Options = TypeVar("Options")
@@ -26,6 +27,8 @@ DEGRADATIONS: dict[str, Callable[..., Degradation]] = {
     "jpeg": Jpeg,
     "bicubic": BicubicDown,
 }
+# By type, the argument that may be a range in training and a list in validation.
+LEVEL_KEYS = {name: kind.level for name, kind in DEGRADATIONS.items() if hasattr(kind, "level")}
 
 # Keys of the sections that the toolbox itself reads; `check_keys` adds nothing to them silently.
 MODEL_KEYS: dict[str, frozenset[str]] = {
@@ -184,7 +187,10 @@ def _describe(hint: Any) -> str:
     return str(getattr(hint, "__name__", hint))
 
 
-def parse_dataset(mapping: Mapping[str, Any], where: str) -> tuple[DatasetOptions, list[Degradation]]:
+Chain = list[Degradation | DrawnDegradation]
+
+
+def parse_dataset(mapping: Mapping[str, Any], where: str) -> tuple[DatasetOptions, Chain]:
     """Check one entry of `datasets` and build its chain of degradations.
 
     Raises:
@@ -199,6 +205,8 @@ def parse_dataset(mapping: Mapping[str, Any], where: str) -> tuple[DatasetOption
     chain = build_chain(options.degradation, f"{where}.degradation") if options.degradation is not None else []
     if chain and total_scale(chain) != options.scale:
         raise UserError(f"{where}: scale is {options.scale}, but its degradation shrinks by {total_scale(chain)}")
+    if options.phase != "train" and any(isinstance(item, DrawnDegradation) for item in chain):
+        raise UserError(f"{where}.degradation: a range is for training; give a level, or a list with a set for each")
     if options.phase == "train" and (options.gt_size is None or options.gt_size < 1):
         raise UserError(f"{where}: training needs 'gt_size', the side of the GT patch in pixels")
     if options.gt_size is not None and options.gt_size % options.scale:
@@ -206,8 +214,8 @@ def parse_dataset(mapping: Mapping[str, Any], where: str) -> tuple[DatasetOption
     return options, chain
 
 
-def build_chain(config: Any, where: str) -> list[Degradation]:
-    """Build degradations from `{type: jpeg, quality: 10}` or a list of such mappings.
+def build_chain(config: Any, where: str) -> Chain:
+    """Build degradations from `{type: jpeg, quality: 10}` or a list of such mappings; a level may be a range.
 
     Raises:
         UserError: An unknown type or key, or a value outside its legal interval.
@@ -218,17 +226,26 @@ def build_chain(config: Any, where: str) -> list[Degradation]:
     return [_build_degradation(entry, where) for entry in entries]
 
 
-def _build_degradation(entry: Any, where: str) -> Degradation:
+def _build_degradation(entry: Any, where: str) -> Degradation | DrawnDegradation:
     if not isinstance(entry, Mapping) or "type" not in entry:
         raise UserError(f"{where}: {entry!r} has no 'type'{nearest('', DEGRADATIONS)}")
     kind = entry["type"]
     if not isinstance(kind, str) or kind not in DEGRADATIONS:
         raise UserError(f"{where}.type: unknown degradation '{kind}'{nearest(str(kind), DEGRADATIONS)}")
     arguments = {key: value for key, value in entry.items() if key != "type"}
+    key = LEVEL_KEYS.get(kind, "")
     try:
-        return parse(DEGRADATIONS[kind], arguments, where)  # type: ignore[arg-type]
+        levels = level_range(arguments.get(key))
+        if levels is None:
+            return parse(DEGRADATIONS[kind], arguments, where)  # type: ignore[arg-type]
+        return DrawnDegradation(partial(_at_level, kind, arguments, key, where), levels, whole=key == "quality")
     except UserError as error:
         raise UserError(str(error) if str(error).startswith(where) else f"{where}: {error}") from None
+
+
+def _at_level(kind: str, arguments: dict[str, Any], key: str, where: str, level: float) -> Degradation:
+    degradation: Degradation = parse(DEGRADATIONS[kind], arguments | {key: level}, where)  # type: ignore[arg-type]
+    return degradation
 
 
 def check_call(

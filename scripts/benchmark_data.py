@@ -33,6 +33,7 @@ from rnan_plugin.data.color import convert_channels
 from rnan_plugin.data.degradations import degrade
 from rnan_plugin.data.image_sources import collect_images
 from rnan_plugin.data.image_store import FolderStore, encode_png
+from rnan_plugin.data.levels import fixed
 from rnan_plugin.data.lmdb_writer import Layout, pack, sub_images
 from rnan_plugin.data.restoration_dataset import RestorationDataset
 from rnan_plugin.options import build_chain
@@ -90,7 +91,8 @@ def ground_truth(folder: Path) -> Iterator[tuple[str, Image]]:
 
 def degraded(folder: Path, task: str) -> Iterator[tuple[str, Image]]:
     """The same sub-images, degraded for a task."""
-    chain, rng = build_chain(TASKS[task]["degradation"], task), np.random.default_rng(0)
+    rng = np.random.default_rng(0)
+    chain = fixed(build_chain(TASKS[task]["degradation"], task), rng)
     for key, img in ground_truth(folder):
         yield key, np.asarray(degrade(convert_channels(img, TASKS[task]["channels"], key), chain, rng), np.uint8)
 
@@ -110,7 +112,8 @@ def floor_draw(task: str, img: Image) -> Draw:
     num_channel = 3 if TASKS[task]["channels"] == "rgb" else 1
     scale = TASKS[task].get("scale", 1)
     crop = np.ascontiguousarray(img[: LQ_SIZE * scale, : LQ_SIZE * scale, :num_channel])
-    chain, rng = build_chain(TASKS[task]["degradation"], task), np.random.default_rng(0)
+    rng = np.random.default_rng(0)
+    chain = fixed(build_chain(TASKS[task]["degradation"], task), rng)
     work: dict[str, Callable[[], object]] = {
         "awgn": lambda: rng.standard_normal(crop.shape, dtype=np.float32),
         "jpeg": lambda: chain[0](crop, rng),

@@ -12,6 +12,7 @@ import yaml
 
 from rnan_plugin.archs.rnan_arch import RELEASED
 from rnan_plugin.errors import UserError
+from rnan_plugin.launcher import _derive_paths
 from rnan_plugin.option_check import check_option_file
 from rnan_plugin.options import build_chain, parse_dataset
 from rnan_plugin.published import all_published
@@ -66,8 +67,7 @@ def as_parsed(opt, *, is_train):
     """Add what the toolbox's parse_options adds."""
     opt = copy.deepcopy(opt)
     opt |= {"is_train": is_train, "dist": False, "rank": 0, "world_size": 1, "auto_resume": False}
-    for phase, dataset in opt["datasets"].items():
-        dataset |= {"phase": phase.split("_")[0], "scale": opt["scale"]}
+    _derive_paths(opt)
     return opt
 
 
@@ -120,7 +120,12 @@ def test_small_data_files_are_those_of_table_8():
 
 def test_small_models_differ_in_what_the_task_asks_for_alone():
     options = {file.stem.removeprefix("train_RNAN_small_"): load(f"small/{file.stem}") for file in SMALL}
-    assert set(options) == {"CAR_q10", "GrayDN_s50", "ColorDN_s50", "Demosaic", "SR_x2"}
+    blind = {"CAR_blind", "CAR_color_blind", "GrayDN_blind", "ColorDN_blind"}
+    assert set(options) == {"CAR_q10", "GrayDN_s50", "ColorDN_s50", "Demosaic", "SR_x2"} | blind
+    for tag in blind:
+        degradation = options.pop(tag)["datasets"]["train"]["degradation"]
+        assert degradation.get("sigma", [0, 75]) == [0, 75]
+        assert degradation.get("quality", [5, 95]) == [5, 95]
     recipes = set()
     for tag, opt in options.items():
         train, val = opt["datasets"]["train"], opt["datasets"]["val"]

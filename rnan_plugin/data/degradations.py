@@ -59,6 +59,7 @@ class Awgn:
 
     sigma: float
     quantize: bool = True
+    level = "sigma"  # the argument that a range may stand for in training
     scale = 1
     margin = 0
 
@@ -135,6 +136,7 @@ class Jpeg:
     """
 
     quality: int
+    level = "quality"
     scale = 1
 
     def __post_init__(self) -> None:
@@ -195,7 +197,12 @@ class BicubicDown:
         return bicubic.downsample(img, self.scale, self.border)
 
 
-def total_scale(chain: Sequence[Degradation]) -> int:
+class _Scaled(Protocol):
+    @property
+    def scale(self) -> int: ...
+
+
+def total_scale(chain: Sequence[_Scaled]) -> int:
     """Scale of a chain of degradations."""
     return int(np.prod([degradation.scale for degradation in chain], dtype=int))
 

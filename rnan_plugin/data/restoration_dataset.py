@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 from rnan_plugin.data.color import convert_channels
 from rnan_plugin.data.degradations import Box, Degraded, Image, crop_windows, cut, degrade, degrade_window
 from rnan_plugin.data.image_store import ImageStore, open_store
+from rnan_plugin.data.levels import fixed
 from rnan_plugin.errors import UserError
 from rnan_plugin.options import DatasetOptions, missing_data_remedy, option_file, parse_dataset
 
@@ -116,7 +117,8 @@ class RestorationDataset(Dataset[Sample]):
         gt = gt[: height * self.options.scale, : width * self.options.scale]
         if ready is not None:
             return ready, gt, name
-        return degrade(gt, self.chain, image_stream(gt, self.options.noise_seed)), gt, name
+        stream = image_stream(gt, self.options.noise_seed)
+        return degrade(gt, fixed(self.chain, stream), stream), gt, name
 
     def _random_patch(self, index: int) -> tuple[Degraded, Image, str]:
         """A random patch under a random flip; of the images, only the window it depends on is read."""
@@ -135,9 +137,10 @@ class RestorationDataset(Dataset[Sample]):
             gt = self._read(self.gt_store, name, unflipped(gt_box, gt_shape, flips))
             return augment_view(lq, flips), augment_view(gt, flips), name
         num_channel = 3 if self.options.channels == "rgb" else 1
-        windows = crop_windows(self.chain, box, (height * scale, width * scale, num_channel))
+        chain = fixed(self.chain, rng)
+        windows = crop_windows(chain, box, (height * scale, width * scale, num_channel))
         window = augment_view(self._read(self.gt_store, name, unflipped(windows[0], gt_shape, flips)), flips)
-        return degrade_window(window, self.chain, windows, rng), cut(window, gt_box, windows[0][:2]), name
+        return degrade_window(window, chain, windows, rng), cut(window, gt_box, windows[0][:2]), name
 
     def _draw_image(self, rng: np.random.Generator) -> int:
         """Index of an image, drawn so that every patch of the set is equally likely."""
