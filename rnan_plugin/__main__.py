@@ -32,33 +32,33 @@ class Command:
 
 
 def _enable(options: argparse.Namespace) -> int:
-    from rnan_plugin import environment_hook
+    from rnan_plugin.environment import hook as environment_hook
 
     environment_hook.enable(link=options.link)
     return 0
 
 
 def _disable(_: argparse.Namespace) -> int:
-    from rnan_plugin import environment_hook
+    from rnan_plugin.environment import hook as environment_hook
 
     environment_hook.disable()
     return 0
 
 
 def _status(_: argparse.Namespace) -> int:
-    from rnan_plugin import environment_hook
+    from rnan_plugin.environment import hook as environment_hook
 
     return environment_hook.status()
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    from rnan_plugin import doctor
+    from rnan_plugin.environment import doctor
 
     return doctor.diagnose(options.opt)
 
 
 def _launch(options: argparse.Namespace) -> int:
-    from rnan_plugin import launcher
+    from rnan_plugin.training import launcher
 
     return launcher.main(options.command, options.rest)
 
@@ -93,10 +93,11 @@ def _convert(options: argparse.Namespace) -> int:
 
 
 def _restore(options: argparse.Namespace) -> int:
-    from rnan_plugin.data.tasks import TaskAtLevel
-    from rnan_plugin.models.inference import named_policy
-    from rnan_plugin.models.restored_files import restore_files
-    from rnan_plugin.models.restorer import Restorer, Settings, load_network, provenance_of
+    from rnan_plugin.paper.tasks import TaskAtLevel
+    from rnan_plugin.inference.policy import named_policy
+    from rnan_plugin.inference.restore_files import restore_files
+    from rnan_plugin.inference.restorer import Restorer, Settings, provenance_of
+    from rnan_plugin.inference.networks import load_network
 
     tiles = options.tile, options.overlap
     policy = named_policy(options.policy, *tiles, tile_batch=options.tile_batch, self_ensemble=options.self_ensemble)

@@ -66,24 +66,24 @@ class _CuringLoader:
         uninstall()
         _attempt("curing basicsr", _after)
         # Whoever is importing the seam already registers for himself; here it would be a circular import.
-        if "rnan_plugin.toolbox" not in sys.modules:
+        if "rnan_plugin.toolbox.api" not in sys.modules:
             _attempt("registering RNAN", _register)
 
 
 def _before() -> None:
-    from rnan_plugin import cures
+    from rnan_plugin.toolbox import compat as cures
 
     cures.before_import()
 
 
 def _after() -> None:
-    from rnan_plugin import cures
+    from rnan_plugin.toolbox import compat as cures
 
     cures.after_import()
 
 
 def _register() -> None:
-    import rnan_plugin.register  # noqa: F401
+    import rnan_plugin.training.connect  # noqa: F401
 
 
 def _attempt(what: str, step: Callable[[], None]) -> None:

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from rnan_plugin.archs.rnan_arch import RNAN
 from rnan_plugin.data.lmdb_writer import pack_folder
 from rnan_plugin.data.restoration_dataset import RestorationDataset
-from rnan_plugin.models.inference import Policy, restore
-from rnan_plugin.toolbox import calculate_psnr, calculate_ssim
+from rnan_plugin.inference.policy import Policy, restore
+from rnan_plugin.toolbox.api import calculate_psnr, calculate_ssim
 
 OPTION_FILE = "options/quickstart_RNAN_CAR_q10.yml"
 DATA = Path("datasets/quickstart")

@@ -14,8 +14,8 @@ import sys
 import time
 from pathlib import Path
 
-import rnan_plugin.register
-import rnan_plugin.training  # noqa: F401
+import rnan_plugin.training.connect
+import rnan_plugin.training.loop  # noqa: F401
 from rnan_plugin.__main__ import main
 
 

@@ -9,7 +9,7 @@ from rnan_plugin.archs.attention import SoftmaxOver
 from rnan_plugin.archs.rnan_arch import RNAN
 from rnan_plugin.errors import UserError
 from rnan_plugin.models import attention_maps
-from rnan_plugin.models.attention_maps import mixed_masks, non_local_maps
+from rnan_plugin.inference.attention_maps import mixed_masks, non_local_maps
 
 
 def network(softmax_over: SoftmaxOver, **arguments: int) -> RNAN:

@@ -15,14 +15,14 @@ import pytest
 import yaml
 from conftest import REPOSITORY
 
-import rnan_plugin.register  # noqa: F401 - the toolbox has to know the plugin's classes
-from rnan_plugin import launcher
+import rnan_plugin.training.connect  # noqa: F401 - the toolbox has to know the plugin's classes
+from rnan_plugin.training import launcher
 from rnan_plugin.__main__ import main
-from rnan_plugin.data.degradations import Awgn, BayerMosaic, BicubicDown, Jpeg
+from rnan_plugin.images.degradations import Awgn, BayerMosaic, BicubicDown, Jpeg
 from rnan_plugin.data.lmdb_writer import pack_folder
 from rnan_plugin.data.restoration_dataset import RestorationDataset
 from rnan_plugin.errors import UserError
-from rnan_plugin.options import build_chain, option_file
+from rnan_plugin.data.dataset_options import build_chain, option_file
 
 REMOVED = object()
 JPEG = {"type": "jpeg", "quality": 10}

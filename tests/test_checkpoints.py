@@ -17,7 +17,7 @@ from conftest import log_of, tiny_options, write_options
 
 from rnan_plugin.checkpoints import is_intact, load_checkpoint, load_state, newest_state, save_checkpoint
 from rnan_plugin.errors import UserError
-from rnan_plugin.launcher import changed_keys
+from rnan_plugin.training.launcher import changed_keys
 
 
 def checkpoint(folder: Path, iteration: int) -> Path:

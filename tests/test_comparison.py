@@ -20,15 +20,18 @@ from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
 from rnan_plugin.archs.rnan_arch import RNAN
-from rnan_plugin.classical import CLASSICAL, classical
-from rnan_plugin.comparison import build_method, multiply_adds, timing_input
-from rnan_plugin.comparison_file import read_comparison
+from rnan_plugin.evaluation.classical import CLASSICAL, classical
+from rnan_plugin.evaluation.comparison import build_method
+from rnan_plugin.evaluation.costs import multiply_adds, timing_input
+from rnan_plugin.evaluation.comparison_file import read_comparison
 from rnan_plugin.data.image_store import FolderStore
-from rnan_plugin.data.tasks import TaskAtLevel
+from rnan_plugin.paper.tasks import TaskAtLevel
 from rnan_plugin.errors import UserError
-from rnan_plugin.evaluation import evaluate, score, unrestored
-from rnan_plugin.toolbox import ARCH_REGISTRY
-from rnan_plugin.training_curves import Curve, training_curves
+from rnan_plugin.evaluation.evaluate import evaluate
+from rnan_plugin.evaluation.protocol import score
+from rnan_plugin.evaluation.methods import unrestored
+from rnan_plugin.toolbox.api import ARCH_REGISTRY
+from rnan_plugin.training.curves import Curve, training_curves
 
 BROWSER = shutil.which("chromium")
 NETWORK = {"num_in_ch": 1, "num_out_ch": 1, "num_feat": 4, "num_rab": 1, "num_rnab": 1}

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from rnan_plugin.data import bicubic
-from rnan_plugin.data.color import rgb2gray, rgb2y
-from rnan_plugin.data.degradations import Awgn, BayerMosaic, BicubicDown, Jpeg, degrade, degrade_crop, total_scale
-from rnan_plugin.data.image_store import FolderStore, decode_image
+from rnan_plugin.images.color import rgb2gray, rgb2y
+from rnan_plugin.images.degradations import Awgn, BayerMosaic, BicubicDown, Jpeg, degrade, degrade_crop, total_scale
+from rnan_plugin.data.image_store import FolderStore
+from rnan_plugin.images.codec import decode_image
 
 REFERENCE = Path(os.environ.get("RNAN_REFERENCE_DIR", ""), "reference/images")
 needs_reference = pytest.mark.skipif(
@@ -80,7 +81,7 @@ def test_bicubic_x4_gives_table_6():
     """Set5 ×4 upsampled by MATLAB-like bicubic scores 28.42 dB in the paper; here its input through another library."""
     from basicsr.utils.matlab_functions import imresize
 
-    from rnan_plugin.toolbox import calculate_psnr
+    from rnan_plugin.toolbox.api import calculate_psnr
 
     store = FolderStore(str(Path(os.environ["RNAN_REFERENCE_DIR"], "data/val/Set5")))
     scores = []

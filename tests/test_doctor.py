@@ -11,7 +11,11 @@ import pytest
 import yaml
 from conftest import REPOSITORY
 
-from rnan_plugin import __main__, doctor, environment_hook, errors, startup
+from rnan_plugin import __main__
+from rnan_plugin.environment import doctor
+from rnan_plugin.environment import hook as environment_hook
+from rnan_plugin import errors
+from rnan_plugin import startup
 
 Diagnose = Callable[..., tuple[int, str]]
 
@@ -136,7 +140,7 @@ def test_link_to_the_toolbox_is_no_second_copy(diagnose: Diagnose, tmp_path: Pat
 
 def test_failed_registration_and_missing_class(diagnose: Diagnose, monkeypatch: pytest.MonkeyPatch) -> None:
     diagnose()
-    from rnan_plugin import toolbox
+    from rnan_plugin.toolbox import api as toolbox
 
     monkeypatch.setattr(startup, "failures", ["registering RNAN failed (ImportError: broken)"])
     monkeypatch.delitem(toolbox.ARCH_REGISTRY._obj_map, "RNAN")
@@ -245,7 +249,7 @@ def test_user_errors_and_interrupts(capsys: pytest.CaptureFixture[str], monkeypa
 
 @pytest.mark.parametrize("mode", ["train", "test"])
 def test_train_and_test_forward_all_arguments(monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
-    from rnan_plugin import launcher
+    from rnan_plugin.training import launcher
 
     calls: list[tuple[str, list[str]]] = []
 

@@ -18,15 +18,17 @@ import yaml
 from conftest import REPOSITORY
 
 from rnan_plugin.data.image_store import FolderStore
-from rnan_plugin.data.tasks import TaskAtLevel
+from rnan_plugin.paper.tasks import TaskAtLevel
 from rnan_plugin.errors import UserError
-from rnan_plugin.evaluation import NetworkMethod, RestoredFiles, evaluate, score, unrestored
-from rnan_plugin.models.inference import Policy
-from rnan_plugin.models.restorer import Settings
-from rnan_plugin.models.shipped import shipped_file
-from rnan_plugin.published import all_published, published_rows
-from rnan_plugin.reports import as_csv, as_json, as_markdown, as_text, write_report
-from rnan_plugin.toolbox import ARCH_REGISTRY, calculate_psnr, calculate_ssim
+from rnan_plugin.evaluation.methods import NetworkMethod, RestoredFiles, unrestored
+from rnan_plugin.evaluation.evaluate import evaluate
+from rnan_plugin.evaluation.protocol import score
+from rnan_plugin.inference.policy import Policy
+from rnan_plugin.inference.restorer import Settings
+from rnan_plugin.inference.shipped import shipped_file
+from rnan_plugin.paper.tables import all_published, published_rows
+from rnan_plugin.evaluation.reports import as_csv, as_json, as_markdown, as_text, write_report
+from rnan_plugin.toolbox.api import ARCH_REGISTRY, calculate_psnr, calculate_ssim
 
 SETS = Path(os.environ.get("RNAN_REFERENCE_DIR", ""), "data/val")
 needs_sets = pytest.mark.skipif("RNAN_REFERENCE_DIR" not in os.environ, reason="RNAN_REFERENCE_DIR is not set")

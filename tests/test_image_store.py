@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from rnan_plugin.data.image_store import FolderStore, LmdbStore, decode_image, encode_png, open_store
+from rnan_plugin.data.image_store import FolderStore, LmdbStore, open_store
+from rnan_plugin.images.codec import decode_image, encode_png
 from rnan_plugin.data.lmdb_writer import pack_folder
 from rnan_plugin.data.restoration_dataset import RestorationDataset
 from rnan_plugin.errors import UserError

@@ -10,8 +10,8 @@ import torch
 from rnan_plugin.archs.rnan_arch import RNAN
 from rnan_plugin.errors import UserError
 from rnan_plugin.models import inference
-from rnan_plugin.models.inference import Policy, restore, self_ensembled
-from rnan_plugin.models.tiling import halved, tile_axis, tiled
+from rnan_plugin.inference.policy import Policy, restore, self_ensembled
+from rnan_plugin.inference.tiling import halved, tile_axis, tiled
 
 SIZES = [(1, 1), (1, 7), (5, 40), (33, 17), (16, 16), (64, 47)]
 

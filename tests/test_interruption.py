@@ -227,9 +227,9 @@ def test_slurm_launcher_outside_of_slurm_is_one_line(global_batch, tmp_path):
 VALIDATE = """
 import sys, torch
 sys.argv = ["train", "-opt", "tiny.yml", "--launcher", sys.argv[1]]
-import rnan_plugin.register
-from rnan_plugin.launcher import parse_options
-from rnan_plugin.toolbox import build_dataloader, build_dataset, build_model
+import rnan_plugin.training.connect
+from rnan_plugin.training.launcher import parse_options
+from rnan_plugin.toolbox.api import build_dataloader, build_dataset, build_model
 opt, _ = parse_options(".", True)
 torch.manual_seed(5)
 model = build_model(opt)
@@ -286,7 +286,7 @@ def test_interruption_by_the_keyboard_before_training_is_no_traceback(monkeypatc
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("rnan_plugin.launcher.main", interrupted)
+    monkeypatch.setattr("rnan_plugin.training.launcher.main", interrupted)
     assert main(["train", "-opt", "x.yml"]) == 130
 
 

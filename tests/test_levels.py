@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from rnan_plugin.data.degradations import Awgn, Jpeg
-from rnan_plugin.data.draws import SeededDraws
-from rnan_plugin.data.levels import LevelRange, expand_levels, fixed
+from rnan_plugin.images.degradations import Awgn, Jpeg
+from rnan_plugin.data.sampler import SeededDraws
+from rnan_plugin.images.levels import LevelRange, expand_levels, fixed
 from rnan_plugin.data.restoration_dataset import RestorationDataset
 from rnan_plugin.errors import UserError
-from rnan_plugin.options import LEVEL_KEYS, build_chain, parse_dataset
+from rnan_plugin.images.levels import LEVEL_KEYS
+from rnan_plugin.data.dataset_options import build_chain, parse_dataset
 
 STREAM = np.random.default_rng
 

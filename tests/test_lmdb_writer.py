@@ -14,7 +14,7 @@ import pytest
 from basicsr.data.paired_image_dataset import PairedImageDataset
 from conftest import REPOSITORY
 
-import rnan_plugin.toolbox  # noqa: F401 - makes basicsr importable
+import rnan_plugin.toolbox.api  # noqa: F401 - makes basicsr importable
 from rnan_plugin.data.image_store import LmdbStore
 from rnan_plugin.data.lmdb_writer import pack_folder, sub_image_starts
 from rnan_plugin.errors import UserError

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from rnan_plugin.errors import UserError
-from rnan_plugin.metrics import psnr, ssim
-from rnan_plugin.toolbox import calculate_psnr, calculate_ssim
+from rnan_plugin.images.metrics import psnr, ssim
+from rnan_plugin.toolbox.api import calculate_psnr, calculate_ssim
 
 
 def pair(shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:

@@ -12,11 +12,11 @@ import yaml
 
 from rnan_plugin.archs.rnan_arch import RELEASED
 from rnan_plugin.errors import UserError
-from rnan_plugin.launcher import _derive_paths
-from rnan_plugin.option_check import check_option_file
-from rnan_plugin.options import build_chain, parse_dataset
-from rnan_plugin.published import all_published
-from rnan_plugin.toolbox import ARCH_REGISTRY
+from rnan_plugin.training.launcher import _derive_paths
+from rnan_plugin.training.option_check import check_option_file
+from rnan_plugin.data.dataset_options import build_chain, parse_dataset
+from rnan_plugin.paper.tables import all_published
+from rnan_plugin.toolbox.api import ARCH_REGISTRY
 
 OPTIONS = Path(__file__).parents[1] / "options"
 FILES = sorted(OPTIONS.glob("*.yml"))

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rnan_plugin.data.image_store import decode_box, decode_image, encode_png, shape_of
-from rnan_plugin.data.png_rows import decode_rows
+from rnan_plugin.data.image_store import decode_box, shape_of
+from rnan_plugin.images.codec import decode_image, encode_png
+from rnan_plugin.images.png_rows import decode_rows
 from rnan_plugin.errors import UserError
 
 

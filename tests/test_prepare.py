@@ -31,7 +31,7 @@ from rnan_plugin.data import image_store
 from rnan_plugin.data import prepare as prepare_module
 from rnan_plugin.data.image_store import LmdbStore
 from rnan_plugin.data.lmdb_writer import PACK_INFO, SKIPPED
-from rnan_plugin.data.named_sets import TRAINING_SETS, NamedSet
+from rnan_plugin.paper.image_sets import TRAINING_SETS, NamedSet
 from rnan_plugin.errors import UserError
 
 CODECS = ["png", "raw"]

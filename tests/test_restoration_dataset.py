@@ -12,14 +12,14 @@ from basicsr.data import build_dataloader
 from basicsr.data.data_sampler import EnlargedSampler
 from torch.utils.data import DataLoader
 
-import rnan_plugin.toolbox  # noqa: F401 - makes basicsr importable
+import rnan_plugin.toolbox.api  # noqa: F401 - makes basicsr importable
 from rnan_plugin.data import restoration_dataset
-from rnan_plugin.data.color import convert_channels
-from rnan_plugin.data.degradations import BayerMosaic, BicubicDown, Jpeg, degrade
+from rnan_plugin.images.color import convert_channels
+from rnan_plugin.images.degradations import BayerMosaic, BicubicDown, Jpeg, degrade
 from rnan_plugin.data.image_sources import collect_images
 from rnan_plugin.data.lmdb_writer import Layout, pack, pack_folder
 from rnan_plugin.data.restoration_dataset import RestorationDataset, augment_view, unflipped
-from rnan_plugin.options import DEGRADATIONS
+from rnan_plugin.images.degradations import DEGRADATIONS
 
 SIZE = 48
 TASKS = {

@@ -9,15 +9,15 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from rnan_plugin.models.inference import Policy, restore
-from rnan_plugin.models.restoration_model import RestorationModel
-from rnan_plugin.models.validation import make_panel
+from rnan_plugin.inference.policy import Policy, restore
+from rnan_plugin.training.model import RestorationModel
+from rnan_plugin.training.validation import make_panel
 
 NETWORK = {"type": "RNAN", "num_in_ch": 1, "num_out_ch": 1, "num_feat": 4, "num_rab": 1, "num_rnab": 1}
 
 
 def build_model(**train):
-    import rnan_plugin.register  # noqa: F401
+    import rnan_plugin.training.connect  # noqa: F401
 
     opt = {
         "name": "x",

@@ -22,11 +22,12 @@ import rnan_plugin
 from rnan_plugin.__main__ import main
 from rnan_plugin.archs.non_local import NonLocalBlock
 from rnan_plugin.archs.rnan_arch import RNAN
-from rnan_plugin.data.color import rgb2gray, rgb2y
-from rnan_plugin.data.degradations import BayerMosaic
+from rnan_plugin.images.color import rgb2gray, rgb2y
+from rnan_plugin.images.degradations import BayerMosaic
 from rnan_plugin.errors import UserError
-from rnan_plugin.models.inference import Policy, restore
-from rnan_plugin.models.task_input import as_mosaic, jpeg_quality
+from rnan_plugin.inference.policy import Policy, restore
+from rnan_plugin.inference.restorer import as_mosaic
+from rnan_plugin.images.codec import jpeg_quality
 
 GOLD = Path(__file__).parent / "gold"
 TINY = {"num_feat": 4, "num_rab": 1, "num_rnab": 1}

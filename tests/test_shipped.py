@@ -14,14 +14,15 @@ import pytest
 import torch
 from conftest import REPOSITORY
 
-import rnan_plugin.register  # noqa: F401 - the toolbox has to know RNAN
+import rnan_plugin.training.connect  # noqa: F401 - the toolbox has to know RNAN
 from rnan_plugin.__main__ import main
-from rnan_plugin.data.tasks import TaskAtLevel
-from rnan_plugin.evaluation import NetworkMethod, evaluate
-from rnan_plugin.models.inference import Policy
-from rnan_plugin.models.restoration_model import RestorationModel
-from rnan_plugin.models.restorer import Settings
-from rnan_plugin.models.shipped import load_shipped, shipped_file, shipped_settings
+from rnan_plugin.paper.tasks import TaskAtLevel
+from rnan_plugin.evaluation.methods import NetworkMethod
+from rnan_plugin.evaluation.evaluate import evaluate
+from rnan_plugin.inference.policy import Policy
+from rnan_plugin.training.model import RestorationModel
+from rnan_plugin.inference.restorer import Settings
+from rnan_plugin.inference.shipped import load_shipped, shipped_file, shipped_settings
 
 sys.path.insert(0, str(REPOSITORY / "scripts"))
 from small_models import sample_scores, samples

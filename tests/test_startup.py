@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import HookEnvironment
 
-from rnan_plugin import environment_hook
+from rnan_plugin.environment import hook as environment_hook
 from rnan_plugin.errors import UserError
 
 WAITING = "any(type(f).__module__ == 'rnan_plugin.startup' for f in sys.meta_path)"
@@ -207,7 +207,7 @@ torch.distributed.destroy_process_group()
 
 
 def test_failed_registration_is_one_line(enabled_env: HookEnvironment, tmp_path: Path, fakes: Path) -> None:
-    code = "import sys; sys.modules['rnan_plugin.register'] = None; import basicsr; print(basicsr.__version__)"
+    code = "import sys; sys.modules['rnan_plugin.training.connect'] = None; import basicsr; print(basicsr.__version__)"
     result = enabled_env.run(tmp_path, "-c", code, PYTHONPATH=str(fakes))
     assert result.stdout == "1.4.2\n"
     assert result.stderr.count("\n") == 1
@@ -221,10 +221,10 @@ def test_failed_cure_does_not_break_the_toolbox(
 ) -> None:
     code = f"""
 import sys, types
-for name in ("rnan_plugin.register", "torchvision.transforms.functional_tensor"):
+for name in ("rnan_plugin.training.connect", "torchvision.transforms.functional_tensor"):
     sys.modules[name] = types.ModuleType(name)
 sys.modules["torchvision.transforms.functional_tensor"].rgb_to_grayscale = None
-from rnan_plugin import cures
+from rnan_plugin.toolbox import compat as cures
 cures.{cure} = lambda: 1 / 0
 import basicsr
 """
@@ -238,7 +238,7 @@ def test_failed_toolbox_import_is_tried_again(enabled_env: HookEnvironment, tmp_
         file.write("import sys\nif not hasattr(sys, 'second'): sys.second = 1; raise ImportError('first')\n")
     code = f"""
 import sys, types
-sys.modules["rnan_plugin.register"] = types.ModuleType("register")
+sys.modules["rnan_plugin.training.connect"] = types.ModuleType("register")
 try:
     import basicsr
 except ImportError as error:
@@ -247,7 +247,7 @@ import basicsr
 print(basicsr.utils.dist_util._init_dist_pytorch.__module__, {WAITING})
 """
     result = enabled_env.run(tmp_path, "-c", code, PYTHONPATH=str(fakes))
-    assert result.stdout.splitlines() == ["first True", "rnan_plugin.cures False"]
+    assert result.stdout.splitlines() == ["first True", "rnan_plugin.toolbox.compat False"]
 
 
 @pytest.mark.parametrize("stock", [True, False])
@@ -259,7 +259,7 @@ def test_functional_tensor_only_where_missing(
         module.write_text("def rgb_to_grayscale(img): return 'stock'\n")
     code = """
 import sys, types
-sys.modules["rnan_plugin.register"] = types.ModuleType("register")
+sys.modules["rnan_plugin.training.connect"] = types.ModuleType("register")
 import basicsr, importlib.util
 print(basicsr.rgb_to_grayscale(None), basicsr.__spec__.loader.get_data(basicsr.__path__[0] + "/data.txt"))
 assert importlib.util.find_spec("torchvision.transforms.functional_tensor")
@@ -274,7 +274,7 @@ def test_other_toolbox_version_is_left_alone(enabled_env: HookEnvironment, tmp_p
         file.write("__version__ = '1.5'\n")
     code = """
 import sys, types
-sys.modules["rnan_plugin.register"] = types.ModuleType("register")
+sys.modules["rnan_plugin.training.connect"] = types.ModuleType("register")
 import basicsr
 print(basicsr.utils.dist_util._init_dist_pytorch.__module__)
 """

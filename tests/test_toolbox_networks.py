@@ -11,10 +11,10 @@ import yaml
 from conftest import REPOSITORY
 from torch.utils.data import default_collate
 
-import rnan_plugin.register  # noqa: F401 - the toolbox has to know the plugin
+import rnan_plugin.training.connect  # noqa: F401 - the toolbox has to know the plugin
 from rnan_plugin.data.restoration_dataset import RestorationDataset
-from rnan_plugin.models.restoration_model import RestorationModel
-from rnan_plugin.toolbox import ARCH_REGISTRY
+from rnan_plugin.training.model import RestorationModel
+from rnan_plugin.toolbox.api import ARCH_REGISTRY
 
 FILES = sorted((REPOSITORY / "options/compare").glob("*.yml"))
 # Small enough for seconds; what a network does not take is left out.

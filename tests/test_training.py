@@ -14,7 +14,7 @@ import torch
 from conftest import TINY, log_of, tiny_options, write_options
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from rnan_plugin import training
+from rnan_plugin.training import loop as training
 
 
 def latest_weights(folder):

@@ -11,7 +11,8 @@ import torch
 from test_restoration_model import NETWORK, batch, build_model
 
 from rnan_plugin.errors import UserError
-from rnan_plugin.models.training_step import StepOptions, choose_device
+from rnan_plugin.training.step import StepOptions
+from rnan_plugin.device import choose_device
 
 
 def gradients(**train):

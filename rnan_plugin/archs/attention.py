@@ -29,7 +29,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from rnan_plugin.archs import onednn_attention
-from rnan_plugin.models.memory import is_out_of_memory
+from rnan_plugin.device import is_out_of_memory
 
 SoftmaxOver = Literal["keys", "queries"]
 

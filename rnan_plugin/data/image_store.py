@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from rnan_plugin.data.degradations import Box
-from rnan_plugin.data.png_rows import decode_rows, read_header
-from rnan_plugin.data.raw_codec import Value, decode_raw, is_raw
+from rnan_plugin.images.degradations import Box
+from rnan_plugin.images.png_rows import decode_rows, read_header
+from rnan_plugin.images.raw_codec import Value, decode_raw, is_raw
 from rnan_plugin.errors import UserError
 
 IMAGE_ENDINGS = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})

@@ -28,8 +28,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from rnan_plugin.data.image_sources import ImageSource, collect_images
-from rnan_plugin.data.image_store import META_INFO, decode_image, encode_png, shape_of
-from rnan_plugin.data.raw_codec import encode_raw
+from rnan_plugin.data.image_store import META_INFO, shape_of
+from rnan_plugin.images.codec import decode_image, encode_png
+from rnan_plugin.images.raw_codec import encode_raw
 from rnan_plugin.errors import UserError
 from rnan_plugin.files import atomic_path
 

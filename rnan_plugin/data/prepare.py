@@ -12,7 +12,8 @@ from rnan_plugin.data.image_sources import ImageSource, collect_images
 from rnan_plugin.data.image_store import LmdbStore
 from rnan_plugin.data.lmdb_check import check_lmdb
 from rnan_plugin.data.lmdb_writer import SKIPPED, Layout, Packed, pack
-from rnan_plugin.data.named_sets import TRAINING_SETS, NamedSet, check_validation_sets
+from rnan_plugin.paper.image_sets import TRAINING_SETS, NamedSet
+from rnan_plugin.data.prepare import check_validation_sets
 from rnan_plugin.errors import UserError
 
 

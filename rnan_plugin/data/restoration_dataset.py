@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from rnan_plugin.data.color import convert_channels
-from rnan_plugin.data.degradations import Box, Degraded, Image, crop_windows, cut, degrade, degrade_window
+from rnan_plugin.images.color import convert_channels
+from rnan_plugin.images.degradations import Box, Degraded, Image, crop_windows, cut, degrade, degrade_window
 from rnan_plugin.data.image_store import ImageStore, open_store
-from rnan_plugin.data.levels import fixed
+from rnan_plugin.images.levels import fixed
 from rnan_plugin.errors import UserError
-from rnan_plugin.options import DatasetOptions, missing_data_remedy, option_file, parse_dataset
+from rnan_plugin.data.dataset_options import DatasetOptions, missing_data_remedy, option_file, parse_dataset
 
 
 class Sample(TypedDict):
@@ -38,7 +38,7 @@ class RestorationDataset(Dataset[Sample]):
     image's content alone.
 
     Args:
-        opt: One entry of `datasets` in an option file; see `rnan_plugin.options.DatasetOptions`.
+        opt: One entry of `datasets` in an option file; see `rnan_plugin.options.schema.DatasetOptions`.
 
     Raises:
         UserError: A wrong key or value, or missing images; names file, key and remedy.

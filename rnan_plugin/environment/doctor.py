@@ -1,0 +1,326 @@
+"""Say what is wrong with an installation, or with an option file's data, and how to mend it."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import platform
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+import yaml
+
+from rnan_plugin.environment import hook as environment_hook
+from rnan_plugin import startup
+from rnan_plugin.toolbox.compat import TOOLBOX_VERSION
+
+OLDEST_PYTHON = (3, 10)
+TENSORBOARD_WITHOUT_PKG_RESOURCES = "2.21"
+PLUGIN_CLASSES = (
+    ("ARCH_REGISTRY", "RNAN"),
+    ("DATASET_REGISTRY", "RestorationDataset"),
+    ("MODEL_REGISTRY", "RestorationModel"),
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the diagnosis."""
+
+    verdict: Literal["ok", "note", "FAIL"]
+    text: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.verdict:<4} {self.text}" + (f"  -> {self.remedy}" if self.remedy else "")
+
+
+@dataclass(frozen=True)
+class Library:
+    """A library the plugin needs: how to import it, the oldest version that will do, its remedy."""
+
+    module: str
+    oldest: str
+    remedy: str
+
+
+Check = Callable[[], Iterator[Finding]]
+
+LIBRARIES = {
+    "torch": Library("torch", "2.4", "install torch as pytorch.org says for your GPU"),
+    "torchvision": Library(
+        "torchvision",
+        "0.19",
+        "must fit torch: install both in one command, `pip install --force-reinstall torch torchvision`",
+    ),
+    "numpy": Library("numpy", "1.26", "`pip install --upgrade numpy`"),
+    "opencv-python": Library(
+        "cv2", "4.8", "`pip install --upgrade opencv-python` (opencv-python-headless where libGL is missing)"
+    ),
+    "lmdb": Library("lmdb", "1.4", "`pip install --upgrade lmdb`"),
+    "tensorboard": Library("tensorboard", "2.21", "`pip install --upgrade tensorboard`"),
+}
+
+
+def diagnose(option_file: str | None) -> int:
+    """Print one line for each check.
+
+    Args:
+        option_file: YAML file whose data folders and LMDBs are checked too.
+
+    Returns:
+        1 if a check failed, else 0.
+    """
+    failed = False
+    for check in _checks(option_file):
+        for finding in _findings(check):
+            print(finding, flush=True)
+            failed |= finding.verdict == "FAIL"
+    return int(failed)
+
+
+def _checks(option_file: str | None) -> list[Check]:
+    checks: list[Check] = [
+        check_python,
+        check_libraries,
+        check_tensorboard,
+        check_toolbox,
+        check_copies,
+        check_registered,
+        check_hook,
+        check_device,
+    ]
+    if option_file is not None:
+        checks.append(lambda: check_option_file(Path(option_file)))
+    return checks
+
+
+def _findings(check: Check) -> Iterator[Finding]:
+    """Run one check; a crash of it is a finding, so that the other checks still run."""
+    try:
+        yield from check()
+    except Exception as error:
+        yield Finding("FAIL", f"this check broke off: {_in_one_line(error)}", "see the lines above, or report it")
+
+
+def _in_one_line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+# Environment
+
+
+def check_python() -> Iterator[Finding]:
+    """Python's version, and the `distutils` which the toolbox imports."""
+    text = f"Python {platform.python_version()}, {sys.executable}"
+    if sys.version_info >= OLDEST_PYTHON:
+        yield Finding("ok", text)
+    else:
+        yield Finding("FAIL", text, f"needs {'.'.join(map(str, OLDEST_PYTHON))} or later")
+    if importlib.util.find_spec("distutils") is None:
+        yield Finding("FAIL", "distutils is missing, which BasicSR imports", "`pip install setuptools`")
+
+
+def check_libraries() -> Iterator[Finding]:
+    """Each library can be imported and is new enough."""
+    for name, library in LIBRARIES.items():
+        try:
+            version = str(importlib.import_module(library.module).__version__)
+        except Exception as error:  # a mismatch of builds is a RuntimeError or an OSError
+            yield Finding("FAIL", f"{name} cannot be imported ({_in_one_line(error)})", library.remedy)
+            continue
+        if _numbers(version) < _numbers(library.oldest):
+            yield Finding("FAIL", f"{name} {version}, older than {library.oldest}", library.remedy)
+        else:
+            yield Finding("ok", f"{name} {version}")
+
+
+def check_tensorboard() -> Iterator[Finding]:
+    """What the toolbox's dependency on tb-nightly may leave behind."""
+    stable, nightly = _installed_version("tensorboard"), _installed_version("tb-nightly")
+    if stable and nightly:
+        yield Finding(
+            "note",
+            f"tensorboard {stable} and tb-nightly {nightly} share one folder",
+            "`pip uninstall -y tb-nightly && pip install --force-reinstall --no-deps tensorboard`",
+        )
+    oldest = min(filter(None, (stable, nightly)), key=_numbers, default=None)
+    needs_it = oldest is not None and _numbers(oldest) < _numbers(TENSORBOARD_WITHOUT_PKG_RESOURCES)
+    if needs_it and importlib.util.find_spec("pkg_resources") is None:
+        yield Finding(
+            "note",
+            "the command `tensorboard` needs pkg_resources, which is missing",
+            f"`pip install 'tensorboard>={TENSORBOARD_WITHOUT_PKG_RESOURCES}'`",
+        )
+
+
+def _installed_version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """Return the leading numbers: (2, 14, 1) for "2.14.1+cu130"; enough to compare releases."""
+    numbers = []
+    for part in version.split("+")[0].split("."):
+        digits = part[: len(part) - len(part.lstrip("0123456789"))]
+        if not digits:
+            break
+        numbers.append(int(digits))
+    return tuple(numbers)
+
+
+# Toolbox and plugin
+
+
+def check_toolbox() -> Iterator[Finding]:
+    """The toolbox can be imported and is the version this plugin knows."""
+    try:
+        toolbox = importlib.import_module("basicsr")
+    except Exception as error:
+        missing = importlib.util.find_spec("basicsr") is None
+        remedy = f"`pip install basicsr=={TOOLBOX_VERSION}`" if missing else "mend the libraries named above"
+        yield Finding("FAIL", f"basicsr cannot be imported ({_in_one_line(error)})", remedy)
+        return
+    text = f"basicsr {toolbox.__version__}, {_folder(toolbox)}"
+    if toolbox.__version__ == TOOLBOX_VERSION:
+        yield Finding("ok", text)
+    else:
+        yield Finding("FAIL", text, f"`pip install basicsr=={TOOLBOX_VERSION}`, the version this plugin is for")
+
+
+def check_copies() -> Iterator[Finding]:
+    """There is one toolbox and one plugin, whichever way Python is started."""
+    for name, remedy in (
+        ("basicsr", "remove one: names registered in one copy are unknown to the other"),
+        ("rnan_plugin", "`pip install -e .` in the folder you mean to use"),
+    ):
+        others = _other_copies(name)
+        loaded = _folder(sys.modules[name]) if name in sys.modules else "none"
+        for other in others:
+            yield Finding("FAIL", f"two copies of {name}: {loaded} (loaded) and {other}", remedy)
+        if not others:
+            yield Finding("ok", f"one copy of {name}: {loaded}")
+
+
+def _other_copies(name: str) -> list[Path]:
+    """Return the folders of packages called `name`, other than the loaded one; a link to it is no copy."""
+    places = (Path(entry or ".") / name for entry in [*sys.path, "."])
+    copies = {place.resolve() for place in places if (place / "__init__.py").is_file()}
+    if name in sys.modules:
+        copies.discard(_folder(sys.modules[name]).resolve())
+    return sorted(copies)
+
+
+def _folder(package: ModuleType) -> Path:
+    return Path(package.__path__[0])
+
+
+def check_registered() -> Iterator[Finding]:
+    """The toolbox's registries know the plugin's classes."""
+    for failure in startup.failures:
+        yield Finding("FAIL", failure, "mend that; `pip install --force-reinstall` of the plugin if it is broken")
+    importlib.import_module("rnan_plugin.training.connect")
+    toolbox = importlib.import_module("rnan_plugin.toolbox.api")
+    for registry, name in PLUGIN_CLASSES:
+        if name in getattr(toolbox, registry):
+            yield Finding("ok", f"{name} is registered in {registry}")
+        else:
+            yield Finding("FAIL", f"{name} is not registered in {registry}", "reinstall the plugin")
+
+
+def check_hook() -> Iterator[Finding]:
+    """Whether a stock `python basicsr/train.py` will find the plugin."""
+    if environment_hook.is_enabled():
+        yield Finding("ok", "environment hook is enabled")
+    else:
+        yield Finding(
+            "note",
+            "environment hook is not enabled: `python basicsr/train.py` will not know RNAN",
+            "`python -m rnan_plugin enable`, or train with `python -m rnan_plugin train`",
+        )
+    if startup.is_switched_off():
+        yield Finding("note", f"{startup.KILL_SWITCH} switches the hook off", f"unset {startup.KILL_SWITCH}")
+    yield Finding("ok", f"./basicsr: {environment_hook.describe_link()}")
+
+
+def check_device() -> Iterator[Finding]:
+    """What the network will run on."""
+    import torch
+
+    if torch.cuda.is_available():
+        names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+        yield Finding("ok", f"{len(names)} GPU(s): {', '.join(names)}")
+    elif torch.backends.mps.is_available():
+        yield Finding("note", "Apple GPU, which BasicSR does not use: it runs on the CPU")
+    else:
+        built_for = f"CUDA {torch.version.cuda}" if torch.version.cuda else "the CPU only"
+        yield Finding("note", f"no GPU: slow; this torch is built for {built_for}")
+    yield Finding("ok", f"{torch.get_num_threads()} CPU threads of {os.cpu_count()}")
+
+
+# Option file
+
+
+def check_option_file(path: Path) -> Iterator[Finding]:
+    """The option file can be read and the data it names are there."""
+    try:
+        options = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        yield Finding("FAIL", f"{path}: {_in_one_line(error)}", "correct the file or its path")
+        return
+    datasets = options.get("datasets") if isinstance(options, dict) else None
+    if not isinstance(datasets, dict) or not datasets:
+        yield Finding("FAIL", f"{path}: no data sets", "add `datasets:`, as in the plugin's options folder")
+        return
+    yield Finding("ok", f"{path}: readable, {len(datasets)} data set(s)")
+    for name, settings in datasets.items():
+        yield from _check_dataset(f"datasets.{name}", settings if isinstance(settings, dict) else {})
+
+
+def _check_dataset(where: str, settings: Mapping[str, Any]) -> Iterator[Finding]:
+    backend = settings.get("io_backend")
+    in_lmdb = isinstance(backend, dict) and backend.get("type") == "lmdb"
+    for key in ("dataroot_gt", "dataroot_lq"):
+        roots = settings.get(key) or []
+        for root in [roots] if isinstance(roots, str) else roots:
+            place = Path(root).expanduser()
+            yield _check_lmdb(f"{where}.{key}", place) if in_lmdb else _check_folder(f"{where}.{key}", place)
+
+
+def _check_folder(where: str, folder: Path) -> Finding:
+    if folder.exists():
+        return Finding("ok", f"{where}: {folder}")
+    return Finding("FAIL", f"{where}: {folder} does not exist", "prepare the data there, or correct the path")
+
+
+def _check_lmdb(where: str, folder: Path) -> Finding:
+    remedy = f"`python scripts/pack_lmdb.py FOLDER {folder}`"
+    for name in ("data.mdb", "meta_info.txt"):
+        if not (folder / name).is_file():
+            return Finding("FAIL", f"{where}: {folder / name} does not exist", remedy)
+    listed = (folder / "meta_info.txt").read_text(encoding="utf-8").splitlines()
+    keys = [line.split(".")[0] for line in listed if line.strip()]
+    missing, stored = _look_up(folder, keys[:1] + keys[-1:])
+    if missing:
+        return Finding("FAIL", f"{where}: {folder} lists {missing[0]} but does not hold it", remedy)
+    if stored != len(keys):
+        return Finding("FAIL", f"{where}: {folder} lists {len(keys)} images but holds {stored}", remedy)
+    return Finding("ok", f"{where}: {folder}, {stored} images")
+
+
+def _look_up(folder: Path, keys: list[str]) -> tuple[list[str], int]:
+    """Return which of `keys` an LMDB lacks, and how many entries it has."""
+    import lmdb
+
+    with lmdb.open(str(folder), readonly=True, lock=False) as environment, environment.begin() as transaction:
+        missing = [key for key in keys if transaction.get(key.encode()) is None]
+        return missing, environment.stat()["entries"]

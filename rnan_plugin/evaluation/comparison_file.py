@@ -1,0 +1,147 @@
+"""Reading and checking comparison files."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rnan_plugin.evaluation.classical import CLASSICAL
+from rnan_plugin.paper.tasks import TASKS, TaskAtLevel
+from rnan_plugin.errors import UserError, nearest
+from rnan_plugin.inference.policy import Policy, named_policy
+
+GROUND_TRUTH = "ground truth"  # stands beside the methods
+
+_TYPES_OF_KEYS: dict[str, type | tuple[type, ...]] = {
+    "name": str,
+    "task": str,
+    "level": (int, float),
+    "noise_seed": int,
+    "sets": list,
+    "policy": str,
+    "tile": int,
+    "tile_overlap": int,
+    "timing_side": int,
+    "methods": dict,
+}
+# Keys of a method beside its type: those that it needs, those that it may have.
+_KEYS_OF_METHODS: dict[str, tuple[set[str], set[str]]] = {
+    "network": ({"opt"}, {"weights", "self_ensemble", "training"}),
+    "released": ({"weights"}, {"self_ensemble"}),
+    "shipped": (set(), {"self_ensemble"}),
+    "files": ({"files"}, set()),
+    **{name: (set(), set()) for name in CLASSICAL},
+}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A comparison file's content.
+
+    Args:
+        name: Of the comparison.
+        setting: Task and level.
+        sets: Folders or LMDBs of ground truth.
+        policy: How networks are applied.
+        timing_side: Side of the image on which time and memory are measured.
+        methods: Sections by name of the method.
+        path: The file, for errors.
+    """
+
+    name: str
+    setting: TaskAtLevel
+    sets: list[str]
+    policy: Policy
+    timing_side: int
+    methods: dict[str, dict[str, Any]]
+    path: str
+
+
+def file_name(method: str) -> str:
+    """What a method's files are called."""
+    return method.replace("/", "_")
+
+
+def read_comparison(path: str) -> Comparison:
+    """Read and check a comparison file.
+
+    Raises:
+        UserError: A key or value that is not legal, with the file's name.
+    """
+    content = _read_yaml(path)
+    for key in ("task", "sets", "methods"):
+        if not content.get(key):
+            raise UserError(f"{path}: key '{key}' is missing or empty")
+    content = {key: value for key, value in content.items() if value is not None}
+    for key, value in content.items():
+        _check_value(key, value, path)
+    if content["task"] not in TASKS:
+        raise UserError(f"{path}, task: no task '{content['task']}'{nearest(content['task'], TASKS)}")
+    for name, section in content["methods"].items():
+        _check_method(section, f"{path}, methods.{name}")
+    _check_names([GROUND_TRUTH, *map(file_name, map(str, content["methods"]))], f"{path}, methods")
+    _check_names([Path(str(root)).stem for root in content["sets"]], f"{path}, sets")
+    try:
+        return Comparison(
+            content.get("name", Path(path).stem),
+            TaskAtLevel(content["task"], content.get("level"), content.get("noise_seed", 0)),
+            [str(root) for root in content["sets"]],
+            named_policy(content.get("policy", "tile"), content.get("tile"), content.get("tile_overlap")),
+            content.get("timing_side", 256),
+            {str(name): section for name, section in content["methods"].items()},
+            path,
+        )
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def _read_yaml(path: str) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError:
+        raise UserError(f"{path}: no such comparison file") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: not a file of keys; see docs/evaluation.md")
+    return content
+
+
+def _check_value(key: str, value: Any, path: str) -> None:
+    if key not in _TYPES_OF_KEYS:
+        raise UserError(f"{path}: unknown key '{key}'{nearest(str(key), _TYPES_OF_KEYS)}")
+    legal = _TYPES_OF_KEYS[key]
+    if not isinstance(value, legal) or isinstance(value, bool):
+        names = [kind.__name__ for kind in (legal if isinstance(legal, tuple) else (legal,))]
+        raise UserError(f"{path}, {key}: {value!r} is not of type {' or '.join(names)}")
+    if key == "timing_side" and isinstance(value, int) and value < 1:
+        raise UserError(f"{path}, {key}: {value} is not a side of 1 pixel or more")
+
+
+def _check_method(section: Any, where: str) -> None:
+    if not isinstance(section, dict) or "type" not in section:
+        raise UserError(f"{where}: needs keys, at least a type ({', '.join(sorted(_KEYS_OF_METHODS))})")
+    kind = section["type"]
+    if kind not in _KEYS_OF_METHODS:
+        raise UserError(f"{where}.type: no type '{kind}'{nearest(str(kind), _KEYS_OF_METHODS)}")
+    needed, possible = _KEYS_OF_METHODS[kind]
+    legal = {"type"} | needed | possible
+    for key in section:
+        if key not in legal:
+            raise UserError(f"{where}: unknown key '{key}' for type {kind}{nearest(str(key), legal)}")
+    for key in sorted(needed):
+        if not section.get(key):
+            raise UserError(f"{where}: type {kind} needs the key '{key}'")
+    if section.get("training") and not Path(str(section["training"])).is_dir():
+        raise UserError(f"{where}.training: {section['training']} is no folder; name a training's tb_logger/NAME")
+
+
+def _check_names(names: list[str], where: str) -> None:
+    """Names that would share a file, also where a file system ignores case."""
+    twice = [name for name, count in Counter(name.casefold() for name in names).items() if count > 1]
+    if twice:
+        raise UserError(f"{where}: '{twice[0]}' is taken twice; rename one")

@@ -1,0 +1,154 @@
+"""A figure as the paper's: ground truth with a marked region, then that region in each method and the ground truth.
+
+    python scripts/panel.py results/comparison/q10 Classic5 barbara figure --region 250 100 80 60
+    python scripts/panel.py results/comparison/q10 Classic5 barbara figure --difference
+
+writes figure.png and figure.pdf from the folder of a comparison (scripts/compare.py), PSNR and SSIM of the whole image
+under each crop. Without --region it is chosen where the methods differ most. --difference adds a row with the distance
+to the ground truth.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import matplotlib as mpl
+import numpy as np
+from numpy.typing import NDArray
+
+mpl.use("Agg")
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+
+from rnan_plugin.evaluation.classical import CLASSICAL
+from rnan_plugin.evaluation.comparison_file import GROUND_TRUTH, file_name
+from rnan_plugin.images.degradations import Image
+from rnan_plugin.images.codec import decode_image, read_file
+from rnan_plugin.errors import UserError, exit_status
+from rnan_plugin.files import atomic_path
+
+_INPUTS = {CLASSICAL[name].source for name in ("input", "bicubic")}
+
+Region = tuple[int, int, int, int]  # left, top, width, height
+
+_MARK = "#ff5a00"
+_DIFFERENCE_LEVELS = 40  # of 255, that are white in a difference map
+
+
+def read_methods(folder: Path, image_set: str, name: str) -> tuple[dict[str, Image], dict[str, str], list[str]]:
+    """Images by method in the table's order, their captions, and which of the methods are the input itself.
+
+    Raises:
+        UserError: The folder is no comparison's, or has no such image.
+    """
+    table, images = folder / "table.json", folder / "images" / image_set / name
+    if not table.is_file():
+        raise UserError(f"{table}: not found; name the folder of a comparison, which scripts/compare.py writes")
+    if not images.is_dir():
+        there = ", ".join(sorted(str(file.relative_to(folder / "images")) for file in folder.glob("images/*/*")))
+        raise UserError(f"{images}: no such image; there are: {there[:300]}")
+    pictures, captions, inputs = {}, {}, []
+    for method, entry in json.loads(table.read_text(encoding="utf-8")).items():
+        file = images / f"{file_name(method)}.png"
+        pictures[method] = decode_image(read_file(file), str(file))
+        rows = [item for item in entry["sets"] if item["image_set"] == image_set]
+        scores = rows[0]["images_scores"].get(name) if rows else None
+        if scores is None:
+            raise UserError(f"{table}: no scores of {image_set}/{name}; run the comparison again")
+        psnr = math.inf if scores["psnr"] is None else scores["psnr"]
+        captions[method] = f"{psnr:.2f} / {scores['ssim']:.4f}"
+        inputs += [method] if rows[0].get("source") in _INPUTS else []
+    return pictures, captions, inputs
+
+
+def most_different(pictures: list[Image], width: int, height: int) -> Region:
+    """The region in which the methods' results vary most."""
+    variance = np.stack([img.mean(axis=2) for img in pictures]).var(axis=0)
+    sums = cv2.boxFilter(variance, -1, (width, height), anchor=(0, 0), normalize=False, borderType=cv2.BORDER_CONSTANT)
+    inside = sums[: sums.shape[0] - height + 1, : sums.shape[1] - width + 1]
+    top, left = np.unravel_index(int(inside.argmax()), inside.shape)
+    return int(left), int(top), width, height
+
+
+def cut(img: Image, region: Region) -> Image:
+    """The region of an image (H, W, C)."""
+    left, top, width, height = region
+    return img[top : top + height, left : left + width]
+
+
+def difference(img: Image, gt: Image) -> NDArray[np.float64]:
+    """Distance to the ground truth, (H, W), mean over the channels."""
+    return np.abs(img.astype(np.float64) - gt).mean(axis=2)
+
+
+def show(axes: Axes, img: NDArray[Any], title: str, **kwargs: Any) -> None:
+    """One picture without axes."""
+    axes.imshow(img.squeeze(), cmap="gray", interpolation="nearest", **kwargs)
+    axes.set_xlabel(title, fontsize=9)
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+
+
+def draw(gt: Image, pictures: dict[str, Image], captions: dict[str, str], region: Region, *, maps: bool) -> Any:
+    """The figure."""
+    crops = [(f"{method}\n{captions[method]}", cut(img, region)) for method, img in pictures.items()]
+    crops.append(("ground truth\nPSNR (dB) / SSIM", cut(gt, region)))
+    columns = -(-len(crops) // 2)
+    rows = 3 if maps else 2
+    figure = plt.figure(figsize=(3.6 + 2.1 * columns, 2.3 * rows), layout="constrained")
+    grid = figure.add_gridspec(rows, columns + 2)
+    whole = figure.add_subplot(grid[:2, :2])
+    show(whole, gt, "ground truth", vmin=0, vmax=255)
+    whole.add_patch(Rectangle(region[:2], region[2], region[3], fill=False, edgecolor=_MARK, linewidth=1.5))
+    for index, (title, img) in enumerate(crops):
+        place = grid[index // columns, 2 + index % columns]
+        show(figure.add_subplot(place), img, title, vmin=0, vmax=255)
+    if maps:
+        bottom = grid[2, :].subgridspec(1, len(pictures))
+        for index, (method, img) in enumerate(pictures.items()):
+            values = difference(cut(img, region), cut(gt, region))
+            show(figure.add_subplot(bottom[index]), values, f"|{method} - gt|", vmin=0, vmax=_DIFFERENCE_LEVELS)
+    return figure
+
+
+def main() -> int:
+    """Run the command line; return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("comparison", type=Path, help="folder that scripts/compare.py wrote")
+    parser.add_argument("image_set", help="name of the set, such as Classic5")
+    parser.add_argument("image", help="name of the image")
+    parser.add_argument("figure", type=Path, help="figure to write, without ending: PNG and PDF")
+    parser.add_argument("--region", type=int, nargs=4, metavar=("LEFT", "TOP", "WIDTH", "HEIGHT"))
+    parser.add_argument("--size", type=int, nargs=2, default=(80, 60), help="of a chosen region (default: 80 60)")
+    parser.add_argument("--difference", action="store_true", help="add maps of the distance to the ground truth")
+    args = parser.parse_args()
+    pictures, captions, inputs = read_methods(args.comparison, args.image_set, args.image)
+    if not inputs:
+        print("no crop of the input: the comparison has no method of type input or bicubic", file=sys.stderr)
+    file = args.comparison / "images" / args.image_set / args.image / f"{GROUND_TRUTH}.png"
+    gt = decode_image(read_file(file), str(file))
+    region = tuple(args.region or (0, 0, *args.size))
+    left, top, width, height = region
+    if min(left, top) < 0 or left + width > gt.shape[1] or top + height > gt.shape[0] or min(width, height) < 1:
+        raise UserError(f"region {left} {top} {width} {height}: not within {gt.shape[1]}×{gt.shape[0]} pixels")
+    if not args.region:
+        restored = [img for method, img in pictures.items() if method not in inputs]
+        region = most_different(restored if len(restored) > 1 else list(pictures.values()), *args.size)
+    args.figure.parent.mkdir(parents=True, exist_ok=True)
+    figure = draw(gt, pictures, captions, region, maps=args.difference)
+    for ending in (".png", ".pdf"):
+        with atomic_path(args.figure.with_name(args.figure.name + ending)) as temporary:
+            figure.savefig(temporary, dpi=160)
+    print(f"region {' '.join(map(str, region))} -> {args.figure}.png, {args.figure}.pdf")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(exit_status(main))

@@ -1,0 +1,129 @@
+"""Degradations whose level varies: drawn anew for each training sample, or a list of levels to validate at."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from rnan_plugin.images.degradations import Degradation
+from rnan_plugin.errors import UserError, nearest
+
+Spread = Literal["uniform", "log"]
+
+
+@dataclass(frozen=True)
+class LevelRange:
+    """Levels of which each training sample draws one.
+
+    Args:
+        low: The smallest level.
+        high: The largest level.
+        spread: "uniform": all levels are equally likely; "log": all ratios of levels are, so that small levels come
+            more often.
+
+    Raises:
+        UserError: The levels are not numbers in rising order, or are not above 0 where the spread is "log".
+    """
+
+    low: float
+    high: float
+    spread: Spread = "uniform"
+
+    def __post_init__(self) -> None:
+        numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in (self.low, self.high))
+        if not numbers or not -math.inf < self.low < self.high < math.inf:
+            raise UserError(f"[{self.low}, {self.high}] is no range; it needs two numbers, the smaller first")
+        if self.spread not in get_args(Spread):
+            raise UserError(f"spread is '{self.spread}'{nearest(str(self.spread), get_args(Spread))}")
+        if self.spread == "log" and self.low <= 0:
+            raise UserError(f"spread log needs levels above 0, not {self.low}")
+
+    def draw(self, rng: np.random.Generator) -> float:
+        """One level from low to high."""
+        if self.spread == "log":
+            return float(np.exp(rng.uniform(math.log(self.low), math.log(self.high))))
+        return float(rng.uniform(self.low, self.high))
+
+    def draw_whole(self, rng: np.random.Generator) -> int:
+        """One whole level from low to high, both included."""
+        if self.spread == "log":
+            return int(np.clip(round(self.draw(rng)), math.ceil(self.low), math.floor(self.high)))
+        return int(rng.integers(math.ceil(self.low), math.floor(self.high) + 1))
+
+
+@dataclass(frozen=True)
+class DrawnDegradation:
+    """A degradation with a range in its level's place; `draw` gives one of a fixed level.
+
+    Args:
+        build: Makes the degradation from its level.
+        levels: What to draw from.
+        whole: Draw whole numbers, as JPEG's quality is.
+    """
+
+    build: Callable[[Any], Degradation]
+    levels: LevelRange
+    whole: bool = False
+    scale = 1
+
+    def __post_init__(self) -> None:
+        for level in (self.levels.low, self.levels.high):  # whatever lies between is legal too
+            self.build(int(level) if self.whole and float(level).is_integer() else level)
+
+    def draw(self, rng: np.random.Generator) -> Degradation:
+        """The degradation at a level drawn from a sample's stream."""
+        return self.build(self.levels.draw_whole(rng) if self.whole else self.levels.draw(rng))
+
+
+def fixed(chain: Sequence[Degradation | DrawnDegradation], rng: np.random.Generator) -> list[Degradation]:
+    """A chain for one sample: what has a range draws its level, in order."""
+    return [item.draw(rng) if isinstance(item, DrawnDegradation) else item for item in chain]
+
+
+def level_range(value: Any) -> LevelRange | None:
+    """The range that a level's value in an option file stands for; None for a single level.
+
+    Args:
+        value: `[low, high]`, `{low: 1, high: 55, spread: log}`, or a number.
+
+    Raises:
+        UserError: It looks like a range and is none.
+    """
+    if isinstance(value, Mapping):
+        if not {"low", "high"} <= value.keys() <= {"low", "high", "spread"}:
+            raise UserError(f"a range needs the keys low and high (and spread: uniform or log), not {list(value)}")
+        return LevelRange(**value)
+    if isinstance(value, list | tuple):
+        if len(value) != 2:
+            raise UserError(f"{list(value)} is no range; it needs two numbers, the smaller first")
+        return LevelRange(*value)
+    return None
+
+
+def expand_levels(phase: str, section: Mapping[str, Any], level_keys: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Entries of `datasets` for one that validates at a list of levels: one for each level, with the level in its name.
+
+    Args:
+        phase: Key of the entry, such as `val`.
+        section: The entry.
+        level_keys: By type of the degradation, the key of its level.
+    """
+    degradation = section.get("degradation")
+    entries = degradation if isinstance(degradation, list) else [degradation]
+    for place, entry in enumerate(entries):
+        key = level_keys.get(str(entry.get("type"))) if isinstance(entry, Mapping) else None
+        if key is not None and isinstance(entry.get(key), list):
+            expanded = {}
+            for level in dict.fromkeys(map(str, entry[key])):
+                own = copy.deepcopy(dict(section))
+                own["name"] = f"{section.get('name')}_{key}{level}"
+                chosen = own["degradation"] if isinstance(degradation, Mapping) else own["degradation"][place]
+                chosen[key] = next(value for value in entry[key] if str(value) == level)
+                expanded[f"{phase}_{key}{level}"] = own
+            return expanded
+    return {phase: dict(section)}

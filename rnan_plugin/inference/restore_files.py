@@ -1,0 +1,129 @@
+"""The `restore` command: image files in, PNG files out, and a record beside them of what was done."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from rnan_plugin.images.codec import IMAGE_ENDINGS, decode_image, encode_png, read_file
+from rnan_plugin.data.image_store import FolderStore
+from rnan_plugin.images.codec import orientation_of, upright
+from rnan_plugin.errors import UserError
+from rnan_plugin.files import atomic_path
+from rnan_plugin.inference.policy import Progress
+from rnan_plugin.inference.restorer import Restorer
+from rnan_plugin.inference.restore_files import unlike
+
+Job = tuple[Path, Path]  # file to read, file to write
+
+_RECORD = "restore.jsonl"
+_MOST_LINES = 10  # of errors
+
+
+def restore_files(source: str, target: str, restorer: Restorer, provenance: Mapping[str, Any]) -> int:
+    """Restore an image or all images below a folder, with progress; those that can't be are left out.
+
+    Args:
+        source: Image file or folder; results below it, where the target is, are no sources.
+        target: PNG file for an image, else a folder; names are kept. `restore.jsonl` beside the results gets a line for
+            each image, JSON with what it depends on.
+        restorer: Does the work.
+        provenance: What goes into each image's line.
+
+    Returns:
+        Number of images.
+
+    Raises:
+        UserError: A target that can't be written, if possible before anything is restored; or images that could not be
+            restored, a line each, after all others were.
+    """
+    jobs, folder = _plan(Path(source), Path(target))
+    for file, out in jobs:
+        if file.resolve() == out.resolve():
+            raise UserError(f"{out}: the result would replace its input; name another target")
+    errors = []
+    for file, out in tqdm(jobs, unit="image"):
+        try:
+            entry = {"image": out.relative_to(folder).as_posix(), **provenance, **_restore_file(file, out, restorer)}
+            with (folder / _RECORD).open("a", encoding="utf-8") as record:
+                record.write(json.dumps(entry) + "\n")
+        except UserError as error:
+            errors.append(str(error))
+        except OSError as error:  # the disk is full: no other image would fare better
+            errors.append(f"{out}: can't be written ({error.strerror}); make room, or name another target")
+            break
+    if errors:
+        more = [f"and {len(errors) - _MOST_LINES} more"] if len(errors) > _MOST_LINES else []
+        raise UserError("\n".join([*errors[-_MOST_LINES:], *more]))
+    return len(jobs)
+
+
+def _restore_file(file: Path, out: Path, restorer: Restorer) -> dict[str, Any]:
+    """Restore a file; return the policy that was used and how long it took."""
+    start = time.perf_counter()
+    code = read_file(file)
+    if restorer.setting is not None and (doubt := unlike(restorer.setting, code)):
+        tqdm.write(f"warning: {file}: {doubt}")
+    img, orientation = decode_image(code, str(file)), orientation_of(code)
+    with _pass_progress(file.name) as progress:
+        restored, used = restorer(img, str(file), progress)
+    if restored.shape[2] < img.shape[2]:
+        tqdm.write(f"warning: {file}: colour, but the network and --channels give a grey result")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(out) as temporary:
+        # Turned after it, since a network for JPEG files learnt their 8×8 grid as it is stored.
+        temporary.write_bytes(encode_png(upright(restored, orientation), level=3))
+    tqdm.write(f"{file} -> {out} (policy {used.describe()})")
+    return {"policy": used.describe(), "seconds": round(time.perf_counter() - start, 3)}
+
+
+@contextmanager
+def _pass_progress(name: str) -> Iterator[Progress]:
+    """A bar for the passes of one image, on a terminal alone, gone when they are done."""
+    with tqdm(desc=name, unit="pass", leave=False, disable=None, delay=1) as bar:
+
+        def show(done: int, passes: int) -> None:
+            bar.total = passes
+            bar.update(done - bar.n)
+
+        yield show
+
+
+def _plan(source: Path, target: Path) -> tuple[list[Job], Path]:
+    """What to read and to write, and the folder of the record."""
+    is_file_target = target.suffix.lower() in IMAGE_ENDINGS
+    if source.is_dir():
+        if is_file_target:
+            raise UserError(f"{target}: {source} is a folder, so name a folder to write to")
+        store = FolderStore(str(source))
+        jobs = [(Path(store.path(name)), target / f"{name}.png") for name in store.names]
+        if _is_below(target, source):
+            jobs = [job for job in jobs if not _is_below(job[0], target)]
+        return jobs, _writable(target)
+    if not source.is_file():
+        raise UserError(f"{source}: no such image or folder; check the path")
+    if is_file_target and target.suffix.lower() != ".png":
+        raise UserError(f"{target}: results are written as PNG; name it {target.with_suffix('.png')}")
+    out = target if is_file_target else target / f"{source.stem}.png"
+    return [(source, out)], _writable(out.parent)
+
+
+def _is_below(file: Path, folder: Path) -> bool:
+    return folder.resolve() in file.resolve().parents
+
+
+def _writable(folder: Path) -> Path:
+    """The folder itself, if it can be made and written to; it is made with the first result."""
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise UserError(f"{folder}: {there} is a file, not a folder; name another target")
+    if not os.access(there, os.W_OK):
+        raise UserError(f"{folder}: no permission to write into {there}; name another target")
+    return folder

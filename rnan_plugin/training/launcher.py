@@ -1,0 +1,283 @@
+"""The command line of training and testing: arguments and option file to the toolbox's options, nothing executed."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from rnan_plugin.checkpoints import iterations, load_state, newest_state
+from rnan_plugin.images.levels import expand_levels
+from rnan_plugin.errors import UserError, nearest
+from rnan_plugin.training.option_check import check_option_file
+from rnan_plugin.images.levels import LEVEL_KEYS
+from rnan_plugin.options.schema import read_option_file
+from rnan_plugin.toolbox.api import basicsr, check_resume, get_dist_info, set_random_seed, stock_init_dist
+
+_PATHS = ("resume_state", "pretrain_network")  # beginnings or parts of keys whose `~` stands for the home folder
+
+
+def parse_options(root_path: str, is_train: bool = True) -> tuple[dict[str, Any], argparse.Namespace]:
+    """Parse the command line and option file to the toolbox's options, and check them before anything is made.
+
+    Unlike the toolbox's it executes nothing that stands in the file or in `--force_yml`, takes `--local-rank` as well
+    as `--local_rank`, `dist_params.backend` with every launcher, and `--archive`. The stock script uses it too where
+    the environment hook is enabled; a problem ends the process with status 2.
+    """
+    args = _arguments()
+    try:
+        opt = dict(read_option_file(args.opt))
+        for entry in args.force_yml or []:
+            _force(opt, entry)
+        _distribute(opt, args.launcher)
+        _derive(opt, args, root_path, is_train=is_train)
+        check_option_file(opt, args.opt)
+        if is_train and opt["model_type"] == "RestorationModel":
+            _refuse_to_archive(opt, args)
+    except UserError as error:
+        print(*(f"error: {line}" for line in str(error).splitlines()), sep="\n", file=sys.stderr)
+        raise SystemExit(2) from None
+    return opt, args
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog=Path(sys.argv[0]).name)
+    parser.add_argument("-opt", required=True, help="option file")
+    parser.add_argument("--launcher", choices=["none", "pytorch", "slurm"], default="none", help="who starts processes")
+    parser.add_argument("--auto_resume", "--auto-resume", action="store_true", help="go on from the last good state")
+    parser.add_argument("--archive", action="store_true", help="move a run of this name aside and start anew")
+    parser.add_argument("--debug", action="store_true", help="log every step, validate and save every eighth")
+    parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--force_yml", nargs="+", metavar="KEY:KEY=VALUE", help="change values of the option file")
+    args = parser.parse_args()
+    # torchrun starts a process anew with the same arguments.
+    args.auto_resume |= int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+    return args
+
+
+def _force(opt: dict[str, Any], entry: str) -> None:
+    """Set one value, `train:ema_decay=0.999`; YAML says what it means."""
+    path, equals, text = entry.partition("=")
+    *sections, key = path.strip().split(":")
+    place: Any = opt
+    for name in sections:
+        place = _child(place, name, entry)
+        if not isinstance(place, dict):
+            raise UserError(f"--force_yml {entry}: '{name}' is no section of the option file")
+    if not equals:
+        raise UserError(f"--force_yml {entry}: is not KEY:KEY=VALUE")
+    _child(place, key, entry)
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UserError(f"--force_yml {entry}: the value is not YAML") from None
+    if isinstance(value, str):
+        with suppress(ValueError):
+            value = float(value)  # 1e-4, which YAML takes for a text
+    place[key] = value
+
+
+def _child(place: Mapping[str, Any], name: str, entry: str) -> Any:
+    if name not in place:
+        raise UserError(f"--force_yml {entry}: the option file has no key '{name}'{nearest(name, place)}")
+    return place[name]
+
+
+def _distribute(opt: dict[str, Any], launcher: str) -> None:
+    opt["dist"] = launcher != "none"
+    if opt["dist"]:
+        settings = opt.get("dist_params") or {}
+        known = {"backend", "port"} if launcher == "slurm" else {"backend"}
+        stock_init_dist(launcher, **{key: settings[key] for key in known if key in settings})
+    opt["rank"], opt["world_size"] = get_dist_info()
+
+
+def _derive(opt: dict[str, Any], args: argparse.Namespace, root_path: str, *, is_train: bool) -> None:
+    """Add what the toolbox adds to an option file."""
+    if not isinstance(opt["name"], str):
+        raise UserError(f"{args.opt}, name: {opt['name']!r} is not a text; folders are called by it")
+    if opt.get("manual_seed") is None:
+        opt["manual_seed"] = random.randint(1, 10000)
+    set_random_seed(opt["manual_seed"] + opt["rank"])
+    opt["auto_resume"], opt["is_train"] = args.auto_resume, is_train
+    if args.debug and not opt["name"].startswith("debug"):
+        opt["name"] = f"debug_{opt['name']}"
+    if opt["num_gpu"] == "auto":
+        opt["num_gpu"] = torch.cuda.device_count()
+    _derive_paths(opt)
+    opt["path"] |= _folders(root_path, opt["name"], is_train=is_train)
+    if is_train and "debug" in opt["name"]:
+        opt["logger"] |= {"print_freq": 1, "save_checkpoint_freq": 8}
+        if opt.get("val"):
+            opt["val"]["val_freq"] = 8
+
+
+def _derive_paths(opt: dict[str, Any]) -> None:
+    opt["datasets"] = {
+        key: entry for phase, section in opt["datasets"].items() for key, entry in (_levels_of(phase, section)).items()
+    }
+    for phase, dataset in opt["datasets"].items():
+        dataset["phase"] = phase.split("_")[0]
+        if "scale" in opt:
+            dataset["scale"] = opt["scale"]
+        for key in ("dataroot_gt", "dataroot_lq"):
+            if dataset.get(key) is not None:
+                dataset[key] = str(Path(dataset[key]).expanduser())
+    for key, value in opt["path"].items():
+        if value is not None and any(part in key for part in _PATHS):
+            opt["path"][key] = str(Path(value).expanduser())
+
+
+def _levels_of(phase: str, section: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """A set for each level of a validation set's list of levels; training keeps its range."""
+    return {phase: section} if phase.split("_")[0] == "train" else expand_levels(phase, section, LEVEL_KEYS)
+
+
+def _folders(root_path: str, name: str, *, is_train: bool) -> dict[str, str]:
+    root = Path(root_path, "experiments" if is_train else "results", name)
+    if not is_train:
+        return {"results_root": str(root), "log": str(root), "visualization": str(root / "visualization")}
+    return {
+        "experiments_root": str(root),
+        "models": str(root / "models"),
+        "training_states": str(root / "training_states"),
+        "log": str(root),
+        "visualization": str(root / "visualization"),
+    }
+
+
+def _refuse_to_archive(opt: Mapping[str, Any], args: argparse.Namespace) -> None:
+    """A run that can go on is not moved aside by the way."""
+    states = Path(opt["path"]["training_states"])
+    resumes = args.auto_resume or opt["path"].get("resume_state")
+    if not resumes and not args.archive and not args.debug and iterations(states.glob("*.state")):
+        raise UserError(
+            f"{opt['path']['experiments_root']}: holds a run that can go on; resume it with --auto_resume, or add "
+            "--archive to move it aside and start anew"
+        )
+
+
+def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
+    """Find and read the training state to resume from: `path.resume_state`, or the last whole one with `--auto_resume`.
+
+    Unlike the toolbox's it works without a GPU, looks where the toolbox writes, and verifies what it reads. What has
+    changed in the option file since is printed key by key.
+
+    Raises:
+        UserError: The state is missing or damaged, or with `--auto_resume` all of them are.
+    """
+    models = Path(opt["path"]["models"])
+    if opt["auto_resume"]:
+        found = newest_state(Path(opt["path"]["training_states"]), models)
+        if found is None:
+            return None
+        path, state, problems = found
+        for problem in problems:
+            _say(opt, f"warning: {problem}")
+        if problems:
+            _say(opt, f"warning: going on from {path}, the last state that is whole")
+        opt["path"]["resume_state"] = str(path)
+    else:
+        path = opt["path"].get("resume_state")
+        if path is None:
+            return None
+        if not Path(path).is_file():
+            raise UserError(f"path.resume_state: {path} not found; check the path, or use --auto_resume")
+        state = load_state(Path(path), Path(path).parents[1] / "models")
+    for line in changed_keys(state.get("options") or {}, opt):
+        _say(opt, f"changed since iteration {state['iter']}: {line}")
+    check_resume(opt, state["iter"])
+    return state
+
+
+def changed_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """Say which keys of an option file have changed, `train.total_iter: 100 -> 200`, given the sections of `before`."""
+    if not before:
+        return []
+    old, new = (dict(_flat(mapping)) for mapping in (before, {key: after.get(key) for key in before}))
+    absent = "(not set)"
+    return [
+        f"{key}: {old.get(key, absent)} -> {new.get(key, absent)}"
+        for key in dict.fromkeys([*old, *new])
+        if old.get(key, absent) != new.get(key, absent)
+    ]
+
+
+def _flat(section: Mapping[str, Any], prefix: str = "") -> Any:
+    for key, value in section.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", list(value) if isinstance(value, tuple) else value
+
+
+def _say(opt: Mapping[str, Any], line: str) -> None:
+    if opt["rank"] == 0:
+        print(line, flush=True)
+
+
+def find_run(argv: Sequence[str]) -> None:
+    """With `--auto_resume`, go where the run is: the current folder, or one above the option file.
+
+    The option file's relative paths, such as those of data sets, then count from there.
+    """
+    arguments = list(argv)
+    resumes = {"--auto_resume", "--auto-resume"} & set(arguments)
+    if not resumes or "-opt" not in arguments[:-1]:
+        return
+    place = arguments.index("-opt") + 1
+    file = Path(arguments[place]).absolute()
+    name = read_option_file(str(file))["name"]
+    for folder in (Path.cwd(), *file.parents):
+        if any((folder / "experiments" / name / "training_states").glob("*.state")):
+            break
+    else:
+        return
+    if folder != Path.cwd():
+        print(f"the run is below {folder}: going on there", flush=True)
+        sys.argv[sys.argv.index(arguments[place])] = str(file)
+        os.chdir(folder)
+
+
+def main(mode: str, argv: Sequence[str]) -> int:
+    """Train with the plugin's own loop, or run the toolbox's testing; results land below the current folder.
+
+    Args:
+        mode: "train" or "test".
+        argv: Arguments of the toolbox's script.
+
+    Returns:
+        Exit status: 0, or of a training that was asked to stop, 128 and the signal's number.
+
+    Raises:
+        UserError: Something the user can mend, also when a data worker met it.
+    """
+    sys.argv = [f"rnan_plugin {mode}", *argv]
+    try:
+        if mode == "train":
+            from rnan_plugin.training.loop import train
+
+            find_run(argv)
+            opt, args = parse_options(str(Path.cwd()), is_train=True)
+            return train(opt, args.opt, load_resume_state(opt))
+        basicsr.test.test_pipeline(str(Path.cwd()))
+    except UserError as error:
+        raise UserError(_worker_line(str(error))) from None
+    finally:
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+    return 0
+
+
+def _worker_line(message: str) -> str:
+    """The line itself of an error that a data worker wrapped in its traceback."""
+    return re.sub(r"\s+", " ", message.rpartition("UserError: ")[2]).strip()

@@ -1,0 +1,301 @@
+"""The plugin's training loop: the toolbox's parts, in an order that can be left and taken up at any iteration.
+
+What an iteration computes depends on the option file, the weights and optimiser before it, and its number alone: the
+samples are drawn by number (`rnan_plugin.data.sampler`), and the random streams are set before each step. A run that was
+killed and resumed therefore ends with the same bits as one that was not.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import distributed as dist
+from torch.utils.data import DataLoader
+from torch.utils.tensorboard import SummaryWriter
+
+from rnan_plugin.data.sampler import DrawSampler, SeededDraws, seed_streams
+from rnan_plugin.files import remove_leftovers
+from rnan_plugin.toolbox.api import MessageLogger, build_dataloader, build_dataset, build_model, copy_opt_file, dict2str, get_env_info, get_root_logger, get_time_str, init_wandb_logger, make_exp_dirs, mkdir_and_rename
+
+DATA_SHARE_LIMIT = 0.1  # of a step's time; above it the data loader holds the training up
+
+
+def train(opt: dict[str, Any], option_file: str, state: dict[str, Any] | None) -> int:
+    """Train to the last iteration, or until asked to stop.
+
+    Args:
+        opt: As `rnan_plugin.training.launcher.parse_options` gives it.
+        option_file: Copied into the run's folder.
+        state: Training state to go on from.
+
+    Returns:
+        Exit status: 0, or 128 and the number of the signal that stopped it (SIGTERM 143, Ctrl-C 130).
+
+    Raises:
+        UserError: See `RestorationModel`, or the data can't be read.
+    """
+    torch.backends.cudnn.benchmark = True
+    opt["root_path"] = str(Path(opt["path"]["experiments_root"]).parents[1])
+    writer = _prepare_folders(opt, option_file, state)
+    logger = get_root_logger()
+    train_loader, val_loaders = _loaders(opt, state)
+    model = build_model(opt)
+    if state is not None:
+        model.resume_training(state)
+        logger.info(f"Resuming training from epoch: {state['epoch']}, iter: {state['iter']}.")
+    with _stop_signals() as caught:
+        run = _Run(opt, model, train_loader, val_loaders, writer, caught, state["iter"] if state else 0)
+        try:
+            stopped = run.to_the_end()
+        finally:
+            _end_workers()
+            if writer:
+                writer.close()
+    return 128 + stopped if stopped else 0
+
+
+def _prepare_folders(opt: dict[str, Any], option_file: str, state: Mapping[str, Any] | None) -> SummaryWriter | None:
+    """Make the run's folders and logs; the TensorBoard writer of the first process, if wanted."""
+    tensorboard = Path(opt["root_path"], "tb_logger", opt["name"])
+    wanted = opt["logger"].setdefault("use_tb_logger", False) and "debug" not in opt["name"] and opt["rank"] == 0
+    if state is None and not _was_just_begun(opt):
+        make_exp_dirs(opt)
+        if wanted:
+            mkdir_and_rename(str(tensorboard))
+    if opt["rank"] == 0:
+        for folder in (Path(opt["path"][name]) for name in ("models", "training_states")):
+            folder.mkdir(exist_ok=True)
+            remove_leftovers(folder)
+        copy_opt_file(option_file, opt["path"]["experiments_root"])
+    log_file = Path(opt["path"]["log"], f"train_{opt['name']}_{get_time_str()}.log")
+    logger = get_root_logger(logger_name="basicsr", log_level=logging.INFO, log_file=str(log_file))
+    logger.info(get_env_info())
+    logger.info(dict2str(opt))
+    if not wanted:
+        return None
+    if (opt["logger"].get("wandb") or {}).get("project"):
+        init_wandb_logger(opt)  # before the writer, whose scalars it copies
+    # What an interrupted run logged after its last state is hidden, since it is logged again.
+    writer = SummaryWriter(str(tensorboard), purge_step=state["iter"] + 1 if state else 0)
+    writer.add_text("options", f"```yaml\n{Path(option_file).read_text(encoding='utf-8')}\n```")
+    return writer
+
+
+def _was_just_begun(opt: Mapping[str, Any]) -> bool:
+    """Whether a run to be resumed was killed before it saved anything: its folder then serves as it is."""
+    folders = [Path(opt["path"][name]) for name in ("models", "training_states")]
+    saved = any(file for folder in folders for file in folder.glob("[!.]*"))
+    return bool(opt["auto_resume"]) and Path(opt["path"]["experiments_root"]).is_dir() and not saved
+
+
+def _ignore_signals(_: int) -> None:
+    """Leave it to the training process, which asks its data workers to stop."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _end_workers() -> None:
+    """End data workers that an error left: they do not hear the SIGTERM of Python's own clearing up."""
+    workers = multiprocessing.active_children()
+    if workers:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch would raise an error of its own
+    for worker in workers:
+        worker.kill()
+
+
+def _loaders(opt: dict[str, Any], state: Mapping[str, Any] | None) -> tuple[DataLoader[Any], list[DataLoader[Any]]]:
+    """The training set from the state's draw on, and the validation sets."""
+    val_loaders = []
+    for phase, options in opt["datasets"].items():
+        dataset = build_dataset(options)
+        if phase != "train":
+            val_loaders.append(build_dataloader(dataset, options, num_gpu=opt["num_gpu"], seed=opt["manual_seed"]))
+            continue
+        batch = options["batch_size_per_gpu"]
+        first = _first_draw(opt, state)
+        steps = max(0, int(opt["train"]["total_iter"]) - (state["iter"] if state else 0))
+        last = first + steps * batch * opt["world_size"]
+        place = {"rank": opt["rank"], "world_size": opt["world_size"]}
+        train_loader = DataLoader(
+            SeededDraws(dataset, opt["manual_seed"]),
+            batch_size=batch,
+            sampler=DrawSampler(len(dataset), opt["manual_seed"], first, last, **place),
+            num_workers=options["num_worker_per_gpu"],
+            pin_memory=options.get("pin_memory", False),
+            worker_init_fn=_ignore_signals,
+            drop_last=True,
+        )
+        get_root_logger().info(f"Training statistics: {len(dataset)} images, batch {batch} × {opt['world_size']}")
+    return train_loader, val_loaders
+
+
+def _first_draw(opt: Mapping[str, Any], state: Mapping[str, Any] | None) -> int:
+    if state is None:
+        return 0
+    per_step = opt["datasets"]["train"]["batch_size_per_gpu"] * opt["world_size"]
+    return int(state.get("draws", state["iter"] * per_step))  # states of the stock script know no draws
+
+
+@contextmanager
+def _stop_signals() -> Iterator[list[int]]:
+    """Collect SIGTERM and Ctrl-C instead of dying of them; a second Ctrl-C is obeyed at once."""
+    caught: list[int] = []
+
+    def note(number: int, _: object) -> None:
+        if number == signal.SIGINT and number in caught:
+            raise KeyboardInterrupt
+        caught.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@dataclass
+class _Run:
+    """One process's part of a training, from an iteration on."""
+
+    opt: dict[str, Any]
+    model: Any
+    train_loader: DataLoader[Any]
+    val_loaders: list[DataLoader[Any]]
+    writer: SummaryWriter | None
+    caught: list[int]  # signals that ask to stop
+    iteration: int
+    data_seconds: float = 0.0  # since the last line of the log
+    step_seconds: float = 0.0
+    steps: int = 0
+    validated: int = -1
+    messages: Any = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.messages = MessageLogger(self.opt, self.iteration, self.writer)
+        self.model.should_stop = lambda: bool(self.caught)
+
+    def to_the_end(self) -> int:
+        """Train; return the signal that stopped it, or 0."""
+        logger = get_root_logger()
+        logger.info(f"Start training from iter: {self.iteration}")
+        start = time.perf_counter()
+        for batch in self._timed(self.train_loader):
+            self.iteration += 1
+            self._step(batch)
+            stop = self._asked_to_stop()
+            if stop:
+                self._save()
+                logger.info(f"Stopped by {signal.Signals(stop).name} and saved; --auto_resume goes on from here.")
+                return stop
+            if self._due("logger", "save_checkpoint_freq"):
+                self._save()
+            if self._due("val", "val_freq"):
+                self._validate()
+        logger.info(f"End of training. Time consumed: {time.perf_counter() - start:.0f} s")
+        if not self._due("logger", "save_checkpoint_freq"):
+            self._save()
+        self.model.save(-1, -1)
+        if self.validated != self.iteration:
+            self._validate()
+        self._summarise()
+        return 0
+
+    def _timed(self, loader: DataLoader[Any]) -> Iterator[Any]:
+        """Yield batches, taking down how long each was waited for, and how long it was worked on."""
+        before = time.perf_counter()
+        for batch in loader:
+            ready = time.perf_counter()
+            self.data_seconds += ready - before
+            yield batch
+            before = time.perf_counter()
+
+    def _step(self, batch: Any) -> None:
+        start = time.perf_counter()
+        seed_streams(self.opt["manual_seed"], "step", self.iteration, self.opt["rank"])
+        self.model.update_learning_rate(self.iteration, warmup_iter=self.opt["train"].get("warmup_iter", -1))
+        self.model.feed_data(batch)
+        self.model.optimize_parameters(self.iteration)
+        self.step_seconds += time.perf_counter() - start
+        self.steps += 1
+        if self._due("logger", "print_freq"):
+            self._log()
+
+    def _due(self, section: str, key: str) -> bool:
+        every = int((self.opt.get(section) or {}).get(key) or 0)
+        return every > 0 and self.iteration % every == 0
+
+    def _asked_to_stop(self) -> int:
+        """The signal that any process has been sent, or 0."""
+        group = getattr(self.model, "control_group", None)  # the toolbox's own models have none
+        signals = torch.tensor([self.caught[0] if self.caught else 0], device=None if group else self.model.device)
+        if self.opt["dist"]:
+            dist.all_reduce(signals, op=dist.ReduceOp.MAX, group=group)
+        return int(signals.item())
+
+    def _epoch(self) -> int:
+        train_set = self.opt["datasets"]["train"]
+        per_step = train_set["batch_size_per_gpu"] * self.opt["world_size"]
+        size = len(self.train_loader.dataset.dataset) * train_set.get("dataset_enlarge_ratio", 1)  # type: ignore[attr-defined]
+        return int(self.iteration * per_step // size)
+
+    def _save(self) -> None:
+        get_root_logger().info("Saving models and training states.")
+        self.model.save(self._epoch(), self.iteration)
+
+    def _validate(self) -> None:
+        self.validated = self.iteration
+        for loader in self.val_loaders if self.opt.get("val") else []:
+            self.model.validation(loader, self.iteration, self.writer, self.opt["val"]["save_img"])
+
+    def _log(self) -> None:
+        """A line of the log and the scalars of TensorBoard, over the steps since the last."""
+        total = self.data_seconds + self.step_seconds
+        share = self.data_seconds / total
+        batch = self.opt["datasets"]["train"]["batch_size_per_gpu"] * self.opt["world_size"]
+        line = {"epoch": self._epoch(), "iter": self.iteration, "lrs": self.model.get_current_learning_rate()}
+        line |= {"time": total / self.steps, "data_time": self.data_seconds / self.steps}
+        line |= self.model.get_current_log()
+        line |= {"samples_per_second": self.steps * batch / total, "data_share": share, "memory_mib": _memory_mib()}
+        self.messages(line)
+        if self.writer:
+            self.writer.add_scalar("learning_rate", self.model.get_current_learning_rate()[0], self.iteration)
+            self.writer.add_scalar("seconds_per_step", total / self.steps, self.iteration)
+        if share > DATA_SHARE_LIMIT and self.steps > 1:
+            get_root_logger().warning(
+                f"loading data took {share:.0%} of the time; raise num_worker_per_gpu (a machine has "
+                f"{os.cpu_count()} cores), or pack the images with `python -m rnan_plugin prepare --codec raw`"
+            )
+        self.data_seconds, self.step_seconds, self.steps = 0.0, 0.0, 0
+
+    def _summarise(self) -> None:
+        """The entry of TensorBoard's hparams page."""
+        best = getattr(self.model, "best_metric_results", {})
+        if not self.writer or not best:
+            return
+        train_set, train = self.opt["datasets"]["train"], self.opt["train"]
+        settings = {**self.opt["network_g"], "batch": train_set["batch_size_per_gpu"], "patch": train_set["gt_size"]}
+        settings |= {"lr": train["optim_g"]["lr"], "total_iter": train["total_iter"]}
+        legal = {key: value for key, value in settings.items() if isinstance(value, (bool, int, float, str))}
+        rows = [(f"best/{name}/{key}", row["val"]) for name, of_set in best.items() for key, row in of_set.items()]
+        self.writer.add_hparams(legal, dict(rows), run_name=".")
+
+
+def _memory_mib() -> float:
+    """Peak memory of this process: of the GPU if it uses one, else resident."""
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        return torch.cuda.max_memory_allocated() / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

@@ -1,0 +1,159 @@
+"""Validation of restoration networks: images shared among processes, scored, and shown in TensorBoard."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch import distributed as dist
+from torch.utils.data import DataLoader, Subset
+
+from rnan_plugin.inference.policy import Policy, named_policy, restore
+from rnan_plugin.toolbox.api import SRModel, calculate_metric, get_root_logger, imwrite, tensor2img
+
+_PANEL_SIZE = 256  # pixels; larger images show their centre
+# Ranks wait for each other's validation images, however long one takes.
+_PATIENCE = timedelta(days=30)
+
+
+class ValidatedModel(SRModel):
+    """The toolbox's `SRModel` with validation through the bare network, by a policy, shared among the processes.
+
+    Args:
+        opt: The whole option file, as the toolbox parsed it.
+    """
+
+    def __init__(self, opt: dict[str, Any]) -> None:
+        self.should_stop: Callable[[], bool] = lambda: False  # asked between validation images
+        self._policy = policy_of(opt.get("val") or {})
+        # Reductions of Python objects must not wait in a GPU's queue, nor run into its time-out.
+        self.control_group: Any = dist.new_group(backend="gloo", timeout=_PATIENCE) if opt["dist"] else None
+        super().__init__(opt)
+
+    def test(self) -> None:
+        """Restore `self.lq` (B, C, H, W) into `self.output`, on the bare network, so that no other rank is needed."""
+        net = self.net_g_ema if hasattr(self, "net_g_ema") else self.get_bare_model(self.net_g)
+        was_training = net.training
+        net.eval()
+        try:
+            self.output, used = restore(net, self.lq, self._policy)
+        finally:
+            net.train(was_training)
+        self._how = used.describe()
+
+    def dist_validation(self, dataloader: Any, current_iter: int, tb_logger: Any, save_img: bool) -> None:
+        """Validate, each process on its share of the images; the metrics are those of one process, to the last bit."""
+        self._validate(dataloader.dataset, current_iter, tb_logger, save_img)
+
+    def nondist_validation(self, dataloader: Any, current_iter: int, tb_logger: Any, save_img: bool) -> None:
+        """Validate in one process."""
+        self._validate(dataloader.dataset, current_iter, tb_logger, save_img)
+
+    def _validate(self, dataset: Any, current_iter: int, tb_logger: Any, save_img: bool) -> None:
+        parts: list[Any] = [list(self._restore_share(dataset, current_iter, save_img))]
+        if self.control_group is not None:
+            own, parts = parts[0], [None] * self.opt["world_size"]
+            dist.all_gather_object(parts, own, group=self.control_group)
+        images = sorted((image for part in parts for image in part), key=lambda image: image["index"])
+        if len(images) < len(dataset):  # asked to stop
+            return
+        name = dataset.opt["name"]
+        for how in dict.fromkeys(image["how"] for image in images):
+            count = sum(image["how"] == how for image in images)
+            get_root_logger().info(f"{name}: {count} image(s) restored with policy {how}")
+        if self.opt["val"].get("metrics"):
+            self._record_metrics(name, images, current_iter, tb_logger)
+        if tb_logger:
+            for image in (image for image in images if image["panel"] is not None):
+                tb_logger.add_image(f"{name}/{image['index']:02d}_input_output_gt", image["panel"], current_iter)
+
+    def _restore_share(self, dataset: Any, current_iter: int, save_img: bool) -> Iterator[dict[str, Any]]:
+        """Restore and score this process's images, one in so many; ends early if asked to stop."""
+        indices = range(self.opt["rank"], len(dataset), self.opt["world_size"])
+        for index, data in zip(indices, DataLoader(Subset(dataset, indices), batch_size=1), strict=True):
+            if self.should_stop():
+                return
+            self.feed_data(data)
+            self.test()
+            has_gt = "gt" in data
+            images = {"img": tensor2img([self.output.detach().cpu()])}
+            if has_gt:
+                images["img2"] = tensor2img([self.gt.detach().cpu()])
+            if save_img:
+                imwrite(images["img"], self._image_file(dataset.opt["name"], data["lq_path"][0], current_iter))
+            wanted = has_gt and index < (self.opt.get("val") or {}).get("num_panel", 3)
+            metrics = (self.opt["val"].get("metrics") or {}).items()
+            yield {
+                "index": index,
+                "how": self._how,
+                # Plain numbers: a training state may hold nothing that has to be executed to be read.
+                "metrics": {metric: float(calculate_metric(images, settings)) for metric, settings in metrics},
+                "panel": make_panel(self.lq, self.output, self.gt) if wanted else None,
+            }
+            del self.lq, self.output  # the next image needs the memory
+            if has_gt:
+                del self.gt
+
+    def _image_file(self, dataset_name: str, lq_path: str, current_iter: int) -> str:
+        """Where the toolbox would save a restored image."""
+        folder, stem = Path(self.opt["path"]["visualization"]), Path(lq_path).stem
+        if self.opt["is_train"]:
+            return str(folder / stem / f"{stem}_{current_iter}.png")
+        return str(folder / dataset_name / f"{stem}_{self.opt['val'].get('suffix') or self.opt['name']}.png")
+
+    def _record_metrics(self, name: str, images: list[dict[str, Any]], current_iter: int, tb_logger: Any) -> None:
+        self._initialize_best_metric_results(name)
+        metrics = self.opt["val"]["metrics"]
+        self.metric_results = {
+            metric: sum(image["metrics"][metric] for image in images) / len(images) for metric in metrics
+        }
+        for metric, value in self.metric_results.items():
+            self._update_best_metric_result(name, metric, value, current_iter)
+        if self.opt["rank"] == 0:
+            self._log_validation_metric_values(current_iter, name, tb_logger)
+        chosen = (self.opt.get("logger") or {}).get("save_best")
+        first = next(iter(self.best_metric_results))  # of several sets, the first decides
+        if chosen and name == first and self.best_metric_results[name][chosen]["iter"] == current_iter:
+            self._save_best()
+
+    def _save_best(self) -> None:
+        ema = [self.net_g_ema] if hasattr(self, "net_g_ema") else []
+        self.save_network([self.net_g, *ema], "net_g", "best", ["params", "params_ema"][: 1 + len(ema)])
+
+
+def policy_of(val: Mapping[str, Any]) -> Policy:
+    """The policy of an option file's `val` section; keys left out as by `named_policy`.
+
+    Raises:
+        UserError: A value outside its legal interval.
+    """
+    names = {
+        "policy": "policy",
+        "tile": "tile",
+        "tile_overlap": "overlap",
+        "tile_batch": "tile_batch",
+        "self_ensemble": "self_ensemble",
+    }
+    return named_policy(**{name: val[key] for key, name in names.items() if key in val})
+
+
+def make_panel(lq: Tensor, output: Tensor, gt: Tensor) -> Tensor:
+    """Input (enlarged to the output's size), output and ground truth side by side, their centre if large.
+
+    Args:
+        lq: (1, C, h, w), 0..1.
+        output: (1, C, H, W), H and W multiples of h and w.
+        gt: (1, C, H, W).
+
+    Returns:
+        (C, min(H, 256), 3 * min(W, 256)), clipped to 0..1.
+    """
+    enlarged = F.interpolate(lq, size=gt.shape[2:], mode="nearest")
+    top, left = (max(0, (length - _PANEL_SIZE) // 2) for length in gt.shape[2:])
+    parts = [img[0, :, top : top + _PANEL_SIZE, left : left + _PANEL_SIZE] for img in (enlarged, output, gt)]
+    return torch.cat(parts, dim=2).clamp(0, 1).cpu()

@@ -1,0 +1,231 @@
+"""Pack the finished small models into the package, and measure what is there.
+
+    python scripts/small_models.py pack options/small/train_RNAN_small_CAR_q10.yml    # weights, log
+    python scripts/small_models.py measure --sets datasets                            # numbers, model cards
+
+`pack` takes the best checkpoint of a finished training below `experiments/`, by held-out images of BSD400. `measure`
+scores each packed model on its benchmark with and without self-ensemble, writes docs/small_models.json, and a card
+beside each model. `python scripts/evaluate.py SET --task TASK --level LEVEL --tile 64 --overlap 8` gives the
+same numbers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import skimage.data
+import torch
+
+import rnan_plugin
+from rnan_plugin.checkpoints import read_checkpoint
+from rnan_plugin.archs.rnan_arch import RNAN
+from rnan_plugin.images.color import convert_channels
+from rnan_plugin.images.degradations import Image
+from rnan_plugin.images.degradations import image_stream
+from rnan_plugin.paper.tasks import TaskAtLevel
+from rnan_plugin.errors import exit_status
+from rnan_plugin.evaluation.methods import NetworkMethod
+from rnan_plugin.evaluation.protocol import border, score, scored_on
+from rnan_plugin.evaluation.evaluate import evaluate
+from rnan_plugin.files import atomic_path
+from rnan_plugin.inference.policy import Policy
+from rnan_plugin.inference.restorer import Settings
+from rnan_plugin.inference.shipped import FOLDER, shipped_file, shipped_settings
+from rnan_plugin.options.schema import read_option_file
+from rnan_plugin.paper.tables import OTHER_SSIM, published_rows
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+NUMBERS = REPOSITORY / "docs/small_models.json"
+LOGS = REPOSITORY / "docs/small_models"
+BENCHMARKS = {"car": "Classic5", "graydn": "Kodak24", "colordn": "Kodak24", "demosaic": "Kodak24", "sr": "Set5"}
+BAR = {"car": 29.10, "graydn": 26.99, "colordn": 28.63, "demosaic": 39.5, "sr": 36.66}
+TILE, OVERLAP = 64, 8
+SAMPLE_SIDE = 96
+
+
+def setting_of(options: Mapping[str, Any]) -> TaskAtLevel:
+    """The task and level that an option file trains."""
+    dataset = options["datasets"]["train"]
+    degradation, channels = dataset["degradation"], dataset["channels"]
+    if degradation["type"] == "awgn":
+        return TaskAtLevel({"rgb": "colordn", "gray": "graydn"}[channels], degradation["sigma"])
+    name, key = {"jpeg": ("car", "quality"), "mosaic": ("demosaic", ""), "bicubic": ("sr", "scale")}[
+        degradation["type"]
+    ]
+    return TaskAtLevel(name, degradation[key] if key else None)
+
+
+def pack(option_file: str) -> Path:
+    """Write a finished training's best weights into the package, with what rebuilds the network, and keep its log."""
+    options = read_option_file(option_file)
+    experiment = Path("experiments", options["name"])
+    best = read_checkpoint(experiment / "models/net_g_best.pth")
+    network = {key: value for key, value in options["network_g"].items() if key != "type"}
+    RNAN(**network).load_state_dict(best["params"], strict=True)
+    setting = setting_of(options)
+    LOGS.mkdir(exist_ok=True)
+    logs = sorted(experiment.glob("train_*.log"))
+    text = "".join(log.read_text(encoding="utf-8") for log in logs)
+    (LOGS / f"{options['name']}.log").write_text(_for_keeping(text), encoding="utf-8")
+    FOLDER.mkdir(exist_ok=True)
+    file = FOLDER / f"{str(setting).replace(' ', '_')}.pth"
+    facts = {
+        "network_g": network,
+        "params": {name: value.contiguous() for name, value in best["params"].items()},
+        "option_file": Path(option_file).name,
+        "iterations": options["train"]["total_iter"],
+        "hours": round(_seconds(text) / 3600, 2),
+    }
+    with atomic_path(file) as temporary:
+        torch.save(facts, temporary)
+    return file
+
+
+def _for_keeping(log: str) -> str:
+    """A log without the machine's paths, its banner, and its options, which have a file of their own."""
+    kept = re.findall(
+        r"^(?:\d{4}-\d\d-\d\d .*INFO: (?:\[|Validation|Start|Resum|Model|End|Saving).*|\t # .*)$", log, re.M
+    )
+    return "\n".join(kept) + "\n"
+
+
+def _seconds(log: str) -> float:
+    """Time of all iterations, from the mean that the log has for each."""
+    total, before = 0.0, 0
+    for iteration, duration in re.findall(r"iter:\s*([\d,]+).*?time \(data\): ([\d.]+)", log):
+        count = int(iteration.replace(",", ""))
+        total += max(0, count - before) * float(duration)
+        before = count
+    return total
+
+
+def samples() -> dict[str, Image]:
+    """Two small photographs that come with scikit-image."""
+    whole = {"astronaut": skimage.data.astronaut(), "cat": skimage.data.chelsea()}
+    return {name: img[30 : 30 + SAMPLE_SIDE, 150 : 150 + SAMPLE_SIDE] for name, img in whole.items()}
+
+
+def restored_sample(setting: TaskAtLevel, img: Image) -> tuple[Image, Image, Image, float]:
+    """Degraded, restored and true image of an RGB photograph, and the PSNR of the restored one."""
+    gt = convert_channels(img, setting.task.channels, "sample")
+    lq = setting.degradation(gt, image_stream(gt, setting.noise_seed)).astype("uint8")
+    restored = NetworkMethod(setting, _settings(setting, ensemble=False), None, None)(lq, "sample")
+    return lq, restored, gt, score(restored, gt, setting)[0]
+
+
+def sample_scores(setting: TaskAtLevel) -> dict[str, float]:
+    """PSNR of the packed model on the sample photographs."""
+    return {name: restored_sample(setting, img)[3] for name, img in samples().items()}
+
+
+def _settings(setting: TaskAtLevel, *, ensemble: bool) -> Settings:
+    policy = Policy("tile", TILE, OVERLAP, self_ensemble=ensemble)
+    return Settings(policy, channels=setting.task.channels)
+
+
+def measure(setting: TaskAtLevel, sets: str) -> dict[str, Any]:
+    """Everything that docs/small_models.json says of a packed model."""
+    checkpoint, benchmark = read_checkpoint(shipped_file(setting)), BENCHMARKS[setting.name]
+    numbers = {}
+    for key, ensemble in (("plain", False), ("self_ensemble", True)):
+        method = NetworkMethod(setting, _settings(setting, ensemble=ensemble), None, None)
+        evaluation = evaluate(method, setting, f"{sets}/{benchmark}", name=method.name, describe=method.describe)
+        numbers[key] = {key: round(value, 4) for key, value in asdict(evaluation.mean).items() if key != "seconds"}
+    return {
+        "task": setting.name,
+        "level": setting.level,
+        "image_set": benchmark,
+        "fingerprint": evaluation.fingerprint,
+        **numbers,
+        "bar_psnr": BAR[setting.name],
+        "policy": f"tile {TILE}, overlap {OVERLAP}",
+        "parameters": evaluation.settings["parameters"],
+        "iterations": checkpoint["iterations"],
+        "hours": checkpoint["hours"],
+        "option_file": f"options/small/{checkpoint['option_file']}",
+        "weights_sha256": evaluation.settings["weights_sha256"],
+        "samples_psnr": {name: round(value, 4) for name, value in sample_scores(setting).items()},
+        "rnan_plugin": rnan_plugin.__version__,
+    }
+
+
+CARD = """# {name}: a small RNAN for {title}
+
+Small network, small budget: for trying the plugin, as a start for training of your own, and as a baseline. Not the
+paper's network, whose numbers stand below for comparison.
+
+- Architecture: RNAN, text settings, {network}; {parameters:,} parameters, float32
+- Data: BSD400 (BSDS500's train and test images, 481×321, JPEG of quality about 95), 380 images; 20 held out to choose
+  the checkpoint. No benchmark image was seen
+- Training: `python -m rnan_plugin train -opt {option_file}`, {iterations:,} iterations, {hours} hours on one core of an
+  AMD EPYC with bfloat16 instructions; log in docs/small_models
+- Input: {input}; output rounded to 8 bits; tiles of {tile}
+- Scored on: {scored}
+- Limits: trained for this degradation at this level alone; other noise levels, JPEG qualities or scales, and real
+  noise, which is neither Gaussian nor white, are not what it knows
+- Licence: the weights are under the plugin's. The Berkeley images carry none of their own; Berkeley offers them for
+  non-commercial research and education
+
+| on {image_set} | PSNR (dB) | SSIM |
+|---|---|---|
+{rows}
+"""
+TITLES = {
+    "car": ("JPEG artefacts of quality 10", "Y of a JPEG of quality 10"),
+    "graydn": ("grey noise of sigma 50", "grey image with Gaussian noise of sigma 50, rounded and clipped to 8 bits"),
+    "colordn": ("colour noise of sigma 50", "RGB image with Gaussian noise of sigma 50, rounded and clipped to 8 bits"),
+    "demosaic": ("demosaicing", "GRBG mosaic without noise"),
+    "sr": ("super-resolution ×2", "RGB image shrunk by MATLAB's bicubic interpolation"),
+}
+
+
+def card(setting: TaskAtLevel, numbers: dict[str, Any]) -> str:
+    """The model card."""
+    network = read_checkpoint(shipped_file(setting))["network_g"]
+    rows = [("this model", numbers["plain"]), ("this model, self-ensemble", numbers["self_ensemble"])]
+    lines = [f"| {name} | {score['psnr']:.2f} | {score['ssim']:.4f} |" for name, score in rows]
+    for row in published_rows(setting.name, setting.level, numbers["image_set"]):
+        trained = f", {row.training_set}" if row.training_set else ""
+        ssim = f"{row.ssim:.4f}" if row.ssim is not None else ""
+        lines.append(f"| {row.method} (published, Table {row.table}{trained}) | {row.psnr:.2f} | {ssim} |")
+    title, lq = TITLES[setting.name]
+    described = ", ".join(f"{key} {value}" for key, value in network.items())
+    scored = f"{scored_on(setting)}, border {border(setting)}"
+    if any(row.other_ssim for row in published_rows(setting.name, setting.level, numbers["image_set"])):
+        scored += f". {OTHER_SSIM}"
+    facts = {**numbers, "scored": scored, "tile": f"{TILE} pixels, overlap {OVERLAP}"}
+    return CARD.format(name=str(setting), title=title, input=lq, network=described, rows="\n".join(lines), **facts)
+
+
+def main() -> int:
+    """Run the command line; return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    commands = parser.add_subparsers(dest="command", required=True)
+    packing = commands.add_parser("pack", help="from experiments/ into the package")
+    packing.add_argument("option_files", nargs="+")
+    measuring = commands.add_parser("measure", help="numbers and model cards of what is packed")
+    measuring.add_argument("--sets", default="datasets", help="folder of Classic5, Kodak24, Set5 (default: datasets)")
+    measuring.add_argument("--only", nargs="+", help="tasks (default: all)")
+    args = parser.parse_args()
+    if args.command == "pack":
+        print(*(pack(file) for file in args.option_files), sep="\n")
+        return 0
+    for setting in shipped_settings():
+        if not args.only or setting.name in args.only:
+            numbers = measure(setting, args.sets)
+            known = json.loads(NUMBERS.read_text(encoding="utf-8")) if NUMBERS.exists() else {}
+            NUMBERS.write_text(json.dumps({**known, str(setting): numbers}, indent=1) + "\n", encoding="utf-8")
+            shipped_file(setting).with_suffix(".md").write_text(card(setting, numbers), encoding="utf-8")
+            print(setting, numbers)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(exit_status(main))
