@@ -1,7 +1,7 @@
 """Samples a second and core of the data set against the toolbox's own, from the same images, in one run.
 
-    python scripts/benchmark_data.py FOLDER                # some photographs; a few minutes
-    python scripts/benchmark_data.py FOLDER --json FILE    # {"samples_ratio": {task: {codec: ratio}}, ...}
+    python benchmarks/data.py FOLDER                # some photographs; a few minutes
+    python benchmarks/data.py FOLDER --json FILE    # {"samples_ratio": {task: {codec: ratio}}, ...}
 
 The toolbox reads ready-made LQ and GT (PNG in LMDB by its own tool, sub-images of 480, step 240), crops and flips.
 Ours reads the ground truth alone and degrades it: raw (whole images) and PNG (the same sub-images). One process, one
@@ -29,15 +29,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rnan_plugin.images.color import convert_channels
-from rnan_plugin.images.degradations import degrade
+from rnan_plugin.data.dataset_options import build_chain
 from rnan_plugin.data.image_sources import collect_images
 from rnan_plugin.data.image_store import FolderStore
-from rnan_plugin.images.codec import encode_png
-from rnan_plugin.images.levels import fixed
 from rnan_plugin.data.lmdb_writer import Layout, pack, sub_images
 from rnan_plugin.data.restoration_dataset import RestorationDataset
-from rnan_plugin.data.dataset_options import build_chain
+from rnan_plugin.images.codec import encode_png
+from rnan_plugin.images.color import convert_channels
+from rnan_plugin.images.degradations import degrade
+from rnan_plugin.images.levels import fixed
 from rnan_plugin.toolbox.api import PairedImageDataset, make_lmdb_from_imgs
 
 Image = NDArray[np.uint8]

@@ -1,8 +1,8 @@
 """Time and memory of attention and of whole-image restoration against the released formulation, in one run.
 
-    python scripts/benchmark_inference.py                  # a few minutes on 2 cores; prints ratios
-    python scripts/benchmark_inference.py --json FILE      # and writes them
-    python scripts/benchmark_inference.py --curves FILE    # cost against pixels for each policy, as JSON (long)
+    python benchmarks/inference.py                  # a few minutes on 2 cores; prints ratios
+    python benchmarks/inference.py --json FILE      # and writes them
+    python benchmarks/inference.py --curves FILE    # cost against pixels for each policy, as JSON (long)
 
 Speed-ups and the share of the convolution's rate are medians over pairs measured in turn, so that a drifting machine
 harms them little. Memory is the peak of a process above its idle state, each in a process of its own. The baseline is
@@ -33,8 +33,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from rnan_plugin.archs import fused, non_local
 from rnan_plugin.archs.attention import SoftmaxOver, non_local_attention
 from rnan_plugin.archs.rnan_arch import RELEASED, RNAN
-from rnan_plugin.inference.policy import Policy, PolicyName, restore
+from rnan_plugin.choices import PolicyName
 from rnan_plugin.device import PeakMemory
+from rnan_plugin.inference.policy import Policy, restore
 
 Run = Callable[[], object]
 

@@ -1,6 +1,6 @@
 """Time of the plugin's SSIM against the toolbox's on a colour image of 2040×1356, in one run, and how far they agree.
 
-python scripts/benchmark_metrics.py
+python benchmarks/metrics.py
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Plot what `benchmark_inference.py --curves FILE` measured: time, time per pixel, and memory against pixels.
+"""Plot what `benchmarks/inference.py --curves FILE` measured: time, time per pixel, and memory against pixels.
 
-python scripts/plot_curves.py docs/performance_curves.json docs/performance_curves.png
+python benchmarks/plot_curves.py docs/performance_curves.json docs/performance_curves.png
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def draw(axes: Axes, title: str, curves: dict[str, list[dict[str, float]]], valu
 def main() -> int:
     """Run the command line; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("curves", type=Path, help="JSON of benchmark_inference.py --curves")
+    parser.add_argument("curves", type=Path, help="JSON of benchmarks/inference.py --curves")
     parser.add_argument("figure", type=Path, help="PNG, SVG or PDF to write")
     args = parser.parse_args()
     curves = json.loads(args.curves.read_text(encoding="utf-8"))

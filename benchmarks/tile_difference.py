@@ -1,8 +1,8 @@
 """How far restoring in tiles is from restoring whole: for each tile and overlap, on the data sets of an option file.
 
-    python scripts/tile_difference.py -opt options/test_RNAN_CAR_q10.yml
-    python scripts/tile_difference.py -opt FILE --weights rnan_plugin/weights/car_10.pth
-    python scripts/tile_difference.py -opt FILE --markdown     # as a table for documentation
+    python benchmarks/tile_difference.py -opt options/test_RNAN_CAR_q10.yml
+    python benchmarks/tile_difference.py -opt FILE --weights rnan_plugin/weights/car_10.pth
+    python benchmarks/tile_difference.py -opt FILE --markdown     # as a table for documentation
 
 The difference to `whole` is given as its root mean square and its largest value, in 8-bit levels before rounding;
 beside it the PSNR against the ground truth and the time relative to `whole`.
@@ -21,10 +21,10 @@ from torch import Tensor
 
 from rnan_plugin.data.restoration_dataset import RestorationDataset
 from rnan_plugin.errors import UserError, exit_status
-from rnan_plugin.inference.policy import Policy, restore
-from rnan_plugin.inference.networks import load_network
-from rnan_plugin.options.schema import read_option_file
 from rnan_plugin.evaluation.reports import markdown_table, text_table
+from rnan_plugin.inference.networks import load_network
+from rnan_plugin.inference.policy import Policy, restore
+from rnan_plugin.options.schema import read_option_file
 
 TILES = ((256, 32), (128, 32), (128, 16), (128, 0), (96, 8), (64, 16), (64, 8), (64, 0), (32, 8))
 COLUMNS = ("policy", "rms", "max", "PSNR", "time")

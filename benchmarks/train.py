@@ -1,11 +1,11 @@
 """Time and memory of a training step against the released formulation, in one run.
 
-    python scripts/benchmark_train.py                # full network and 1+1 blocks; some minutes on 2 cores
-    python scripts/benchmark_train.py --json FILE    # and write the ratios
+    python benchmarks/train.py                # full network and 1+1 blocks; some minutes on 2 cores
+    python benchmarks/train.py --json FILE    # and write the ratios
 
 A step is 16 patches of 48×48: forward, loss, backward, Adam. Each way of computing it is measured in processes of its
 own, in turn with the others; times are medians, memory is the peak above the idle process. The baseline is the
-formulation of the release, written in benchmark_inference.py for this purpose only: N×N attention matrix, float32,
+formulation of the release, written in benchmarks/inference.py for this purpose only: N×N attention matrix, float32,
 contiguous.
 """
 
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from benchmark_inference import matrix_rate, released_formulation, seconds
+from inference import matrix_rate, released_formulation, seconds
 from torch.utils.flop_counter import FlopCounterMode
 
 import rnan_plugin.training.connect  # noqa: F401 - the toolbox has to know RNAN

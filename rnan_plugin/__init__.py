@@ -1,12 +1,13 @@
 """RNAN for BasicSR.
 
-Importing this package is cheap: no torch, no toolbox. It makes the next `import basicsr` of this process work on
+Importing this package is cheap: no torch, no BasicSR. It makes the next `import basicsr` of this process work on
 today's torchvision and register RNAN (see `rnan_plugin.startup`).
 """
 
 from __future__ import annotations
 
 from rnan_plugin import startup
+from rnan_plugin.version import __version__
 
 TYPE_CHECKING = False  # importing typing would take longer than all of the environment hook
 if TYPE_CHECKING:
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 
     from rnan_plugin.archs.official_weights import load_released
 
-__version__ = "0.1.0"
 __all__ = ["__version__", "load_released"]
 
 startup.install()

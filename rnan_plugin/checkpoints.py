@@ -1,15 +1,18 @@
-"""Checkpoints that are whole or not there: written aside and renamed, verified when read, the old ones removed."""
+"""Checkpoints: the only place that reads and writes them, and puts weights into networks.
+
+They are whole or not there: written aside and renamed, verified when read, the old ones removed.
+"""
 
 from __future__ import annotations
 
 import pickle
 import zipfile
-import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from rnan_plugin.errors import UserError
 from rnan_plugin.files import atomic_path
@@ -36,26 +39,71 @@ def is_intact(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.testzip() is None
-    except (OSError, zipfile.BadZipFile, zlib.error):
+    except Exception:  # whatever a damaged file makes its reader raise
         return False
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint onto the CPU; pickled code in it does not run.
+def read(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU, its checksums verified; pickled code in it does not run.
 
     Raises:
-        UserError: Missing, damaged, or not a checkpoint.
+        UserError: Missing, damaged, with pickled code, or not a dictionary.
     """
+    path = Path(path)
     if not path.is_file():
-        raise UserError(f"{path}: not found; check the path")
+        raise UserError(f"{path}: no such file; check the path")
+    # Files of torch before 1.6 are no zip files and have no checksums.
+    if zipfile.is_zipfile(path) and not is_intact(path):
+        raise UserError(f"{path}: damaged, a checksum is wrong; take another copy")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        reason = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
-        raise UserError(f"{path}: not a readable checkpoint ({reason}); take another") from None
+    except pickle.UnpicklingError:  # torch's own words advise to load it all the same
+        raise UserError(f"{path}: damaged, or holds more than tensors, which is never loaded; take another") from None
+    except Exception:  # a damaged file may make the reader raise anything
+        raise UserError(f"{path}: damaged, or not a checkpoint of torch; take another") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: not a checkpoint, it holds a {type(content).__name__}; take another")
     return content
+
+
+def weights_in(checkpoint: Mapping[str, Any], path: str | Path, key: str | None = None) -> dict[str, Tensor]:
+    """The weights in a checkpoint's content.
+
+    Args:
+        checkpoint: As `read` gives it: `{"params": …, "params_ema": …}` as the toolbox writes, or a flat state dict.
+        path: The file, for errors.
+        key: Which to take. None takes the average, `params_ema`, where there is one, since validation scores it.
+
+    Raises:
+        UserError: There are none, or they are not finite; names the tensor.
+    """
+    wanted = [key, "params"] if key is not None else ["params_ema", "params"]
+    found = next((checkpoint[name] for name in wanted if name in checkpoint), checkpoint)
+    if not isinstance(found, Mapping) or not found or not all(isinstance(value, Tensor) for value in found.values()):
+        there = ", ".join(map(str, checkpoint))[:100]
+        raise UserError(f"{path}: no weights '{key or 'params'}' in it (path.param_key_g); it has {there or 'nothing'}")
+    for name, value in found.items():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise UserError(f"{path}: {name} holds NaN or infinite values; take another checkpoint")
+    return {str(name).removeprefix("module."): value for name, value in found.items()}
+
+
+def load_weights(net: nn.Module, path: str | Path, key: str | None = None, *, strict: bool = True) -> None:
+    """Put the weights of a checkpoint into a network; see `weights_in` for which.
+
+    Raises:
+        UserError: The file is missing or damaged, or its weights are of another network.
+    """
+    fill(net, weights_in(read(path), path, key), path, strict=strict)
+
+
+def fill(net: nn.Module, weights: Mapping[str, Tensor], path: str | Path, *, strict: bool = True) -> None:
+    """Put weights that were read from a file into a network; errors as of `load_weights`."""
+    try:
+        net.load_state_dict(weights, strict=strict)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"{path}: weights of another network than network_g ({reason})") from None
 
 
 def load_state(path: Path, models: Path) -> dict[str, Any]:
@@ -68,7 +116,7 @@ def load_state(path: Path, models: Path) -> dict[str, Any]:
     Raises:
         UserError: Missing, damaged, or foreign.
     """
-    state = load_checkpoint(path)
+    state = read(path)
     if not state.keys() >= _STATE_KEYS:
         raise UserError(f"{path}: not a readable training state, it holds no {', '.join(sorted(_STATE_KEYS))}")
     weights = models / f"net_g_{state['iter']}.pth"
@@ -99,6 +147,8 @@ def newest_state(states: Path, models: Path) -> tuple[Path, dict[str, Any], list
             return path, load_state(path, models), problems
         except UserError as error:
             problems.append(str(error))
+        except Exception as error:  # whatever it is: not whole
+            problems.append(f"{path}: not a readable training state ({type(error).__name__})")
     if problems:
         raise UserError(f"{states}: no training state is whole; the last: {problems[0]}")
     return None

@@ -1,4 +1,7 @@
-"""How much memory is free on a device, and whether an error says that there was not enough."""
+"""Which device and precision to compute in, how much memory is free there, and how much was taken.
+
+One answer for training, restoring, evaluating, benchmarks and the doctor.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,56 @@ from pathlib import Path
 
 import torch
 
+from rnan_plugin.choices import PRECISIONS
+from rnan_plugin.errors import UserError, nearest
+
 _MEMINFO = Path("/proc/meminfo")
 _CGROUP = Path("/sys/fs/cgroup")
+_KINDS = ("cpu", "cuda", "mps")
 _STATUS, _CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+def choose(name: str = "auto", *, gpu: bool = True) -> torch.device:
+    """The device of a name.
+
+    Args:
+        name: "auto" (a CUDA GPU, else Apple's, else the CPU), "cpu", "mps", "cuda" or "cuda:1".
+        gpu: False keeps "auto" away from CUDA, as the toolbox's `num_gpu: 0` asks for.
+
+    Raises:
+        UserError: The name is unknown, or there is no such device here.
+    """
+    if name == "auto":
+        if gpu and torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    kind = str(name).partition(":")[0]
+    if kind not in _KINDS:
+        raise UserError(f"device: '{name}' is not one of auto, {', '.join(_KINDS)}{nearest(kind, _KINDS)}")
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"device: {name} is not usable here ({reason}); take auto or cpu") from None
+
+
+def dtype_of(precision: str) -> torch.dtype:
+    """Torch's type of a precision.
+
+    Raises:
+        UserError: The name is unknown.
+    """
+    if precision not in PRECISIONS:
+        raise UserError(
+            f"precision: '{precision}' is not one of {', '.join(PRECISIONS)}{nearest(precision, PRECISIONS)}"
+        )
+    dtype: torch.dtype = getattr(torch, precision)
+    return dtype
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """Context in which layers compute in a precision; weights and what is no layer stay float32."""
+    return torch.autocast(device.type, dtype_of(precision), enabled=precision != "float32")
 
 
 def available_bytes(device: torch.device) -> int:

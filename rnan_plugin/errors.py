@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 import sys
 from collections.abc import Callable, Iterable
 
@@ -39,8 +40,22 @@ class RnanWarning(UserWarning):
     """Something a user should know, but that does not stop the work."""
 
 
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
+_SHORT.maxlist = _SHORT.maxdict = 8
+_SHORT.maxlevel = 3
+
+
+def shown(value: object) -> str:
+    """A value of the user's for a message, in one line and short, however large it is."""
+    return " ".join(_SHORT.repr(value).split())
+
+
+_MOST_NEAREST = 100  # characters of a word that are compared; a longer one is no slip of the pen
+
+
 def nearest(word: str, legal: Iterable[str]) -> str:
     """Return `" (did you mean 'x'?)"` for the legal word closest to `word`, else the list of all."""
     choices = sorted(legal)
-    close = difflib.get_close_matches(word, choices, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(word[:_MOST_NEAREST], choices, n=1, cutoff=0.5)
     return f" (did you mean '{close[0]}'?)" if close else f" (legal: {', '.join(choices)})"

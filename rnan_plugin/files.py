@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rnan_plugin.errors import UserError
+from rnan_plugin.errors import UserError, shown
+
+_LONGEST_NAME = 200  # file systems allow 255; endings and dates are added to names
 
 
 @contextmanager
@@ -38,3 +40,20 @@ def remove_leftovers(folder: Path) -> None:
     """Remove what a killed process was writing by `atomic_path`."""
     for path in folder.glob(".*.partial*"):
         path.unlink(missing_ok=True)
+
+
+def one_component(name: object, where: str) -> str:
+    """A name that a folder is to be called by, checked to be one component of a path.
+
+    Raises:
+        UserError: Empty, with a separator or NUL, "." or "..", too long, or not a text.
+    """
+    if not isinstance(name, str):
+        raise UserError(f"{where}: {shown(name)} is not a text; folders are called by it")
+    forbidden = next((part for part in ("/", "\\", "\0", "\n", "\r") if part in name), None)
+    if forbidden is not None or name.strip() in ("", ".", "..") or len(os.fsencode(name)) > _LONGEST_NAME:
+        raise UserError(
+            f"{where}: {shown(name)} can't be the name of a folder; use letters, digits, - and _, "
+            f"at most {_LONGEST_NAME} bytes"
+        )
+    return name

@@ -15,7 +15,7 @@ import torch
 import yaml
 from conftest import log_of, tiny_options, write_options
 
-from rnan_plugin.checkpoints import is_intact, load_checkpoint, load_state, newest_state, save_checkpoint
+from rnan_plugin.checkpoints import is_intact, load_state, newest_state, read, save_checkpoint
 from rnan_plugin.errors import UserError
 from rnan_plugin.training.launcher import changed_keys
 
@@ -78,7 +78,7 @@ def test_pickled_code_in_a_checkpoint_never_runs(tmp_path):
     path, witness = tmp_path / "x.state", tmp_path / "witness"
     torch.save({"iter": Hostile(witness)}, path)
     with pytest.raises(UserError, match=r"x\.state: not a readable checkpoint"):
-        load_checkpoint(path)
+        read(path)
     assert not witness.exists()
     pickle.loads(pickle.dumps(Hostile(witness)))
     assert witness.exists()  # it would have
@@ -137,7 +137,7 @@ def test_last_and_best_checkpoints_are_kept(data, tmp_path):
     }
     best = torch.load(run / "training_states/8.state", weights_only=True)["best"]["held-out"]["psnr"]
     assert f"Best: {best['val']:.4f} @ {best['iter']} iter" in log_of(tmp_path)
-    assert set(load_checkpoint(run / "models/net_g_best.pth")) == {"params", "params_ema"}
+    assert set(read(run / "models/net_g_best.pth")) == {"params", "params_ema"}
 
 
 def small_files():

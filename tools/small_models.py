@@ -1,12 +1,11 @@
 """Pack the finished small models into the package, and measure what is there.
 
-    python scripts/small_models.py pack options/small/train_RNAN_small_CAR_q10.yml    # weights, log
-    python scripts/small_models.py measure --sets datasets                            # numbers, model cards
+    python tools/small_models.py pack options/small/train_RNAN_small_CAR_q10.yml    # weights, log
+    python tools/small_models.py measure --sets datasets                            # numbers, model cards
 
 `pack` takes the best checkpoint of a finished training below `experiments/`, by held-out images of BSD400. `measure`
 scores each packed model on its benchmark with and without self-ensemble, writes docs/small_models.json, and a card
-beside each model. `python scripts/evaluate.py SET --task TASK --level LEVEL --tile 64 --overlap 8` gives the
-same numbers.
+beside each model. `rnan evaluate SET --task TASK --level LEVEL --tile 64 --overlap 8` gives the same numbers.
 """
 
 from __future__ import annotations
@@ -23,23 +22,22 @@ from typing import Any
 import skimage.data
 import torch
 
-import rnan_plugin
-from rnan_plugin.checkpoints import read_checkpoint
+from rnan_plugin import checkpoints
 from rnan_plugin.archs.rnan_arch import RNAN
-from rnan_plugin.images.color import convert_channels
-from rnan_plugin.images.degradations import Image
-from rnan_plugin.images.degradations import image_stream
-from rnan_plugin.paper.tasks import TaskAtLevel
+from rnan_plugin.data.pairs import pair_of
 from rnan_plugin.errors import exit_status
-from rnan_plugin.evaluation.methods import NetworkMethod
-from rnan_plugin.evaluation.protocol import border, score, scored_on
 from rnan_plugin.evaluation.evaluate import evaluate
+from rnan_plugin.evaluation.methods import Method, MethodSource, build_method
+from rnan_plugin.evaluation.protocol import score
 from rnan_plugin.files import atomic_path
+from rnan_plugin.images.degradations import Image
 from rnan_plugin.inference.policy import Policy
-from rnan_plugin.inference.restorer import Settings
-from rnan_plugin.inference.shipped import FOLDER, shipped_file, shipped_settings
+from rnan_plugin.inference.restorer import RestoreSettings
+from rnan_plugin.inference.shipped import FOLDER, shipped_file, shipped_tasks
 from rnan_plugin.options.schema import read_option_file
 from rnan_plugin.paper.tables import OTHER_SSIM, published_rows
+from rnan_plugin.paper.tasks import TaskAtLevel, trained_task
+from rnan_plugin.version import __version__
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 NUMBERS = REPOSITORY / "docs/small_models.json"
@@ -50,32 +48,30 @@ TILE, OVERLAP = 64, 8
 SAMPLE_SIDE = 96
 
 
-def setting_of(options: Mapping[str, Any]) -> TaskAtLevel:
+def task_of(options: Mapping[str, Any]) -> TaskAtLevel:
     """The task and level that an option file trains."""
     dataset = options["datasets"]["train"]
-    degradation, channels = dataset["degradation"], dataset["channels"]
-    if degradation["type"] == "awgn":
-        return TaskAtLevel({"rgb": "colordn", "gray": "graydn"}[channels], degradation["sigma"])
-    name, key = {"jpeg": ("car", "quality"), "mosaic": ("demosaic", ""), "bicubic": ("sr", "scale")}[
-        degradation["type"]
-    ]
-    return TaskAtLevel(name, degradation[key] if key else None)
+    found = trained_task(dataset["degradation"], dataset["channels"])
+    assert found is not None
+    row, level = found
+    assert level is None or isinstance(level, int | float)
+    return TaskAtLevel(row.name, level)
 
 
 def pack(option_file: str) -> Path:
     """Write a finished training's best weights into the package, with what rebuilds the network, and keep its log."""
     options = read_option_file(option_file)
     experiment = Path("experiments", options["name"])
-    best = read_checkpoint(experiment / "models/net_g_best.pth")
+    best = checkpoints.read(experiment / "models/net_g_best.pth")
     network = {key: value for key, value in options["network_g"].items() if key != "type"}
     RNAN(**network).load_state_dict(best["params"], strict=True)
-    setting = setting_of(options)
+    task = task_of(options)
     LOGS.mkdir(exist_ok=True)
     logs = sorted(experiment.glob("train_*.log"))
     text = "".join(log.read_text(encoding="utf-8") for log in logs)
     (LOGS / f"{options['name']}.log").write_text(_for_keeping(text), encoding="utf-8")
     FOLDER.mkdir(exist_ok=True)
-    file = FOLDER / f"{str(setting).replace(' ', '_')}.pth"
+    file = FOLDER / f"{task.file_stem}.pth"
     facts = {
         "network_g": network,
         "params": {name: value.contiguous() for name, value in best["params"].items()},
@@ -112,47 +108,46 @@ def samples() -> dict[str, Image]:
     return {name: img[30 : 30 + SAMPLE_SIDE, 150 : 150 + SAMPLE_SIDE] for name, img in whole.items()}
 
 
-def restored_sample(setting: TaskAtLevel, img: Image) -> tuple[Image, Image, Image, float]:
+def restored_sample(task: TaskAtLevel, img: Image) -> tuple[Image, Image, Image, float]:
     """Degraded, restored and true image of an RGB photograph, and the PSNR of the restored one."""
-    gt = convert_channels(img, setting.task.channels, "sample")
-    lq = setting.degradation(gt, image_stream(gt, setting.noise_seed)).astype("uint8")
-    restored = NetworkMethod(setting, _settings(setting, ensemble=False), None, None)(lq, "sample")
-    return lq, restored, gt, score(restored, gt, setting)[0]
+    lq, gt = pair_of(task, img, "sample")
+    restored = packed_method(task, ensemble=False).restore(lq, "sample")
+    return lq, restored, gt, score(restored, gt, task)[0]
 
 
-def sample_scores(setting: TaskAtLevel) -> dict[str, float]:
+def sample_scores(task: TaskAtLevel) -> dict[str, float]:
     """PSNR of the packed model on the sample photographs."""
-    return {name: restored_sample(setting, img)[3] for name, img in samples().items()}
+    return {name: restored_sample(task, img)[3] for name, img in samples().items()}
 
 
-def _settings(setting: TaskAtLevel, *, ensemble: bool) -> Settings:
-    policy = Policy("tile", TILE, OVERLAP, self_ensemble=ensemble)
-    return Settings(policy, channels=setting.task.channels)
+def packed_method(task: TaskAtLevel, *, ensemble: bool) -> Method:
+    """The packed model as its numbers are measured."""
+    settings = RestoreSettings(Policy("tile", TILE, OVERLAP, self_ensemble=ensemble), device="cpu")
+    return build_method(MethodSource("shipped"), task, settings, [])
 
 
-def measure(setting: TaskAtLevel, sets: str) -> dict[str, Any]:
+def measure(task: TaskAtLevel, sets: str) -> dict[str, Any]:
     """Everything that docs/small_models.json says of a packed model."""
-    checkpoint, benchmark = read_checkpoint(shipped_file(setting)), BENCHMARKS[setting.name]
+    checkpoint, benchmark = checkpoints.read(shipped_file(task)), BENCHMARKS[task.name]
     numbers = {}
     for key, ensemble in (("plain", False), ("self_ensemble", True)):
-        method = NetworkMethod(setting, _settings(setting, ensemble=ensemble), None, None)
-        evaluation = evaluate(method, setting, f"{sets}/{benchmark}", name=method.name, describe=method.describe)
+        evaluation = evaluate(packed_method(task, ensemble=ensemble), task, f"{sets}/{benchmark}")
         numbers[key] = {key: round(value, 4) for key, value in asdict(evaluation.mean).items() if key != "seconds"}
     return {
-        "task": setting.name,
-        "level": setting.level,
+        "task": task.name,
+        "level": task.level,
         "image_set": benchmark,
         "fingerprint": evaluation.fingerprint,
         **numbers,
-        "bar_psnr": BAR[setting.name],
+        "bar_psnr": BAR[task.name],
         "policy": f"tile {TILE}, overlap {OVERLAP}",
         "parameters": evaluation.settings["parameters"],
         "iterations": checkpoint["iterations"],
         "hours": checkpoint["hours"],
         "option_file": f"options/small/{checkpoint['option_file']}",
         "weights_sha256": evaluation.settings["weights_sha256"],
-        "samples_psnr": {name: round(value, 4) for name, value in sample_scores(setting).items()},
-        "rnan_plugin": rnan_plugin.__version__,
+        "samples_psnr": {name: round(value, 4) for name, value in sample_scores(task).items()},
+        "rnan_plugin": __version__,
     }
 
 
@@ -177,31 +172,25 @@ paper's network, whose numbers stand below for comparison.
 |---|---|---|
 {rows}
 """
-TITLES = {
-    "car": ("JPEG artefacts of quality 10", "Y of a JPEG of quality 10"),
-    "graydn": ("grey noise of sigma 50", "grey image with Gaussian noise of sigma 50, rounded and clipped to 8 bits"),
-    "colordn": ("colour noise of sigma 50", "RGB image with Gaussian noise of sigma 50, rounded and clipped to 8 bits"),
-    "demosaic": ("demosaicing", "GRBG mosaic without noise"),
-    "sr": ("super-resolution ×2", "RGB image shrunk by MATLAB's bicubic interpolation"),
-}
 
 
-def card(setting: TaskAtLevel, numbers: dict[str, Any]) -> str:
+def card(task: TaskAtLevel, numbers: dict[str, Any]) -> str:
     """The model card."""
-    network = read_checkpoint(shipped_file(setting))["network_g"]
+    network = checkpoints.read(shipped_file(task))["network_g"]
     rows = [("this model", numbers["plain"]), ("this model, self-ensemble", numbers["self_ensemble"])]
     lines = [f"| {name} | {score['psnr']:.2f} | {score['ssim']:.4f} |" for name, score in rows]
-    for row in published_rows(setting.name, setting.level, numbers["image_set"]):
+    for row in published_rows(task.name, task.level, numbers["image_set"]):
         trained = f", {row.training_set}" if row.training_set else ""
         ssim = f"{row.ssim:.4f}" if row.ssim is not None else ""
         lines.append(f"| {row.method} (published, Table {row.table}{trained}) | {row.psnr:.2f} | {ssim} |")
-    title, lq = TITLES[setting.name]
     described = ", ".join(f"{key} {value}" for key, value in network.items())
-    scored = f"{scored_on(setting)}, border {border(setting)}"
-    if any(row.other_ssim for row in published_rows(setting.name, setting.level, numbers["image_set"])):
+    scored = f"{task.scored_on}, border {task.border}"
+    if any(row.other_ssim for row in published_rows(task.name, task.level, numbers["image_set"])):
         scored += f". {OTHER_SSIM}"
     facts = {**numbers, "scored": scored, "tile": f"{TILE} pixels, overlap {OVERLAP}"}
-    return CARD.format(name=str(setting), title=title, input=lq, network=described, rows="\n".join(lines), **facts)
+    return CARD.format(
+        name=str(task), title=task.title, input=task.input, network=described, rows="\n".join(lines), **facts
+    )
 
 
 def main() -> int:
@@ -217,13 +206,13 @@ def main() -> int:
     if args.command == "pack":
         print(*(pack(file) for file in args.option_files), sep="\n")
         return 0
-    for setting in shipped_settings():
-        if not args.only or setting.name in args.only:
-            numbers = measure(setting, args.sets)
+    for task in shipped_tasks():
+        if not args.only or task.name in args.only:
+            numbers = measure(task, args.sets)
             known = json.loads(NUMBERS.read_text(encoding="utf-8")) if NUMBERS.exists() else {}
-            NUMBERS.write_text(json.dumps({**known, str(setting): numbers}, indent=1) + "\n", encoding="utf-8")
-            shipped_file(setting).with_suffix(".md").write_text(card(setting, numbers), encoding="utf-8")
-            print(setting, numbers)
+            NUMBERS.write_text(json.dumps({**known, str(task): numbers}, indent=1) + "\n", encoding="utf-8")
+            shipped_file(task).with_suffix(".md").write_text(card(task, numbers), encoding="utf-8")
+            print(task, numbers)
     return 0
 
 

@@ -5,21 +5,18 @@ The released code has no licence and nothing of it is here: the names below were
 
 from __future__ import annotations
 
-import pickle
 import re
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor
 
+from rnan_plugin import checkpoints
 from rnan_plugin.archs.attention import SoftmaxOver
 from rnan_plugin.archs.rnan_arch import RELEASED, RNAN
 from rnan_plugin.errors import UserError
-from rnan_plugin.files import atomic_path
 
 _RGB_RANGE = 255.0
 
@@ -63,47 +60,14 @@ def load_released(path: str | Path, *, softmax_over: SoftmaxOver = "queries") ->
     return net.eval()
 
 
-def convert(released: str | Path, out: str | Path) -> None:
-    """Write a released checkpoint as a toolbox checkpoint, `{'params': …}`, and print its `network_g` block.
-
-    Raises:
-        UserError: See `load_released`; or `out` can't be written.
-    """
-    net = load_released(released)
-    with atomic_path(out) as temporary:
-        torch.save({"params": net.state_dict()}, temporary)
-    block = {"network_g": {"type": "RNAN"} | infer_arguments(read_state_dict(released))}
-    print(f"wrote {out}; use it with path.pretrain_network_g and this network_g:\n")
-    print(yaml.safe_dump(block, sort_keys=False), end="")
-
-
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     """Read a flat state dict without running pickled code; errors are `UserError`s that name the file."""
-    state = read_checkpoint(path)
+    state = checkpoints.read(path)
     if "params" in state:
         raise UserError(f"{path}: a toolbox checkpoint; name it in path.pretrain_network_g of an option file")
     if not all(isinstance(value, Tensor) for value in state.values()):
         raise UserError(f"{path}: not a plain state dict; use the authors' .pt file")
-    return state
-
-
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Read a dictionary of tensors, nested or not, without running pickled code.
-
-    Raises:
-        UserError: The file is missing, damaged, holds pickled code or no dictionary.
-    """
-    if not Path(path).is_file():
-        raise UserError(f"{path}: no such file")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise UserError(f"{path}: damaged, or holds more than tensors, which is never loaded") from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile):
-        raise UserError(f"{path}: damaged or not a PyTorch checkpoint; download it again") from None
-    if not isinstance(state, dict):
-        raise UserError(f"{path}: holds no weights; name a checkpoint")
-    return state
+    return checkpoints.weights_in(state, path)
 
 
 def infer_arguments(released: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from rnan_plugin.images.codec import IMAGE_ENDINGS, read_file
 from rnan_plugin.data.image_store import index_by_stem, list_images
 from rnan_plugin.errors import UserError
+from rnan_plugin.images.codec import IMAGE_ENDINGS, read_file
 
 
 @dataclass(frozen=True)

@@ -8,18 +8,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-import cv2
 import lmdb
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from rnan_plugin.errors import UserError
+from rnan_plugin.images.codec import IMAGE_ENDINGS, decode_image, read_file
 from rnan_plugin.images.degradations import Box
 from rnan_plugin.images.png_rows import decode_rows, read_header
 from rnan_plugin.images.raw_codec import Value, decode_raw, is_raw
-from rnan_plugin.errors import UserError
 
-IMAGE_ENDINGS = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 META_INFO = "meta_info.txt"
 
 _META_LINE = re.compile(r"(?P<key>.+)\.png \((?P<h>\d+),(?P<w>\d+),(?P<c>\d+)\) \d+")
@@ -42,45 +41,6 @@ class ImageStore(Protocol):
 
     def sizes(self) -> dict[str, tuple[int, int]]:
         """Height and width by name, without decoding the images."""
-
-
-def read_file(path: Path) -> bytes:
-    """Read a file's content.
-
-    Raises:
-        UserError: It is gone, or may not be read.
-    """
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: can't be read ({error.strerror}); check the file and its permissions") from None
-
-
-def decode_image(code: bytes, source: str) -> NDArray[np.uint8]:
-    """Decode an 8-bit grey or colour image.
-
-    Args:
-        code: The file's content.
-        source: File or key, for errors.
-
-    Returns:
-        (H, W, 3) RGB or (H, W, 1) grey, 0..255.
-
-    Raises:
-        UserError: Unreadable or truncated, not 8 bits, or with an alpha channel.
-    """
-    is_jpeg = code[:2] == b"\xff\xd8"
-    truncated = is_jpeg and b"\xff\xd9" not in code  # some OpenCV versions fill the missing part with grey
-    img = cv2.imdecode(np.frombuffer(code, np.uint8), cv2.IMREAD_UNCHANGED) if code and not truncated else None
-    if img is None:
-        raise UserError(f"{source}: unreadable or truncated image; replace it or take it out")
-    if img.dtype != np.uint8:
-        raise UserError(f"{source}: {8 * img.dtype.itemsize} bits per sample, 8 are needed; convert it to 8 bits")
-    if img.ndim == 2:
-        return img[..., None].astype(np.uint8, copy=False)
-    if img.shape[2] != 3:
-        raise UserError(f"{source}: {img.shape[2]} channels (alpha?); convert it to RGB or grey without alpha")
-    return cv2.cvtColor(img, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
 
 
 def decode_value(value: Value, source: str) -> NDArray[np.uint8]:
@@ -111,22 +71,6 @@ def shape_of(value: Value, source: str) -> tuple[int, ...]:
     """Shape (H, W, C) of an LMDB's value, by its header."""
     header = None if is_raw(value) else read_header(value)
     return header.shape if header is not None else decode_value(value, source).shape
-
-
-def encode_png(img: NDArray[np.uint8], level: int = 1, *, filtered: bool = True) -> bytes:
-    """Encode (H, W, 3) RGB or (H, W, 1) grey as PNG.
-
-    Args:
-        img: The image, 0..255.
-        level: Compression level of zlib, 0..9.
-        filtered: False leaves the rows unfiltered where OpenCV can (4.11 on): for photographs a little larger, and
-            `decode_rows` can read them.
-    """
-    bgr = cv2.cvtColor(img, cv2.COLOR_RGB2BGR) if img.shape[2] == 3 else img
-    flags = [cv2.IMWRITE_PNG_COMPRESSION, level]
-    if not filtered and hasattr(cv2, "IMWRITE_PNG_FILTER"):
-        flags += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE]
-    return cv2.imencode(".png", bgr, flags)[1].tobytes()
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -206,7 +150,7 @@ class LmdbStore:
         for file in ("data.mdb", META_INFO):
             if not Path(root, file).is_file():
                 state = f"incomplete, {file} is missing" if Path(root).is_dir() else "no such LMDB"
-                raise UserError(f"{root}: {state}; pack it with: python scripts/pack_lmdb.py FOLDER {root}")
+                raise UserError(f"{root}: {state}; pack it with: rnan prepare FOLDER {root}")
         self._sizes = _read_meta_info(Path(root, META_INFO))
         self.names: Sequence[str] = list(self._sizes)
 

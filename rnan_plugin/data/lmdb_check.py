@@ -12,9 +12,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from tqdm import tqdm
 
 from rnan_plugin.data.image_store import META_INFO, LmdbStore, decode_value
+from rnan_plugin.errors import UserError
 from rnan_plugin.images.png_rows import chunks
 from rnan_plugin.images.raw_codec import Value, is_intact, is_raw
-from rnan_plugin.errors import UserError
 
 _CRC = struct.Struct(">I")
 

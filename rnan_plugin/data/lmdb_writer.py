@@ -29,10 +29,10 @@ from tqdm import tqdm
 
 from rnan_plugin.data.image_sources import ImageSource, collect_images
 from rnan_plugin.data.image_store import META_INFO, shape_of
-from rnan_plugin.images.codec import decode_image, encode_png
-from rnan_plugin.images.raw_codec import encode_raw
 from rnan_plugin.errors import UserError
 from rnan_plugin.files import atomic_path
+from rnan_plugin.images.codec import decode_image, encode_png
+from rnan_plugin.images.raw_codec import encode_raw
 
 Codec = Literal["png", "raw"]
 Entry = tuple[str, bytes]  # key, value

@@ -9,12 +9,11 @@ from tqdm import tqdm
 
 from rnan_plugin.data.download import download, md5_of
 from rnan_plugin.data.image_sources import ImageSource, collect_images
-from rnan_plugin.data.image_store import LmdbStore
+from rnan_plugin.data.image_store import FolderStore, LmdbStore
 from rnan_plugin.data.lmdb_check import check_lmdb
 from rnan_plugin.data.lmdb_writer import SKIPPED, Layout, Packed, pack
-from rnan_plugin.paper.image_sets import TRAINING_SETS, NamedSet
-from rnan_plugin.data.prepare import check_validation_sets
 from rnan_plugin.errors import UserError
+from rnan_plugin.paper.image_sets import TRAINING_SETS, VALIDATION_SETS, NamedSet
 
 
 def prepare(
@@ -127,3 +126,25 @@ def list_validation_sets(root: str) -> int:
     for name, state in states.items():
         print(f"{name:12} {state}")
     return 0 if all(state == "complete" for state in states.values()) else 1
+
+
+def check_validation_sets(root: str) -> dict[str, str]:
+    """Look for the paper's validation sets below a folder.
+
+    Args:
+        root: Folder with one folder for each set, such as `datasets`.
+
+    Returns:
+        By name of the set: "complete" or what is wrong with it.
+    """
+    return {name: _state(Path(root, name), named) for name, named in VALIDATION_SETS.items()}
+
+
+def _state(folder: Path, named: NamedSet) -> str:
+    if not folder.is_dir():
+        return "missing"
+    try:
+        problems = list(named.problems(FolderStore(str(folder)).sizes()))
+    except UserError as error:
+        return str(error)
+    return "; ".join(problems) or "complete"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypedDict
@@ -13,12 +12,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from rnan_plugin.images.color import convert_channels
-from rnan_plugin.images.degradations import Box, Degraded, Image, crop_windows, cut, degrade, degrade_window
-from rnan_plugin.data.image_store import ImageStore, open_store
-from rnan_plugin.images.levels import fixed
-from rnan_plugin.errors import UserError
 from rnan_plugin.data.dataset_options import DatasetOptions, missing_data_remedy, option_file, parse_dataset
+from rnan_plugin.data.image_store import ImageStore, open_store
+from rnan_plugin.errors import UserError
+from rnan_plugin.images.color import convert_channels
+from rnan_plugin.images.degradations import (
+    Box,
+    Degraded,
+    Image,
+    crop_windows,
+    cut,
+    degrade,
+    degrade_window,
+    image_stream,
+)
+from rnan_plugin.images.levels import fixed
+from rnan_plugin.images.tensors import to_tensor
 
 
 class Sample(TypedDict):
@@ -164,12 +173,6 @@ def _open(options: DatasetOptions, key: str, where: str) -> ImageStore:
     return open_store(root, is_lmdb=options.is_lmdb)
 
 
-def image_stream(img: Image, seed: int) -> np.random.Generator:
-    """Random stream that depends on the seed and the image's content alone."""
-    digest = hashlib.sha256(img.tobytes()).digest()
-    return np.random.default_rng([seed, *np.frombuffer(digest, np.uint32).tolist()])
-
-
 def augment_view(img: Image, flips: NDArray[np.bool_]) -> Image:
     """Flip left-right, flip upside down, transpose, each if asked for: a view, without copying (H, W, C)."""
     if flips[0]:
@@ -189,9 +192,3 @@ def unflipped(box: Box, size: tuple[int, int], flips: NDArray[np.bool_]) -> Box:
     if flips[0]:
         left, right = size[1] - right, size[1] - left
     return top, left, bottom, right
-
-
-def to_tensor(img: Degraded) -> Tensor:
-    """(H, W, C) on 0..255 to a contiguous (C, H, W) float32 tensor on 0..1."""
-    chw = np.ascontiguousarray(img.transpose(2, 0, 1), dtype=np.float32)
-    return torch.from_numpy(chw).div_(255)

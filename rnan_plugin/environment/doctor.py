@@ -16,8 +16,8 @@ from typing import Any, Literal
 
 import yaml
 
-from rnan_plugin.environment import hook as environment_hook
 from rnan_plugin import startup
+from rnan_plugin.environment import hook as environment_hook
 from rnan_plugin.toolbox.compat import TOOLBOX_VERSION
 
 OLDEST_PYTHON = (3, 10)
@@ -245,7 +245,7 @@ def check_hook() -> Iterator[Finding]:
         yield Finding(
             "note",
             "environment hook is not enabled: `python basicsr/train.py` will not know RNAN",
-            "`python -m rnan_plugin enable`, or train with `python -m rnan_plugin train`",
+            "`rnan enable`, or train with `rnan train`",
         )
     if startup.is_switched_off():
         yield Finding("note", f"{startup.KILL_SWITCH} switches the hook off", f"unset {startup.KILL_SWITCH}")
@@ -303,7 +303,7 @@ def _check_folder(where: str, folder: Path) -> Finding:
 
 
 def _check_lmdb(where: str, folder: Path) -> Finding:
-    remedy = f"`python scripts/pack_lmdb.py FOLDER {folder}`"
+    remedy = f"`rnan prepare FOLDER {folder}`"
     for name in ("data.mdb", "meta_info.txt"):
         if not (folder / name).is_file():
             return Finding("FAIL", f"{where}: {folder / name} does not exist", remedy)

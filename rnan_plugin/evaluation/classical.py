@@ -16,20 +16,21 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rnan_plugin.images.degradations import Image
-from rnan_plugin.paper.tasks import TaskAtLevel
 from rnan_plugin.errors import UserError, nearest
-from rnan_plugin.evaluation.methods import Method, unrestored
+from rnan_plugin.evaluation.protocol import Restore
+from rnan_plugin.images.degradations import Image
+from rnan_plugin.paper.tasks import TASKS, Task, TaskAtLevel
+from rnan_plugin.toolbox.api import imresize
 
 Denoiser = Callable[[NDArray[np.float64], float], NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
 class Classical:
-    """One method: the tasks it is for, how to get it at a level, what it is, and the module it is of."""
+    """One method: which tasks it is for, how to get it at a level, what it is, and the module it is of."""
 
-    tasks: frozenset[str]
-    build: Callable[[TaskAtLevel], Method]
+    fits: Callable[[Task], bool]
+    build: Callable[[TaskAtLevel], Restore]
     source: str
     module: str
 
@@ -39,7 +40,7 @@ class Classical:
         return {"source": self.source, "package": f"{package} {version(package)}"}
 
 
-def classical(name: str, setting: TaskAtLevel) -> Method:
+def classical(name: str, task: TaskAtLevel) -> Restore:
     """The method of that name for a task at a level.
 
     Raises:
@@ -48,9 +49,10 @@ def classical(name: str, setting: TaskAtLevel) -> Method:
     if name not in CLASSICAL:
         raise UserError(f"no classical method '{name}'{nearest(name, CLASSICAL)}")
     method = CLASSICAL[name]
-    if setting.name not in method.tasks:
-        raise UserError(f"{name} is not for {setting}; it is for {', '.join(sorted(method.tasks))}")
-    return method.build(setting)
+    if not method.fits(task.row):
+        fitting = sorted(other for other, row in TASKS.items() if method.fits(row))
+        raise UserError(f"{name} is not for {task}; it is for {', '.join(fitting)}")
+    return method.build(task)
 
 
 def _package(name: str) -> ModuleType:
@@ -64,9 +66,22 @@ def _to_image(values: NDArray[np.floating]) -> Image:
     return (np.clip(values, 0, 1) * 255).round().astype(np.uint8)
 
 
-def _opencv_nlm(setting: TaskAtLevel) -> Method:
+def unrestored(task: TaskAtLevel) -> Restore:
+    """The input itself, the first row of the paper's tables; enlarged by bicubic interpolation in super-resolution."""
+    if not task.row.enlarges:
+        return lambda lq, _: lq
+    scale = task.scale
+    return lambda lq, _: _bicubic_up(lq, scale)
+
+
+def _bicubic_up(img: Image, scale: int) -> Image:
+    enlarged = imresize(img.astype(np.float32) / 255, scale)
+    return (np.clip(enlarged, 0, 1) * 255).round().astype(np.uint8)
+
+
+def _opencv_nlm(task: TaskAtLevel) -> Restore:
     """Non-local means; its strength h is sigma."""
-    strength = float(setting.level or 0)
+    strength = float(task.level or 0)
 
     def restore(lq: Image, _: str) -> Image:
         if lq.shape[2] == 1:
@@ -77,9 +92,9 @@ def _opencv_nlm(setting: TaskAtLevel) -> Method:
     return restore
 
 
-def _denoiser(build: Callable[[], Denoiser], setting: TaskAtLevel) -> Method:
+def _denoiser(build: Callable[[], Denoiser], task: TaskAtLevel) -> Restore:
     """A method that takes an image in 0..1, (H, W) or (H, W, 3), and sigma in the same range."""
-    denoise, sigma = build(), float(setting.level or 0) / 255
+    denoise, sigma = build(), float(task.level or 0) / 255
 
     def restore(lq: Image, _: str) -> Image:
         img = lq[..., 0] if lq.shape[2] == 1 else lq
@@ -123,22 +138,36 @@ def _bm3d() -> Denoiser:
     return denoise
 
 
-def _demosaicing(name: str, _: TaskAtLevel) -> Method:
+def _demosaicing(name: str, _: TaskAtLevel) -> Restore:
     demosaic = getattr(_package(_DEMOSAICING), f"demosaicing_CFA_Bayer_{name}")
     # A mosaic has one value other than zero a pixel.
     return lambda lq, _: _to_image(demosaic(lq.max(axis=2) / 255, "GRBG"))
 
 
+def _denoises(task: Task) -> bool:
+    return task.degradation == "awgn"
+
+
+def _demosaics(task: Task) -> bool:
+    return task.degradation == "mosaic"
+
+
+def _enlarges(task: Task) -> bool:
+    return task.enlarges
+
+
+def _keeps_size(task: Task) -> bool:
+    return not task.enlarges
+
+
 _DEMOSAICING = "colour_demosaicing"
-_DENOISING = frozenset({"graydn", "colordn"})
-_ALL = frozenset({"car", "graydn", "colordn", "demosaic", "sr"})
 CLASSICAL = {
-    "input": Classical(_ALL - {"sr"}, unrestored, "the degraded image", "rnan_plugin"),
-    "bicubic": Classical(frozenset({"sr"}), unrestored, "the toolbox's imresize", "basicsr"),
-    "opencv_nlm": Classical(_DENOISING, _opencv_nlm, "fastNlMeansDenoising(Colored)", "cv2"),
-    "skimage_wavelet": Classical(_DENOISING, partial(_denoiser, _wavelet), "denoise_wavelet", "skimage"),
-    "skimage_tv": Classical(_DENOISING, partial(_denoiser, _total_variation), "denoise_tv_chambolle", "skimage"),
-    "bm3d": Classical(_DENOISING, partial(_denoiser, _bm3d), "Tampere University (not for commercial use)", "bm3d"),
-    "malvar": Classical(frozenset({"demosaic"}), partial(_demosaicing, "Malvar2004"), "Malvar 2004", _DEMOSAICING),
-    "menon": Classical(frozenset({"demosaic"}), partial(_demosaicing, "Menon2007"), "Menon 2007", _DEMOSAICING),
+    "input": Classical(_keeps_size, unrestored, "the degraded image", "rnan_plugin"),
+    "bicubic": Classical(_enlarges, unrestored, "the toolbox's imresize", "basicsr"),
+    "opencv_nlm": Classical(_denoises, _opencv_nlm, "fastNlMeansDenoising(Colored)", "cv2"),
+    "skimage_wavelet": Classical(_denoises, partial(_denoiser, _wavelet), "denoise_wavelet", "skimage"),
+    "skimage_tv": Classical(_denoises, partial(_denoiser, _total_variation), "denoise_tv_chambolle", "skimage"),
+    "bm3d": Classical(_denoises, partial(_denoiser, _bm3d), "Tampere University (not for commercial use)", "bm3d"),
+    "malvar": Classical(_demosaics, partial(_demosaicing, "Malvar2004"), "Malvar 2004", _DEMOSAICING),
+    "menon": Classical(_demosaics, partial(_demosaicing, "Menon2007"), "Menon 2007", _DEMOSAICING),
 }

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from rnan_plugin.errors import UserError, nearest, shown
 from rnan_plugin.evaluation.classical import CLASSICAL
+from rnan_plugin.evaluation.methods import MethodSource
+from rnan_plugin.files import one_component
+from rnan_plugin.inference.policy import named_policy
+from rnan_plugin.inference.restorer import RestoreSettings
+from rnan_plugin.options.schema import read_yaml
 from rnan_plugin.paper.tasks import TASKS, TaskAtLevel
-from rnan_plugin.errors import UserError, nearest
-from rnan_plugin.inference.policy import Policy, named_policy
 
 GROUND_TRUTH = "ground truth"  # stands beside the methods
 
@@ -44,20 +46,20 @@ class Comparison:
 
     Args:
         name: Of the comparison.
-        setting: Task and level.
+        task: Task and level.
         sets: Folders or LMDBs of ground truth.
-        policy: How networks are applied.
+        settings: How networks are applied.
         timing_side: Side of the image on which time and memory are measured.
-        methods: Sections by name of the method.
+        methods: By name.
         path: The file, for errors.
     """
 
     name: str
-    setting: TaskAtLevel
+    task: TaskAtLevel
     sets: list[str]
-    policy: Policy
+    settings: RestoreSettings
     timing_side: int
-    methods: dict[str, dict[str, Any]]
+    methods: dict[str, MethodSource]
     path: str
 
 
@@ -72,7 +74,7 @@ def read_comparison(path: str) -> Comparison:
     Raises:
         UserError: A key or value that is not legal, with the file's name.
     """
-    content = _read_yaml(path)
+    content = read_yaml(path, "comparison file")
     for key in ("task", "sets", "methods"):
         if not content.get(key):
             raise UserError(f"{path}: key '{key}' is missing or empty")
@@ -87,28 +89,18 @@ def read_comparison(path: str) -> Comparison:
     _check_names([Path(str(root)).stem for root in content["sets"]], f"{path}, sets")
     try:
         return Comparison(
-            content.get("name", Path(path).stem),
+            one_component(content.get("name", Path(path).stem), "name"),
             TaskAtLevel(content["task"], content.get("level"), content.get("noise_seed", 0)),
             [str(root) for root in content["sets"]],
-            named_policy(content.get("policy", "tile"), content.get("tile"), content.get("tile_overlap")),
+            RestoreSettings(
+                named_policy(content.get("policy", "tile"), content.get("tile"), content.get("tile_overlap"))
+            ),
             content.get("timing_side", 256),
-            {str(name): section for name, section in content["methods"].items()},
+            {str(name): MethodSource(**section) for name, section in content["methods"].items()},
             path,
         )
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-
-
-def _read_yaml(path: str) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError:
-        raise UserError(f"{path}: no such comparison file") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: not a file of keys; see docs/evaluation.md")
-    return content
 
 
 def _check_value(key: str, value: Any, path: str) -> None:
@@ -117,7 +109,7 @@ def _check_value(key: str, value: Any, path: str) -> None:
     legal = _TYPES_OF_KEYS[key]
     if not isinstance(value, legal) or isinstance(value, bool):
         names = [kind.__name__ for kind in (legal if isinstance(legal, tuple) else (legal,))]
-        raise UserError(f"{path}, {key}: {value!r} is not of type {' or '.join(names)}")
+        raise UserError(f"{path}, {key}: {shown(value)} is not of type {' or '.join(names)}")
     if key == "timing_side" and isinstance(value, int) and value < 1:
         raise UserError(f"{path}, {key}: {value} is not a side of 1 pixel or more")
 

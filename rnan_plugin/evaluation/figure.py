@@ -1,16 +1,7 @@
-"""A figure as the paper's: ground truth with a marked region, then that region in each method and the ground truth.
-
-    python scripts/panel.py results/comparison/q10 Classic5 barbara figure --region 250 100 80 60
-    python scripts/panel.py results/comparison/q10 Classic5 barbara figure --difference
-
-writes figure.png and figure.pdf from the folder of a comparison (scripts/compare.py), PSNR and SSIM of the whole image
-under each crop. Without --region it is chosen where the methods differ most. --difference adds a row with the distance
-to the ground truth.
-"""
+"""A figure as the paper's: ground truth with a marked region, then that region in each method and the ground truth."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import sys
@@ -18,21 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import matplotlib as mpl
 import numpy as np
 from numpy.typing import NDArray
 
-mpl.use("Agg")
-from matplotlib import pyplot as plt
-from matplotlib.axes import Axes
-from matplotlib.patches import Rectangle
-
+from rnan_plugin.errors import UserError
 from rnan_plugin.evaluation.classical import CLASSICAL
 from rnan_plugin.evaluation.comparison_file import GROUND_TRUTH, file_name
-from rnan_plugin.images.degradations import Image
-from rnan_plugin.images.codec import decode_image, read_file
-from rnan_plugin.errors import UserError, exit_status
+from rnan_plugin.evaluation.plotting import pyplot
 from rnan_plugin.files import atomic_path
+from rnan_plugin.images.codec import decode_image, read_file
+from rnan_plugin.images.degradations import Image
 
 _INPUTS = {CLASSICAL[name].source for name in ("input", "bicubic")}
 
@@ -50,7 +36,7 @@ def read_methods(folder: Path, image_set: str, name: str) -> tuple[dict[str, Ima
     """
     table, images = folder / "table.json", folder / "images" / image_set / name
     if not table.is_file():
-        raise UserError(f"{table}: not found; name the folder of a comparison, which scripts/compare.py writes")
+        raise UserError(f"{table}: not found; name the folder of a comparison, which `rnan compare` writes")
     if not images.is_dir():
         there = ", ".join(sorted(str(file.relative_to(folder / "images")) for file in folder.glob("images/*/*")))
         raise UserError(f"{images}: no such image; there are: {there[:300]}")
@@ -88,7 +74,7 @@ def difference(img: Image, gt: Image) -> NDArray[np.float64]:
     return np.abs(img.astype(np.float64) - gt).mean(axis=2)
 
 
-def show(axes: Axes, img: NDArray[Any], title: str, **kwargs: Any) -> None:
+def show(axes: Any, img: NDArray[Any], title: str, **kwargs: Any) -> None:
     """One picture without axes."""
     axes.imshow(img.squeeze(), cmap="gray", interpolation="nearest", **kwargs)
     axes.set_xlabel(title, fontsize=9)
@@ -102,6 +88,9 @@ def draw(gt: Image, pictures: dict[str, Image], captions: dict[str, str], region
     crops.append(("ground truth\nPSNR (dB) / SSIM", cut(gt, region)))
     columns = -(-len(crops) // 2)
     rows = 3 if maps else 2
+    plt = pyplot()
+    from matplotlib.patches import Rectangle
+
     figure = plt.figure(figsize=(3.6 + 2.1 * columns, 2.3 * rows), layout="constrained")
     grid = figure.add_gridspec(rows, columns + 2)
     whole = figure.add_subplot(grid[:2, :2])
@@ -118,37 +107,47 @@ def draw(gt: Image, pictures: dict[str, Image], captions: dict[str, str], region
     return figure
 
 
-def main() -> int:
-    """Run the command line; return the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("comparison", type=Path, help="folder that scripts/compare.py wrote")
-    parser.add_argument("image_set", help="name of the set, such as Classic5")
-    parser.add_argument("image", help="name of the image")
-    parser.add_argument("figure", type=Path, help="figure to write, without ending: PNG and PDF")
-    parser.add_argument("--region", type=int, nargs=4, metavar=("LEFT", "TOP", "WIDTH", "HEIGHT"))
-    parser.add_argument("--size", type=int, nargs=2, default=(80, 60), help="of a chosen region (default: 80 60)")
-    parser.add_argument("--difference", action="store_true", help="add maps of the distance to the ground truth")
-    args = parser.parse_args()
-    pictures, captions, inputs = read_methods(args.comparison, args.image_set, args.image)
+def write_figure(
+    comparison: Path,
+    image_set: str,
+    image: str,
+    figure: Path,
+    *,
+    region: Region | None = None,
+    size: tuple[int, int] = (80, 60),
+    maps: bool = False,
+) -> Region:
+    """Write FIGURE.png and FIGURE.pdf of one image of a comparison.
+
+    Args:
+        comparison: Folder that `rnan compare` wrote.
+        image_set: Name of the set.
+        image: Name of the image.
+        figure: File to write, without ending.
+        region: What to enlarge; left out, where the methods differ most.
+        size: Width and height of a chosen region.
+        maps: Add a row with the distance to the ground truth.
+
+    Returns:
+        The region.
+
+    Raises:
+        UserError: No such comparison or image, the region lies outside, or no matplotlib.
+    """
+    pictures, captions, inputs = read_methods(comparison, image_set, image)
     if not inputs:
         print("no crop of the input: the comparison has no method of type input or bicubic", file=sys.stderr)
-    file = args.comparison / "images" / args.image_set / args.image / f"{GROUND_TRUTH}.png"
+    file = comparison / "images" / image_set / image / f"{GROUND_TRUTH}.png"
     gt = decode_image(read_file(file), str(file))
-    region = tuple(args.region or (0, 0, *args.size))
-    left, top, width, height = region
+    left, top, width, height = region or (0, 0, *size)
     if min(left, top) < 0 or left + width > gt.shape[1] or top + height > gt.shape[0] or min(width, height) < 1:
         raise UserError(f"region {left} {top} {width} {height}: not within {gt.shape[1]}×{gt.shape[0]} pixels")
-    if not args.region:
+    if region is None:
         restored = [img for method, img in pictures.items() if method not in inputs]
-        region = most_different(restored if len(restored) > 1 else list(pictures.values()), *args.size)
-    args.figure.parent.mkdir(parents=True, exist_ok=True)
-    figure = draw(gt, pictures, captions, region, maps=args.difference)
+        region = most_different(restored if len(restored) > 1 else list(pictures.values()), *size)
+    drawn = draw(gt, pictures, captions, region, maps=maps)
+    figure.parent.mkdir(parents=True, exist_ok=True)
     for ending in (".png", ".pdf"):
-        with atomic_path(args.figure.with_name(args.figure.name + ending)) as temporary:
-            figure.savefig(temporary, dpi=160)
-    print(f"region {' '.join(map(str, region))} -> {args.figure}.png, {args.figure}.pdf")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(exit_status(main))
+        with atomic_path(figure.with_name(figure.name + ending)) as temporary:
+            drawn.savefig(temporary, dpi=160)
+    return region

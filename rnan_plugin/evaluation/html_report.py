@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from rnan_plugin.evaluation.comparison_file import GROUND_TRUTH, Comparison, file_name
-from rnan_plugin.images.degradations import Image
-from rnan_plugin.images.codec import decode_image
 from rnan_plugin.evaluation.evaluate import Evaluation
 from rnan_plugin.files import atomic_path
+from rnan_plugin.images.codec import decode_image
+from rnan_plugin.images.degradations import Image
 from rnan_plugin.training.curves import training_curves
 
 # The file holds its images: more of them and no browser opens it with pleasure.
@@ -32,7 +32,7 @@ def write_html(
         folder: Holds `images/SET/IMAGE/METHOD.png` of each method.
     """
     content = {
-        "title": f"{comparison.name}: {comparison.setting}",
+        "title": f"{comparison.name}: {comparison.task}",
         "table": rows,
         "sets": [_image_set(comparison, index, results, folder) for index in range(len(comparison.sets))],
         "training": _training(comparison),
@@ -40,7 +40,7 @@ def write_html(
     }
     # "</" would end the script element early.
     data = json.dumps(content).replace("</", "<\\/")
-    template = (files("rnan_plugin") / "html_report.html").read_text(encoding="utf-8")
+    template = (files("rnan_plugin.evaluation") / "html_report.html").read_text(encoding="utf-8")
     file = folder / "report.html"
     with atomic_path(file) as temporary:
         temporary.write_text(template.replace('"THE CONTENT"', data), encoding="utf-8")
@@ -50,9 +50,9 @@ def write_html(
 def _training(comparison: Comparison) -> dict[str, dict[str, Any]]:
     """By metric and method: the curves of the methods whose section names the log of their training."""
     curves: dict[str, dict[str, Any]] = {}
-    for method, section in comparison.methods.items():
-        if section.get("training"):
-            for metric, curve in training_curves(Path(section["training"])).items():
+    for method, source in comparison.methods.items():
+        if source.training:
+            for metric, curve in training_curves(Path(source.training)).items():
                 curves.setdefault(metric, {})[method] = asdict(curve)
     return curves
 

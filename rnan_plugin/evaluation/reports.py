@@ -12,6 +12,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from rnan_plugin.evaluation.comparison_file import Comparison
+from rnan_plugin.evaluation.costs import Cost
 from rnan_plugin.evaluation.evaluate import Evaluation, Score
 from rnan_plugin.files import atomic_path
 from rnan_plugin.paper.tables import OTHER_SSIM, Published, published_rows
@@ -37,14 +39,14 @@ def text_table(rows: Rows) -> str:
 
 def as_text(evaluation: Evaluation) -> str:
     """The table for the screen, the paper's rows below it."""
-    heading = f"{evaluation.setting}, {evaluation.image_set}: {evaluation.method}"
-    return "\n".join([heading, "", text_table([HEADINGS, *_rows(evaluation)]), "", *_published_lines(evaluation)])
+    heading = f"{evaluation.task}, {evaluation.image_set}: {evaluation.method}"
+    return "\n".join([heading, "", text_table([HEADINGS, *_rows(evaluation)]), "", *_own_paper_rows(evaluation)])
 
 
 def as_markdown(evaluation: Evaluation) -> str:
     """The table and its protocol."""
-    heading = f"# {evaluation.setting}, {evaluation.image_set}: {evaluation.method}\n"
-    published = [f"- {line}" for line in _published_lines(evaluation)]
+    heading = f"# {evaluation.task}, {evaluation.image_set}: {evaluation.method}\n"
+    published = [f"- {line}" for line in _own_paper_rows(evaluation)]
     protocol = [f"- {key}: {value}" for key, value in _flat(evaluation.protocol)]
     table = markdown_table([HEADINGS, *_rows(evaluation)])
     return "\n".join([heading, table, *published, "", "## Protocol", "", *protocol]) + "\n"
@@ -54,7 +56,7 @@ def as_csv(evaluation: Evaluation) -> str:
     """One line for each image, the protocol and the paper's rows in comment lines above."""
     text = io.StringIO()
     text.writelines(f"# {key}: {value}\n" for key, value in _flat(evaluation.protocol))
-    text.writelines(f"# {line.strip()}\n" for line in _published_lines(evaluation))
+    text.writelines(f"# {line.strip()}\n" for line in _own_paper_rows(evaluation))
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["image", "psnr", "ssim", "seconds"])
     for name, row in [*evaluation.scores.items(), ("mean", evaluation.mean)]:
@@ -70,7 +72,7 @@ def as_json(evaluation: Evaluation) -> str:
             "mean": as_dict(evaluation.mean),
             "images": {name: as_dict(row) for name, row in evaluation.scores.items()},
             "published": [asdict(row) for row in _published(evaluation)],
-            "published_notes": [line for line in _published_lines(evaluation) if not line.startswith(" ")],
+            "published_notes": [line for line in _own_paper_rows(evaluation) if not line.startswith(" ")],
         },
         indent=1,
     )
@@ -87,9 +89,9 @@ def write_report(evaluation: Evaluation, folder: Path, *, replace: bool = False)
     Files of that name that hold another method, policy or image set stay, unless `replace` is asked for: a number is
     added to the new one's.
     """
-    setting = evaluation.setting
-    seed = [f"seed{setting.noise_seed}"] if setting.noise_seed else []
-    stem = "_".join([evaluation.method, *str(setting).split(), *seed, evaluation.image_set]).replace("/", "_")
+    task = evaluation.task
+    seed = [f"seed{task.noise_seed}"] if task.noise_seed else []
+    stem = "_".join([evaluation.method, *str(task).split(), *seed, evaluation.image_set]).replace("/", "_")
     folder.mkdir(parents=True, exist_ok=True)
     if not replace:
         stem = next(name for name in _numbered(stem) if not _holds_another(folder / f"{name}.json", evaluation))
@@ -125,18 +127,18 @@ def _rows(evaluation: Evaluation) -> Iterator[tuple[str, str, str, str]]:
 
 
 def _published(evaluation: Evaluation) -> Sequence[Published]:
-    return published_rows(evaluation.setting.name, evaluation.setting.level, evaluation.image_set)
+    return published_rows(evaluation.task.name, evaluation.task.level, evaluation.image_set)
 
 
-def _published_lines(evaluation: Evaluation) -> Iterator[str]:
+def _own_paper_rows(evaluation: Evaluation) -> Iterator[str]:
     """The paper's rows; what was measured here stands apart from them, and says in what it differs."""
-    if evaluation.unlike_the_papers:
-        yield f"not the paper's {evaluation.image_set}: {'; '.join(evaluation.unlike_the_papers)}"
-    unlike = evaluation.settings.get("beside_the_paper")
-    yield from published_lines(evaluation, f"measured here: {unlike}" if unlike else "")
+    if evaluation.set_problems:
+        yield f"not the paper's {evaluation.image_set}: {'; '.join(evaluation.set_problems)}"
+    unlike = evaluation.settings.get("not_comparable_because")
+    yield from paper_rows(evaluation, f"measured here: {unlike}" if unlike else "")
 
 
-def published_lines(evaluation: Evaluation, remark: str) -> Iterator[str]:
+def paper_rows(evaluation: Evaluation, remark: str) -> Iterator[str]:
     """The paper's rows for an evaluation's task and image set, if it has any, below a heading with a remark."""
     rows = _published(evaluation)
     if rows:
@@ -155,3 +157,60 @@ def _flat(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
             yield from _flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
+
+
+Results = dict[str, list[Evaluation]]
+
+
+def _headings(comparison: Comparison) -> list[str]:
+    """Names of the table's columns."""
+    side = comparison.timing_side
+    costs = ["method", "parameters", "multiply-adds / pixel", f"seconds ({side}×{side})", "peak memory (MiB)"]
+    return costs + [f"{metric} {Path(root).stem}" for root in comparison.sets for metric in ("PSNR", "SSIM")]
+
+
+def _cells(name: str, cost: Cost, evaluations: list[Evaluation]) -> list[str]:
+    """A row of the table."""
+    none = "–"
+    row = [
+        name,
+        f"{cost.parameters:,}" if cost.parameters is not None else none,
+        f"{cost.multiply_adds:,.0f}" if cost.multiply_adds is not None else none,
+        f"{cost.seconds:.3f}" if cost.seconds is not None else none,
+        f"{cost.peak_bytes / 2**20:.0f}" if cost.peak_bytes is not None else none,
+    ]
+    for evaluation in evaluations:
+        row += [f"{evaluation.mean.psnr:.2f}", f"{evaluation.mean.ssim:.4f}"]
+    return row
+
+
+def write_comparison(comparison: Comparison, costs: dict[str, Cost], results: Results, folder: Path) -> list[list[str]]:
+    """Write the table in three formats; return its rows, the headings first."""
+    rows = [_headings(comparison), *(_cells(name, costs[name], results[name]) for name in results)]
+    title = f"# {comparison.name}: {comparison.task}\n\n"
+    markdown = title + markdown_table(rows) + "".join(f"\n- {line}" for line in comparison_paper_rows(results))
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    content = {
+        name: {"cost": asdict(costs[name]), "sets": [_scores(item) for item in items]}
+        for name, items in results.items()
+    }
+    for file, written in (
+        ("table.md", markdown),
+        ("table.csv", text.getvalue()),
+        ("table.json", json.dumps(content, indent=1)),
+    ):
+        with atomic_path(folder / file) as temporary:
+            temporary.write_text(written, encoding="utf-8")
+    return rows
+
+
+def comparison_paper_rows(results: Results) -> list[str]:
+    """The paper's rows for each image set that it has."""
+    remark = "what the methods here do not share with it is in their protocols"
+    return [line for evaluation in next(iter(results.values())) for line in paper_rows(evaluation, remark)]
+
+
+def _scores(evaluation: Evaluation) -> dict[str, Any]:
+    images = {name: as_dict(score) for name, score in evaluation.scores.items()}
+    return evaluation.protocol | {"mean": as_dict(evaluation.mean), "images_scores": images}

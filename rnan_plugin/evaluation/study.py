@@ -1,18 +1,7 @@
-"""Train a set of option files one after another, go on where it was interrupted, and collect their results.
-
-    python scripts/run_set.py options/ablation/*.yml --table results/ablation.md
-    python scripts/run_set.py options/ablation/*.yml --processes 4      # each as a torchrun job of 4 processes
-    python scripts/run_set.py options/ablation/*.yml --only-table --table ablation.md --curves ablation.png
-
-A training that is finished is passed over, a begun one goes on from its last good state, so that the same command
-serves to begin and to go on. Ctrl-C lets the running training save, and ends. The table has the last and the best
-metrics of each training, the curves those between, by its TensorBoard log. Minutes are at the median step's time, so
-that validation, pauses and other work on the machine do not count.
-"""
+"""A set of trainings, one after another: begun, gone on with, and collected into a table and curves."""
 
 from __future__ import annotations
 
-import argparse
 import signal
 import subprocess
 import sys
@@ -22,10 +11,11 @@ from pathlib import Path
 from types import FrameType
 
 from rnan_plugin.checkpoints import iterations
-from rnan_plugin.errors import UserError, exit_status
+from rnan_plugin.errors import UserError, shown
+from rnan_plugin.evaluation.plotting import pyplot
+from rnan_plugin.evaluation.reports import markdown_table
 from rnan_plugin.files import atomic_path
 from rnan_plugin.options.schema import read_option_file
-from rnan_plugin.evaluation.reports import markdown_table
 from rnan_plugin.training.curves import Curve, training_curves
 
 EXPERIMENTS, LOGS = Path("experiments"), Path("tb_logger")
@@ -58,7 +48,7 @@ def read_set(files: Sequence[str]) -> list[Training]:
         options = read_option_file(file)
         total = (options.get("train") or {}).get("total_iter")
         if not isinstance(total, int):
-            raise UserError(f"{file}, train.total_iter: {total!r} is no whole number; only trainings can be run")
+            raise UserError(f"{file}, train.total_iter: {shown(total)} is no whole number; only trainings can be run")
         trainings.append(Training(file, options["name"], total))
     names = [training.name for training in trainings]
     for name in names:
@@ -125,16 +115,13 @@ def table(results: Results) -> str:
 
 def draw_curves(results: Results, file: Path) -> None:
     """Write a figure: a row for each metric, against iterations and against minutes."""
-    import matplotlib as mpl  # training needs none of it
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
     metrics = sorted({name for curves in results.values() for name in curves})
     if not metrics:
         print(f"{file}: not drawn, no validation in the logs yet", file=sys.stderr)
         return
-    figure, axes = plt.subplots(len(metrics), 2, figsize=(12, 4 * len(metrics)), layout="constrained", squeeze=False)
+    figure, axes = pyplot().subplots(
+        len(metrics), 2, figsize=(12, 4 * len(metrics)), layout="constrained", squeeze=False
+    )
     for row, metric in zip(axes, metrics, strict=True):
         drawn = {training.name: curves[metric] for training, curves in results.items() if metric in curves}
         for name, curve in drawn.items():
@@ -149,37 +136,39 @@ def draw_curves(results: Results, file: Path) -> None:
         figure.savefig(temporary, dpi=100)
 
 
-def main() -> int:
-    """Run the command line; return the exit status, that of a training that failed or was stopped."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("files", nargs="+", help="option files")
-    parser.add_argument("--processes", type=int, default=1, help="of each training, by torchrun (default: 1, without)")
-    parser.add_argument("--table", type=Path, help="Markdown file to write the table to, too")
-    parser.add_argument("--curves", type=Path, help="PNG, SVG or PDF to draw the validation metrics to")
-    parser.add_argument("--only-table", action="store_true", help="train nothing")
-    args = parser.parse_args()
-    status = 0
-    trainings, runner = read_set(args.files), Runner()
-    for training in [] if args.only_table else trainings:
+def run_study(files: Sequence[str], processes: int) -> int:
+    """Train option files one after another; return the status of a training that failed or was stopped, or 0.
+
+    A finished training is passed over, a begun one goes on from its last good state.
+
+    Args:
+        files: Option files.
+        processes: Of each training, by torchrun; 1 goes without.
+
+    Raises:
+        UserError: A file has something to mend.
+    """
+    runner = Runner()
+    for training in read_set(files):
         if training.finished:
             print(f"{training.name}: finished already", flush=True)
             continue
         print(f"{training.name}: from iteration {training.done:,} of {training.total:,}", flush=True)
-        status = runner.run(training, args.processes)
+        status = runner.run(training, processes)
         if status:
             print(f"error: {training.file}: ended with status {status}; the same command goes on", file=sys.stderr)
-            break
-    results = {training: curves_of(training) for training in trainings}
+            return status
+    return 0
+
+
+def report_study(files: Sequence[str], table_file: Path | None, curves_file: Path | None) -> None:
+    """Print the table of all trainings; write it, and the curves, where asked for."""
+    results = {training: curves_of(training) for training in read_set(files)}
     text = table(results)
     print(text, end="")
-    if args.table:
-        args.table.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(args.table) as temporary:
+    if table_file:
+        table_file.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(table_file) as temporary:
             temporary.write_text(text, encoding="utf-8")
-    if args.curves:
-        draw_curves(results, args.curves)
-    return status
-
-
-if __name__ == "__main__":
-    sys.exit(exit_status(main))
+    if curves_file:
+        draw_curves(results, curves_file)

@@ -6,7 +6,8 @@ Each object also says what a crop of its output needs of its input (`scale`, `ma
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeVar, get_args
 
@@ -14,8 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rnan_plugin.data import bicubic
 from rnan_plugin.errors import UserError
+from rnan_plugin.images import bicubic
 
 Image = NDArray[np.uint8]
 # (H, W, C) on the 0..255 scale: 8 bits, or float32 where noise is not quantised.
@@ -276,3 +277,17 @@ def _as_image(img: Degraded) -> Image:
     if img.dtype != np.uint8:
         raise UserError("quantize: false is legal only for the last degradation of a chain")
     return img  # type: ignore[return-value]
+
+
+DEGRADATIONS: dict[str, Callable[..., Degradation]] = {
+    "awgn": Awgn,
+    "mosaic": BayerMosaic,
+    "jpeg": Jpeg,
+    "bicubic": BicubicDown,
+}
+
+
+def image_stream(img: Image, seed: int) -> np.random.Generator:
+    """Random stream that depends on the seed and the image's content alone."""
+    digest = hashlib.sha256(img.tobytes()).digest()
+    return np.random.default_rng([seed, *np.frombuffer(digest, np.uint32).tolist()])

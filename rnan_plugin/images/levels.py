@@ -10,10 +10,13 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from rnan_plugin.images.degradations import Degradation
 from rnan_plugin.errors import UserError, nearest
+from rnan_plugin.images.degradations import DEGRADATIONS, Degradation
 
 Spread = Literal["uniform", "log"]
+
+# By type, the argument that may be a range in training and a list in validation.
+LEVEL_KEYS: dict[str, str] = {name: kind.level for name, kind in DEGRADATIONS.items() if hasattr(kind, "level")}
 
 
 @dataclass(frozen=True)
@@ -105,18 +108,17 @@ def level_range(value: Any) -> LevelRange | None:
     return None
 
 
-def expand_levels(phase: str, section: Mapping[str, Any], level_keys: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+def expand_levels(phase: str, section: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Entries of `datasets` for one that validates at a list of levels: one for each level, with the level in its name.
 
     Args:
         phase: Key of the entry, such as `val`.
         section: The entry.
-        level_keys: By type of the degradation, the key of its level.
     """
     degradation = section.get("degradation")
     entries = degradation if isinstance(degradation, list) else [degradation]
     for place, entry in enumerate(entries):
-        key = level_keys.get(str(entry.get("type"))) if isinstance(entry, Mapping) else None
+        key = LEVEL_KEYS.get(str(entry.get("type"))) if isinstance(entry, Mapping) else None
         if key is not None and isinstance(entry.get(key), list):
             expanded = {}
             for level in dict.fromkeys(map(str, entry[key])):

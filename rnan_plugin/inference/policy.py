@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import count
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rnan_plugin.errors import UserError
+from rnan_plugin.choices import POLICIES, PolicyName
 from rnan_plugin.device import available_bytes, is_out_of_memory
+from rnan_plugin.errors import UserError
 from rnan_plugin.inference.tiling import RELEASE_PIXELS, RELEASE_SHAVE, Network, halved, tiled
 
 Progress = Callable[[int, int], None]  # passes through the network that are done, and in all
-PolicyName = Literal["auto", "whole", "tile", "release"]
 
 # `auto`: feature maps alive at once in a pass without gradients, and the share of free memory it may plan with.
 _LIVE_MAPS = 12
@@ -50,8 +50,8 @@ class Policy:
     self_ensemble: bool = False
 
     def __post_init__(self) -> None:
-        if self.name not in get_args(PolicyName):
-            raise UserError(f"policy is '{self.name}', legal are {', '.join(get_args(PolicyName))}")
+        if self.name not in POLICIES:
+            raise UserError(f"policy is '{self.name}', legal are {', '.join(POLICIES)}")
         if self.tile < 1 or self.tile_batch < 1:
             raise UserError(f"tile is {self.tile} and tile_batch {self.tile_batch}, must be 1 or more")
         if not 0 <= self.overlap <= self.tile // 2:
@@ -211,3 +211,19 @@ def self_ensembled(net: Network, lq: Tensor) -> Tensor:
             total = out.to(wide, copy=True) if total is None else total.add_(out)
     assert total is not None
     return (total / 8).to(lq.dtype)
+
+
+def policy_of(val: Mapping[str, Any]) -> Policy:
+    """The policy of an option file's `val` section; keys left out as by `named_policy`.
+
+    Raises:
+        UserError: A value outside its legal interval.
+    """
+    names = {
+        "policy": "policy",
+        "tile": "tile",
+        "tile_overlap": "overlap",
+        "tile_batch": "tile_batch",
+        "self_ensemble": "self_ensemble",
+    }
+    return named_policy(**{name: val[key] for key, name in names.items() if key in val})

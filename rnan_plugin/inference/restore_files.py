@@ -12,14 +12,21 @@ from typing import Any
 
 from tqdm import tqdm
 
-from rnan_plugin.images.codec import IMAGE_ENDINGS, decode_image, encode_png, read_file
 from rnan_plugin.data.image_store import FolderStore
-from rnan_plugin.images.codec import orientation_of, upright
 from rnan_plugin.errors import UserError
 from rnan_plugin.files import atomic_path
+from rnan_plugin.images.codec import (
+    IMAGE_ENDINGS,
+    decode_image,
+    encode_png,
+    jpeg_quality,
+    orientation_of,
+    read_file,
+    upright,
+)
 from rnan_plugin.inference.policy import Progress
 from rnan_plugin.inference.restorer import Restorer
-from rnan_plugin.inference.restore_files import unlike
+from rnan_plugin.paper.tasks import TaskAtLevel
 
 Job = tuple[Path, Path]  # file to read, file to write
 
@@ -69,7 +76,7 @@ def _restore_file(file: Path, out: Path, restorer: Restorer) -> dict[str, Any]:
     """Restore a file; return the policy that was used and how long it took."""
     start = time.perf_counter()
     code = read_file(file)
-    if restorer.setting is not None and (doubt := unlike(restorer.setting, code)):
+    if restorer.task is not None and (doubt := mismatch(restorer.task, code)):
         tqdm.write(f"warning: {file}: {doubt}")
     img, orientation = decode_image(code, str(file)), orientation_of(code)
     with _pass_progress(file.name) as progress:
@@ -127,3 +134,11 @@ def _writable(folder: Path) -> Path:
     if not os.access(there, os.W_OK):
         raise UserError(f"{folder}: no permission to write into {there}; name another target")
     return folder
+
+
+def mismatch(task: TaskAtLevel, code: bytes) -> str | None:
+    """Why a file is not an input of the task, as far as it tells; None if it is."""
+    quality = jpeg_quality(code) if task.row.degradation == "jpeg" else None
+    if quality is not None and quality != task.level:
+        return f"a JPEG of quality {quality}, the weights are for {task.level:g}"
+    return None

@@ -4,31 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import re
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
-from rnan_plugin.images.color import Channels
-from rnan_plugin.images.degradations import Awgn, BayerMosaic, BicubicDown, Degradation, Jpeg, total_scale
-from rnan_plugin.images.levels import DrawnDegradation, level_range
-from rnan_plugin.errors import UserError, collect, nearest
+from rnan_plugin.errors import UserError, collect, nearest, shown
 
 Options = TypeVar("Options")
 
-DEGRADATIONS: dict[str, Callable[..., Degradation]] = {
-    "awgn": Awgn,
-    "mosaic": BayerMosaic,
-    "jpeg": Jpeg,
-    "bicubic": BicubicDown,
-}
-# By type, the argument that may be a range in training and a list in validation.
-LEVEL_KEYS = {name: kind.level for name, kind in DEGRADATIONS.items() if hasattr(kind, "level")}
+_LARGEST_FILE = 2**20  # bytes of a YAML file; PyYAML takes a minute for 10 MB
+
 
 # Keys of the sections that the toolbox itself reads; `check_keys` adds nothing to them silently.
 MODEL_KEYS: dict[str, frozenset[str]] = {
@@ -55,48 +43,46 @@ TOP_KEYS = frozenset(
 )
 
 
-@dataclass(frozen=True)
-class DatasetOptions:
-    """One entry of `datasets` in an option file.
+class _Loader(yaml.SafeLoader):
+    """The safe loader, which also refuses a key that stands twice: the last would win without a word."""
 
-    `sampling` says what training draws uniformly: images, or pixels (more patches of larger images).
-    The keys from `phase` on are the toolbox's own: it adds the first two and its data loader reads the rest.
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    keys = [loader.construct_object(key) for key, _ in node.value if key.tag != _MERGE]
+    for index, key in enumerate(keys):
+        if key in keys[:index]:
+            raise yaml.constructor.ConstructorError(None, None, f"key {shown(key)} stands twice", node.start_mark)
+    loader.flatten_mapping(node)
+    return loader.construct_mapping(node, deep=True)
+
+
+_MERGE = "tag:yaml.org,2002:merge"
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
+def read_yaml(path: str | Path, kind: str) -> dict[str, Any]:
+    """Read a YAML file of keys with the safe loader.
+
+    Args:
+        path: The file.
+        kind: What it is, for errors: "option file".
+
+    Raises:
+        UserError: Missing, too large, not YAML, a key that stands twice, or not keys and values.
     """
-
-    name: str
-    type: str
-    dataroot_gt: str
-    degradation: Any = None
-    dataroot_lq: str | None = None
-    filename_tmpl: str = "{}"
-    io_backend: Mapping[str, Any] = field(default_factory=lambda: {"type": "disk"})
-    channels: Channels = "rgb"
-    gt_size: int | None = None
-    use_hflip: bool = True
-    use_rot: bool = True
-    noise_seed: int = 0
-    sampling: Literal["images", "pixels"] = "images"
-    phase: Literal["train", "val", "test"] = "train"
-    scale: int = 1
-    use_shuffle: bool | None = None
-    num_worker_per_gpu: int | None = None
-    batch_size_per_gpu: int | None = None
-    dataset_enlarge_ratio: int = 1
-    prefetch_mode: str | None = None
-    num_prefetch_queue: int | None = None
-    pin_memory: bool = False
-    persistent_workers: bool = False
-
-    @property
-    def is_lmdb(self) -> bool:
-        """Whether images come from an LMDB."""
-        return bool(self.io_backend["type"] == "lmdb")
-
-
-def option_file() -> str | None:
-    """Name of the option file on the command line, if there is one."""
-    arguments = [part for argument in sys.argv[1:] for part in re.split(r"(?<=^-opt)=", argument)]
-    return arguments[arguments.index("-opt") + 1] if "-opt" in arguments[:-1] else None
+    try:
+        if Path(path).stat().st_size > _LARGEST_FILE:
+            raise UserError(f"{path}: larger than {_LARGEST_FILE >> 20} MiB, which no {kind} is")
+        content = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
+    except OSError:
+        raise UserError(f"{path}: no such {kind}; check the path") from None
+    except (yaml.YAMLError, ValueError, RecursionError, TypeError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())[:300]})") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: not a file of keys and values; start from one of options/*.yml")
+    return content
 
 
 def read_option_file(path: str) -> Mapping[str, Any]:
@@ -107,16 +93,11 @@ def read_option_file(path: str) -> Mapping[str, Any]:
     Raises:
         UserError: Missing, not YAML, or without a section that the toolbox needs.
     """
-    try:
-        config = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError:
-        raise UserError(f"{path}: no such option file; name one with -opt, such as options/…yml") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
-    ours = isinstance(config, Mapping) and config.get("model_type") == "RestorationModel"
+    config = read_yaml(path, "option file")
+    ours = config.get("model_type") == "RestorationModel"
     sections = ("datasets", "path", "network_g") if ours else ("datasets", "path")
     for key in ("name", "model_type", "num_gpu", *sections):
-        if not isinstance(config, Mapping) or key not in config:
+        if key not in config:
             raise UserError(f"{path}: key '{key}' is missing; start from one of options/*.yml")
     for key in sections:
         _check_section(config[key], f"{path}, {key}")
@@ -156,7 +137,7 @@ def parse(options: type[Options], mapping: Mapping[str, Any], where: str) -> Opt
 def check_types(arguments: Mapping[str, Any], hints: Mapping[str, Any], where: str) -> None:
     """Raise a `UserError` with a line for each value that is not of its key's type."""
     wrong = [
-        f"{where}.{key}: {value!r} is not {_describe(hints[key])}"
+        f"{where}.{key}: {shown(value)} is not {_describe(hints[key])}"
         for key, value in arguments.items()
         if key in hints and not _fits(value, hints[key])
     ]
@@ -185,67 +166,6 @@ def _describe(hint: Any) -> str:
     if get_origin(hint) is Union or isinstance(hint, type(int | None)):
         return " or ".join("~" if part is type(None) else _describe(part) for part in get_args(hint))
     return str(getattr(hint, "__name__", hint))
-
-
-Chain = list[Degradation | DrawnDegradation]
-
-
-def parse_dataset(mapping: Mapping[str, Any], where: str) -> tuple[DatasetOptions, Chain]:
-    """Check one entry of `datasets` and build its chain of degradations.
-
-    Raises:
-        UserError: Naming `where` and the key.
-    """
-    options = parse(DatasetOptions, mapping, where)
-    check_keys(options.io_backend, ["type"], f"{where}.io_backend")
-    if options.io_backend.get("type") not in ("disk", "lmdb"):  # may be unhashable
-        raise UserError(f"{where}.io_backend.type: {options.io_backend.get('type')!r} is not one of disk, lmdb")
-    if (options.degradation is None) == (options.dataroot_lq is None):
-        raise UserError(f"{where}: needs either 'degradation' (LQ made on the fly) or 'dataroot_lq' (ready-made)")
-    chain = build_chain(options.degradation, f"{where}.degradation") if options.degradation is not None else []
-    if chain and total_scale(chain) != options.scale:
-        raise UserError(f"{where}: scale is {options.scale}, but its degradation shrinks by {total_scale(chain)}")
-    if options.phase != "train" and any(isinstance(item, DrawnDegradation) for item in chain):
-        raise UserError(f"{where}.degradation: a range is for training; give a level, or a list with a set for each")
-    if options.phase == "train" and (options.gt_size is None or options.gt_size < 1):
-        raise UserError(f"{where}: training needs 'gt_size', the side of the GT patch in pixels")
-    if options.gt_size is not None and options.gt_size % options.scale:
-        raise UserError(f"{where}.gt_size: {options.gt_size} is not a multiple of the scale {options.scale}")
-    return options, chain
-
-
-def build_chain(config: Any, where: str) -> Chain:
-    """Build degradations from `{type: jpeg, quality: 10}` or a list of such mappings; a level may be a range.
-
-    Raises:
-        UserError: An unknown type or key, or a value outside its legal interval.
-    """
-    entries = [config] if isinstance(config, Mapping) else config
-    if not isinstance(entries, list) or not entries:
-        raise UserError(f"{where}: {config!r} is not a mapping such as {{type: jpeg, quality: 10}}, or a list of them")
-    return [_build_degradation(entry, where) for entry in entries]
-
-
-def _build_degradation(entry: Any, where: str) -> Degradation | DrawnDegradation:
-    if not isinstance(entry, Mapping) or "type" not in entry:
-        raise UserError(f"{where}: {entry!r} has no 'type'{nearest('', DEGRADATIONS)}")
-    kind = entry["type"]
-    if not isinstance(kind, str) or kind not in DEGRADATIONS:
-        raise UserError(f"{where}.type: unknown degradation '{kind}'{nearest(str(kind), DEGRADATIONS)}")
-    arguments = {key: value for key, value in entry.items() if key != "type"}
-    key = LEVEL_KEYS.get(kind, "")
-    try:
-        levels = level_range(arguments.get(key))
-        if levels is None:
-            return parse(DEGRADATIONS[kind], arguments, where)  # type: ignore[arg-type]
-        return DrawnDegradation(partial(_at_level, kind, arguments, key, where), levels, whole=key == "quality")
-    except UserError as error:
-        raise UserError(str(error) if str(error).startswith(where) else f"{where}: {error}") from None
-
-
-def _at_level(kind: str, arguments: dict[str, Any], key: str, where: str, level: float) -> Degradation:
-    degradation: Degradation = parse(DEGRADATIONS[kind], arguments | {key: level}, where)  # type: ignore[arg-type]
-    return degradation
 
 
 def check_call(
@@ -278,15 +198,3 @@ def check_sections(opt: Mapping[str, Any], where: str) -> None:
     sections = [(opt, TOP_KEYS, where)]
     sections += [(opt.get(name) or {}, legal, f"{where}, {name}") for name, legal in MODEL_KEYS.items()]
     collect(partial(check_keys, *section) for section in sections)
-
-
-def missing_data_remedy(root: str) -> str:
-    """What to run when a data set of the shipped option files is not there."""
-    if "DIV2K" in root:
-        return (
-            f"pack DIV2K with: python scripts/pack_lmdb.py DIV2K_train_HR {root} --crop-size 480 --step 240 "
-            "(no DIV2K at hand? bash scripts/quickstart.sh trains on sample photographs)"
-        )
-    if Path(root).suffix == ".lmdb":
-        return f"pack it with: python scripts/pack_lmdb.py FOLDER {root}"
-    return "put the images there or change the path"

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-
-from rnan_plugin.data.image_store import FolderStore
-from rnan_plugin.errors import UserError
 
 Size = tuple[int, int]  # shorter side, longer side
 
@@ -74,25 +70,3 @@ VALIDATION_SETS = {
     "LIVE1": NamedSet(29),
     "Classic5": NamedSet(5, frozenset({(512, 512)})),
 }
-
-
-def check_validation_sets(root: str) -> dict[str, str]:
-    """Look for the paper's validation sets below a folder.
-
-    Args:
-        root: Folder with one folder for each set, such as `datasets`.
-
-    Returns:
-        By name of the set: "complete" or what is wrong with it.
-    """
-    return {name: _state(Path(root, name), named) for name, named in VALIDATION_SETS.items()}
-
-
-def _state(folder: Path, named: NamedSet) -> str:
-    if not folder.is_dir():
-        return "missing"
-    try:
-        problems = list(named.problems(FolderStore(str(folder)).sizes()))
-    except UserError as error:
-        return str(error)
-    return "; ".join(problems) or "complete"

@@ -39,7 +39,7 @@ class Published:
 @cache
 def all_published() -> tuple[Published, ...]:
     """Every number, in the order of the tables."""
-    text = (files(__name__) / "rnan_iclr2019.csv").read_text(encoding="utf-8")
+    text = (files("rnan_plugin.paper") / "rnan_iclr2019.csv").read_text(encoding="utf-8")
     return tuple(
         Published(
             table=int(row["table"]),

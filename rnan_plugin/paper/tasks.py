@@ -1,15 +1,16 @@
-"""The paper's five tasks: what each restores, and from which degradation at a level."""
+"""The tasks, a row each: everything that tells one task from another is said here and read from here.
+
+Without torch, so that command lines can list tasks in no time. CONTRIBUTING.md says how to add one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal, get_type_hints
 
-from rnan_plugin.images.color import Channels, convert_channels
-from rnan_plugin.images.degradations import Awgn, BayerMosaic, BicubicDown, Degradation, Image, Jpeg
-from rnan_plugin.data.image_store import ImageStore
-from rnan_plugin.images.degradations import image_stream
-from rnan_plugin.errors import UserError
+from rnan_plugin.errors import UserError, nearest
+from rnan_plugin.images.color import Channels
+from rnan_plugin.images.degradations import DEGRADATIONS, Degradation
 
 
 @dataclass(frozen=True)
@@ -17,29 +18,141 @@ class Task:
     """One restoration task.
 
     Args:
+        name: As `--task` takes it and weights' files begin, such as "car".
+        tag: As option files are called, such as "CAR".
+        title: What it is, for headings and cards; `{level:g}` stands for the level.
+        input: What the network takes, for cards.
         channels: What the task works on.
-        level: Name of the degradation's level, or None if it has no levels.
-        degradation: Makes the degradation from the level.
+        degradation: Type of what makes its input, one of `DEGRADATIONS`.
+        level: The argument of the degradation that varies, or None if none does.
+        level_tag: Before the level in names of option files, such as "q".
+        levels: At which the paper trains and tests.
+        scored_on: "channels": all of them, no border; "y": luma, unrounded, without a border of the scale.
+        loss: Type of the training's loss in the toolbox.
+        sets: Image sets of the paper's tables; the first two are looked at while training.
+        released: Name of the authors' checkpoint.
     """
 
+    name: str
+    tag: str
+    title: str
+    input: str
     channels: Channels
+    degradation: str
     level: str | None
-    degradation: Callable[[float], Degradation]
+    level_tag: str = ""
+    levels: tuple[float, ...] = ()
+    scored_on: Literal["channels", "y"] = "channels"
+    loss: str = "MSELoss"
+    sets: tuple[str, ...] = ()
+    released: str | None = None
+
+    @property
+    def num_channel(self) -> int:
+        """Channels of an image of the task."""
+        return 3 if self.channels == "rgb" else 1
+
+    @property
+    def enlarges(self) -> bool:
+        """Whether the restored image is larger than the input."""
+        return self.level == "scale"
 
 
-def _whole(level: float) -> int:
-    if not float(level).is_integer():  # nor infinite, nor not a number
-        raise UserError(f"level is {level}, must be a whole number for this task")
-    return int(level)
+TASKS: dict[str, Task] = {}
 
 
-TASKS = {
-    "colordn": Task("rgb", "sigma", Awgn),
-    "graydn": Task("gray", "sigma", Awgn),
-    "demosaic": Task("rgb", None, lambda _: BayerMosaic()),
-    "car": Task("y", "quality", lambda level: Jpeg(_whole(level))),
-    "sr": Task("rgb", "scale", lambda level: BicubicDown(_whole(level))),
-}
+def add_task(task: Task) -> None:
+    """Make a task known by its name to every command.
+
+    Raises:
+        ValueError: The name is taken, or the degradation is unknown.
+    """
+    if task.name in TASKS:
+        raise ValueError(f"there is a task '{task.name}' already")
+    if task.degradation not in DEGRADATIONS:
+        raise ValueError(
+            f"task {task.name}: no degradation '{task.degradation}'{nearest(task.degradation, DEGRADATIONS)}"
+        )
+    TASKS[task.name] = task
+
+
+_NOISE_SETS = ("Kodak24", "BSD68", "Urban100")
+
+add_task(
+    Task(
+        name="colordn",
+        tag="ColorDN",
+        title="colour noise, sigma {level:g}",
+        input="RGB image with Gaussian noise of sigma {level:g}, rounded and clipped to 8 bits",
+        channels="rgb",
+        degradation="awgn",
+        level="sigma",
+        level_tag="s",
+        levels=(10, 30, 50, 70),
+        sets=_NOISE_SETS,
+        released="RNAN_F64G10P48L2N{level:g}",
+    )
+)
+add_task(
+    Task(
+        name="graydn",
+        tag="GrayDN",
+        title="grey noise, sigma {level:g}",
+        input="grey image with Gaussian noise of sigma {level:g}, rounded and clipped to 8 bits",
+        channels="gray",
+        degradation="awgn",
+        level="sigma",
+        level_tag="s",
+        levels=(10, 30, 50, 70),
+        sets=_NOISE_SETS,
+        released="RNAN_Gray_F64G10P48L2N{level:g}",
+    )
+)
+add_task(
+    Task(
+        name="demosaic",
+        tag="Demosaic",
+        title="Bayer mosaic",
+        input="GRBG mosaic without noise",
+        channels="rgb",
+        degradation="mosaic",
+        level=None,
+        sets=("McMaster18", "Kodak24", "BSD68", "Urban100"),
+        released="RNAN_Demosaic_RGB_F64G10P48L2N1",
+    )
+)
+add_task(
+    Task(
+        name="car",
+        tag="CAR",
+        title="JPEG artefacts, quality {level:g}",
+        input="Y of a JPEG of quality {level:g}",
+        channels="y",
+        degradation="jpeg",
+        level="quality",
+        level_tag="q",
+        levels=(10, 20, 30, 40),
+        sets=("Classic5", "LIVE1"),
+        released="RNAN_CAR_Y_F64G10P48L2N{level:g}",
+    )
+)
+add_task(
+    Task(
+        name="sr",
+        tag="SR",
+        title="super-resolution ×{level:g}",
+        input="RGB image shrunk by MATLAB's bicubic interpolation",
+        channels="rgb",
+        degradation="bicubic",
+        level="scale",
+        level_tag="x",
+        levels=(2, 3, 4),
+        scored_on="y",
+        loss="L1Loss",
+        sets=("Set5", "Set14", "B100", "Urban100", "Manga109"),
+        released="RNAN_SR_F64G10P48BIX{level:g}",
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -48,7 +161,7 @@ class TaskAtLevel:
 
     Args:
         name: One of `TASKS`.
-        level: Sigma, quality or scale; None for demosaicing.
+        level: Sigma, quality or scale; None for a task without levels.
         noise_seed: 0 or more; the noise of an image depends on it and the image's content.
 
     Raises:
@@ -60,31 +173,89 @@ class TaskAtLevel:
     noise_seed: int = 0
 
     def __post_init__(self) -> None:
-        if (self.level is None) != (self.task.level is None):
-            needs = f"needs a {self.task.level}" if self.task.level else "has no levels"
-            raise UserError(f"--level: {self.name} {needs}")
+        if self.name not in TASKS:
+            raise UserError(f"task: no '{self.name}'{nearest(str(self.name), TASKS)}")
+        if (self.level is None) != (self.row.level is None):
+            needs = f"needs a {self.row.level}" if self.row.level else "has no levels"
+            raise UserError(f"level: {self.name} {needs}")
         if self.noise_seed < 0:
-            raise UserError(f"--seed: {self.noise_seed} is negative; use 0 or more")
-        self.task.degradation(self.level or 0)  # checks the level's value
+            raise UserError(f"seed: {self.noise_seed} is negative; use 0 or more")
+        _ = self.degradation  # checks the level's value
 
     def __str__(self) -> str:
         return self.name if self.level is None else f"{self.name} {self.level:g}"
 
     @property
-    def task(self) -> Task:
+    def row(self) -> Task:
         """The task without its level."""
         return TASKS[self.name]
 
     @property
     def degradation(self) -> Degradation:
         """What makes the LQ image."""
-        return self.task.degradation(self.level or 0)
+        build = DEGRADATIONS[self.row.degradation]
+        if self.row.level is None or self.level is None:
+            return build()
+        level = self.level
+        if get_type_hints(build)[self.row.level] is int:
+            if not float(level).is_integer():  # nor infinite, nor not a number
+                raise UserError(f"level: {level} is not a whole number, as {self.name} needs")
+            level = int(level)
+        return build(**{self.row.level: level})
 
-    def pair(self, store: ImageStore, name: str) -> tuple[Image, Image]:
-        """LQ (h, w, C) and ground truth (h*scale, w*scale, C) of an image, 8 bits, as validation sees them."""
-        gt = convert_channels(store.read(name), self.task.channels, store.path(name))
-        scale = self.degradation.scale
-        gt = gt[: gt.shape[0] // scale * scale, : gt.shape[1] // scale * scale]
-        if gt.size == 0:
-            raise UserError(f"{store.path(name)}: smaller than the scale {scale}; take the image out")
-        return self.degradation(gt, image_stream(gt, self.noise_seed)).astype("uint8", copy=False), gt
+    @property
+    def scale(self) -> int:
+        """Pixels of the restored image for one of the input, in each direction."""
+        return self.degradation.scale
+
+    @property
+    def border(self) -> int:
+        """Pixels at the rim that are not scored."""
+        return self.scale if self.row.scored_on == "y" else 0
+
+    @property
+    def scored_on(self) -> str:
+        """The channels that are scored, in words."""
+        if self.row.scored_on == "y":
+            return "Y, unrounded"
+        return {"rgb": "RGB", "gray": "grey", "y": "Y"}[self.row.channels]
+
+    @property
+    def title(self) -> str:
+        """What it is, for headings and cards."""
+        return self.row.title.format(level=self.level or 0)
+
+    @property
+    def input(self) -> str:
+        """What the network takes, for cards."""
+        return self.row.input.format(level=self.level or 0)
+
+    @property
+    def tag(self) -> str:
+        """As option files are called, such as "CAR_q10"."""
+        return self.row.tag if self.level is None else f"{self.row.tag}_{self.row.level_tag}{self.level:g}"
+
+    @property
+    def file_stem(self) -> str:
+        """As weights' files are called, such as "car_10"."""
+        return str(self).replace(" ", "_")
+
+    @property
+    def released(self) -> str | None:
+        """Name of the authors' checkpoint, without ending; None where they released none."""
+        return self.row.released and self.row.released.format(level=self.level or 0)
+
+
+def trained_task(degradation: object, channels: str) -> tuple[Task, object] | None:
+    """The task that an entry of `datasets` trains, and its level; None where no row is like it.
+
+    Args:
+        degradation: As an option file has it, `{type: jpeg, quality: 10}`; the level may be a range.
+        channels: As an option file has them.
+    """
+    if not isinstance(degradation, dict):
+        return None
+    for task in TASKS.values():
+        if (task.degradation, task.channels) == (degradation.get("type"), channels):
+            return task, degradation.get(task.level) if task.level else None
+    return None

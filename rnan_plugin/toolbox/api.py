@@ -1,4 +1,4 @@
-"""The one seam to BasicSR: what the plugin uses of it is named here.
+"""The names of BasicSR that the plugin uses; nowhere else is it imported.
 
 Importing `rnan_plugin` has already arranged for the import to be cured (see `rnan_plugin.startup`).
 """
@@ -42,9 +42,9 @@ from basicsr.utils.registry import (
     MODEL_REGISTRY,
 )
 
-from rnan_plugin.toolbox import compat as cures
+from rnan_plugin.toolbox import compat
 
-cures.after_import()  # where the toolbox was imported before the plugin
+compat.after_import()  # where the toolbox was imported before the plugin
 
 __all__ = [
     "ARCH_REGISTRY",

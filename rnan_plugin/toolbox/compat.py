@@ -1,7 +1,8 @@
 """Make BasicSR 1.4.2 work with today's libraries, without touching its files.
 
-`before_import` supplies what its import needs; `after_import` replaces functions that fail later. The
-toolbox's modules are reached through `sys.modules`: only `rnan_plugin.toolbox.api` imports them.
+`before_import` supplies what its import needs; `after_import` replaces functions that fail later; `replace_…` give it
+functions of the plugin, which `training.connect` names. BasicSR's modules are reached through `sys.modules`: only
+`rnan_plugin.toolbox.api` imports them.
 """
 
 from __future__ import annotations
@@ -112,37 +113,39 @@ def _meeting_place() -> dict[str, Any]:
     return {"store": own, "rank": int(os.environ["RANK"]), "world_size": world_size}
 
 
-def _cure_option_parsing() -> None:
-    """Check option files before anything is created (stock: unknown keys are ignored, missing data found late)."""
+def replace_parse_options(ours: Callable[[str, bool], Any]) -> None:
+    """Let the toolbox's scripts read their command line and option file by a function of the plugin."""
     stock = inspect.unwrap(sys.modules["basicsr.utils.options"].parse_options)
 
     @functools.wraps(stock)
     def parse_options(root_path: str, is_train: bool = True) -> Any:
-        from rnan_plugin import launcher  # imports the toolbox
-
-        return launcher.parse_options(root_path, is_train)
+        caller = sys._getframe(1).f_globals
+        if "load_resume_state" in caller:  # run as a script, that function is `__main__`'s own
+            caller["load_resume_state"] = sys.modules["basicsr.train"].load_resume_state
+        return ours(root_path, is_train)
 
     for name in ("basicsr.utils.options", "basicsr.train", "basicsr.test"):
         sys.modules[name].parse_options = parse_options  # type: ignore[attr-defined]
 
 
-def _cure_resume() -> None:
-    """Resume our model without a GPU too, from where the toolbox writes, from files that are whole (stock: none)."""
+def replace_load_resume_state(ours: Callable[[dict[str, Any]], Any], model_type: str) -> None:
+    """Let the toolbox's training script resume a type of model by a function of the plugin.
+
+    A `UserError` ends the process with status 2, since nothing in the script would tell it in one line.
+    """
     stock = inspect.unwrap(sys.modules["basicsr.train"].load_resume_state)
 
     @functools.wraps(stock)
     def load_resume_state(opt: dict[str, Any]) -> Any:
-        from rnan_plugin.training import launcher
-
-        if opt["model_type"] != "RestorationModel":
+        if opt["model_type"] != model_type:
             return stock(opt)
         try:
-            return launcher.load_resume_state(opt)
+            return ours(opt)
         except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
+            print(*(f"error: {line}" for line in str(error).splitlines()), sep="\n", file=sys.stderr)
             raise SystemExit(2) from None
 
     sys.modules["basicsr.train"].load_resume_state = load_resume_state  # type: ignore[attr-defined]
 
 
-AFTER_IMPORT: tuple[Callable[[], None], ...] = (_cure_distributed_start, _cure_option_parsing, _cure_resume)
+AFTER_IMPORT: tuple[Callable[[], None], ...] = (_cure_distributed_start,)

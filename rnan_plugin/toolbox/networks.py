@@ -1,10 +1,11 @@
-"""The toolbox's MSRResNet for restoration at the input's size, which the toolbox's own fails to build."""
+"""BasicSR's MSRResNet for restoration at the input's size, which BasicSR's own fails to build."""
 
 from __future__ import annotations
 
-from rnan_plugin.toolbox.api import MSRResNet
+from rnan_plugin.toolbox.api import ARCH_REGISTRY, MSRResNet
 
 
+@ARCH_REGISTRY.register()
 class MSRResNetX1(MSRResNet):
     """MSRResNet without upsampler: the same layers otherwise, and the input itself as the global skip.
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import random
-import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,11 @@ import torch
 import yaml
 
 from rnan_plugin.checkpoints import iterations, load_state, newest_state
-from rnan_plugin.images.levels import expand_levels
 from rnan_plugin.errors import UserError, nearest
-from rnan_plugin.training.option_check import check_option_file
-from rnan_plugin.images.levels import LEVEL_KEYS
+from rnan_plugin.images.levels import expand_levels
 from rnan_plugin.options.schema import read_option_file
-from rnan_plugin.toolbox.api import basicsr, check_resume, get_dist_info, set_random_seed, stock_init_dist
+from rnan_plugin.toolbox.api import check_resume, get_dist_info, set_random_seed, stock_init_dist
+from rnan_plugin.training.option_check import check_option_file
 
 _PATHS = ("resume_state", "pretrain_network")  # beginnings or parts of keys whose `~` stands for the home folder
 
@@ -139,7 +137,7 @@ def _derive_paths(opt: dict[str, Any]) -> None:
 
 def _levels_of(phase: str, section: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """A set for each level of a validation set's list of levels; training keeps its range."""
-    return {phase: section} if phase.split("_")[0] == "train" else expand_levels(phase, section, LEVEL_KEYS)
+    return {phase: section} if phase.split("_")[0] == "train" else expand_levels(phase, section)
 
 
 def _folders(root_path: str, name: str, *, is_train: bool) -> dict[str, str]:
@@ -223,61 +221,3 @@ def _flat(section: Mapping[str, Any], prefix: str = "") -> Any:
 def _say(opt: Mapping[str, Any], line: str) -> None:
     if opt["rank"] == 0:
         print(line, flush=True)
-
-
-def find_run(argv: Sequence[str]) -> None:
-    """With `--auto_resume`, go where the run is: the current folder, or one above the option file.
-
-    The option file's relative paths, such as those of data sets, then count from there.
-    """
-    arguments = list(argv)
-    resumes = {"--auto_resume", "--auto-resume"} & set(arguments)
-    if not resumes or "-opt" not in arguments[:-1]:
-        return
-    place = arguments.index("-opt") + 1
-    file = Path(arguments[place]).absolute()
-    name = read_option_file(str(file))["name"]
-    for folder in (Path.cwd(), *file.parents):
-        if any((folder / "experiments" / name / "training_states").glob("*.state")):
-            break
-    else:
-        return
-    if folder != Path.cwd():
-        print(f"the run is below {folder}: going on there", flush=True)
-        sys.argv[sys.argv.index(arguments[place])] = str(file)
-        os.chdir(folder)
-
-
-def main(mode: str, argv: Sequence[str]) -> int:
-    """Train with the plugin's own loop, or run the toolbox's testing; results land below the current folder.
-
-    Args:
-        mode: "train" or "test".
-        argv: Arguments of the toolbox's script.
-
-    Returns:
-        Exit status: 0, or of a training that was asked to stop, 128 and the signal's number.
-
-    Raises:
-        UserError: Something the user can mend, also when a data worker met it.
-    """
-    sys.argv = [f"rnan_plugin {mode}", *argv]
-    try:
-        if mode == "train":
-            from rnan_plugin.training.loop import train
-
-            find_run(argv)
-            opt, args = parse_options(str(Path.cwd()), is_train=True)
-            return train(opt, args.opt, load_resume_state(opt))
-        basicsr.test.test_pipeline(str(Path.cwd()))
-    except UserError as error:
-        raise UserError(_worker_line(str(error))) from None
-    finally:
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
-    return 0
-
-
-def _worker_line(message: str) -> str:
-    """The line itself of an error that a data worker wrapped in its traceback."""
-    return re.sub(r"\s+", " ", message.rpartition("UserError: ")[2]).strip()

@@ -1,8 +1,8 @@
 """The plugin's training loop: the toolbox's parts, in an order that can be left and taken up at any iteration.
 
-What an iteration computes depends on the option file, the weights and optimiser before it, and its number alone: the
-samples are drawn by number (`rnan_plugin.data.sampler`), and the random streams are set before each step. A run that was
-killed and resumed therefore ends with the same bits as one that was not.
+What an iteration computes depends on the option file, the weights and optimiser before it, and its number alone:
+samples are drawn by number (`rnan_plugin.data.sampler`), and the random streams are set before each step. A run that
+was killed and resumed therefore ends with the same bits as one that was not.
 """
 
 from __future__ import annotations
@@ -27,7 +27,20 @@ from torch.utils.tensorboard import SummaryWriter
 
 from rnan_plugin.data.sampler import DrawSampler, SeededDraws, seed_streams
 from rnan_plugin.files import remove_leftovers
-from rnan_plugin.toolbox.api import MessageLogger, build_dataloader, build_dataset, build_model, copy_opt_file, dict2str, get_env_info, get_root_logger, get_time_str, init_wandb_logger, make_exp_dirs, mkdir_and_rename
+from rnan_plugin.toolbox.api import (
+    MessageLogger,
+    build_dataloader,
+    build_dataset,
+    build_model,
+    copy_opt_file,
+    dict2str,
+    get_env_info,
+    get_root_logger,
+    get_time_str,
+    init_wandb_logger,
+    make_exp_dirs,
+    mkdir_and_rename,
+)
 
 DATA_SHARE_LIMIT = 0.1  # of a step's time; above it the data loader holds the training up
 
@@ -276,7 +289,7 @@ class _Run:
         if share > DATA_SHARE_LIMIT and self.steps > 1:
             get_root_logger().warning(
                 f"loading data took {share:.0%} of the time; raise num_worker_per_gpu (a machine has "
-                f"{os.cpu_count()} cores), or pack the images with `python -m rnan_plugin prepare --codec raw`"
+                f"{os.cpu_count()} cores), or pack the images with `rnan prepare --codec raw`"
             )
         self.data_seconds, self.step_seconds, self.steps = 0.0, 0.0, 0
 

@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
-from rnan_plugin.checkpoints import load_checkpoint, remove_old, save_checkpoint
+from rnan_plugin import device as devices
+from rnan_plugin.checkpoints import fill, read, remove_old, save_checkpoint, weights_in
 from rnan_plugin.errors import UserError
-from rnan_plugin.device import choose_device
+from rnan_plugin.toolbox.api import get_root_logger
 from rnan_plugin.training.step import step_options
 from rnan_plugin.training.validation import ValidatedModel
-from rnan_plugin.toolbox.api import get_root_logger
 
 
 class RestorationModel(ValidatedModel):
@@ -46,7 +46,7 @@ class RestorationModel(ValidatedModel):
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
         """Move to the device and wrap for several processes or GPUs; without GPUs too, unlike the toolbox."""
-        self.device = choose_device(self.opt.get("device", "auto"), self.opt["num_gpu"])
+        self.device = devices.choose(self.opt.get("device") or "auto", gpu=self.opt["num_gpu"] != 0)
         # Channels-last: the same numbers, 1.4 times as fast on a CPU (16 to 64 features).
         net = net.to(self.device).to(memory_format=torch.channels_last)
         if self._step.checkpoint_blocks:
@@ -166,10 +166,11 @@ class RestorationModel(ValidatedModel):
         if self.opt["rank"] != 0:
             return
         nets, keys = (net, param_key) if isinstance(net, list) else ([net], [param_key])
-        weights = {
+        weights: dict[str, Any] = {
             key: {name: value.detach().cpu() for name, value in self.get_bare_model(module).state_dict().items()}
             for module, key in zip(nets, keys, strict=True)
         }
+        weights["network_g"] = dict(self.opt["network_g"])  # so that the file alone can be restored from
         name = "latest" if current_iter == -1 else current_iter
         save_checkpoint(weights, Path(self.opt["path"]["models"]) / f"{net_label}_{name}.pth")
 
@@ -210,25 +211,20 @@ class RestorationModel(ValidatedModel):
     def load_network(
         self, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = "params"
     ) -> None:
-        """Load weights as the toolbox does; pickled code in the file does not run.
+        """Load weights as `checkpoints.load_weights` does; pickled code in the file does not run.
 
         Raises:
             UserError: The file is damaged, or its weights are of another network.
         """
-        weights = load_checkpoint(Path(load_path))
-        if param_key is not None:
-            weights = weights.get(param_key) or weights.get("params") or {}
-        if not weights:
-            raise UserError(f"{load_path}: holds no '{param_key}'; set path.param_key_g, or take another file")
-        weights = {name.removeprefix("module."): value for name, value in weights.items()}
+        if (self.opt.get("path") or {}).get("param_key_g") is None:
+            param_key = None  # the toolbox's default, which the option file does not ask for
+        content = read(load_path)
+        weights = weights_in(content, load_path, param_key)
         net = self.get_bare_model(net)
-        get_root_logger().info(f"Loading {type(net).__name__} from {load_path}, key {param_key}")
+        chosen = next((key for key in ("params_ema", "params") if content.get(key) is not None), "the file itself")
+        get_root_logger().info(f"Loading {type(net).__name__} from {load_path}, key {param_key or chosen}")
         self._print_different_keys_loading(net, weights, strict)
-        try:
-            net.load_state_dict(weights, strict=strict)
-        except RuntimeError as error:
-            reason = " ".join(str(error).split())
-            raise UserError(f"{load_path}: weights of another network than network_g ({reason})") from None
+        fill(net, weights, load_path, strict=strict)
 
     def resume_training(self, resume_state: dict[str, Any]) -> None:
         """Take over a training state; hyperparameters and schedule are the option file's, up to its iteration."""

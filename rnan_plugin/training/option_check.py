@@ -10,14 +10,20 @@ from typing import Any, get_type_hints
 
 import torch
 
-import rnan_plugin.training.connect  # noqa: F401 - the registries must know the plugin's classes
+from rnan_plugin import device as devices
 from rnan_plugin.data.restoration_dataset import RestorationDataset
 from rnan_plugin.errors import UserError, collect, nearest
-from rnan_plugin.training.step import STEP_KEYS, StepOptions, step_options
-from rnan_plugin.device import choose_device
 from rnan_plugin.inference.policy import policy_of
 from rnan_plugin.options.schema import check_call, check_sections, check_types
-from rnan_plugin.toolbox.api import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY, basicsr
+from rnan_plugin.toolbox.api import (
+    ARCH_REGISTRY,
+    DATASET_REGISTRY,
+    LOSS_REGISTRY,
+    METRIC_REGISTRY,
+    MODEL_REGISTRY,
+    basicsr,
+)
+from rnan_plugin.training.step import STEP_KEYS, StepOptions, step_options
 
 _METRIC_EXTRA = frozenset({"better"})  # read by the toolbox beside the metric's own arguments
 # What the toolbox's training loop reads without a default.
@@ -155,7 +161,7 @@ def _check_weights(paths: Mapping[str, Any], path: str) -> None:
     if weights is not None and not Path(weights).is_file():
         raise UserError(
             f"{path}, path.pretrain_network_g: {weights} not found; train it first, or for released weights run: "
-            "python -m rnan_plugin convert RELEASED.pt OUT.pth"
+            "rnan convert RELEASED.pt OUT.pth"
         )
 
 
@@ -193,7 +199,7 @@ def _check_step(opt: Mapping[str, Any], path: str) -> None:
     except UserError as error:
         raise UserError(f"{path}, train: {error}") from None
     try:
-        choose_device(opt.get("device", "auto"), opt["num_gpu"])
+        devices.choose(opt.get("device") or "auto", gpu=opt["num_gpu"] != 0)
     except UserError as error:
         raise UserError(f"{path}, {error}") from None
 

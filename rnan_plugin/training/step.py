@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 
+from rnan_plugin import device as devices
+from rnan_plugin.choices import Precision
 from rnan_plugin.errors import UserError
-
-Precision = Literal["float32", "bfloat16", "float16"]
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,7 @@ class StepOptions:
     skip_limit: int = 20
 
     def __post_init__(self) -> None:
-        if self.precision not in get_args(Precision):
-            raise UserError(f"precision is '{self.precision}', legal are {', '.join(get_args(Precision))}")
+        devices.dtype_of(self.precision)
         if self.accumulate < 1 or self.skip_limit < 0:
             raise UserError(f"accumulate {self.accumulate} must be 1 or more, skip_limit {self.skip_limit} 0 or more")
         if self.clip_grad_norm is not None and self.clip_grad_norm <= 0:
@@ -48,8 +47,7 @@ class StepOptions:
 
     def autocast(self, device: torch.device) -> AbstractContextManager[Any]:
         """What the forward pass runs in."""
-        dtype = getattr(torch, self.precision)
-        return torch.autocast(device.type, dtype, enabled=self.precision != "float32")
+        return devices.autocast(device, self.precision)
 
     def scaler(self, device: torch.device) -> torch.amp.GradScaler:
         """Scaler of the loss; does nothing unless the precision is float16."""
@@ -66,25 +64,3 @@ def step_options(train: Mapping[str, Any]) -> StepOptions:
         UserError: A value outside its legal interval.
     """
     return StepOptions(**{key: value for key, value in train.items() if key in STEP_KEYS})
-
-
-def choose_device(name: str, num_gpu: int | str) -> torch.device:
-    """The device that an option file's `device` and `num_gpu` name.
-
-    Args:
-        name: "auto" (a CUDA GPU, else Apple's MPS, else the CPU), "cuda", "mps" or "cpu".
-        num_gpu: The toolbox's key, a number or "auto"; 0 keeps `device: auto` away from CUDA.
-
-    Raises:
-        UserError: Not known, or not there.
-    """
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if name == "auto":
-        if num_gpu != 0 and available["cuda"]:
-            return torch.device("cuda")
-        return torch.device("mps" if available["mps"] else "cpu")
-    if name not in available:
-        raise UserError(f"device: '{name}' is not one of auto, {', '.join(available)}")
-    if not available[name]:
-        raise UserError(f"device: torch finds no {name} on this machine; take auto or cpu, or another torch")
-    return torch.device(name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from torch import Tensor
 from torch import distributed as dist
 from torch.utils.data import DataLoader, Subset
 
-from rnan_plugin.inference.policy import Policy, named_policy, restore
+from rnan_plugin.inference.policy import policy_of, restore
 from rnan_plugin.toolbox.api import SRModel, calculate_metric, get_root_logger, imwrite, tensor2img
 
 _PANEL_SIZE = 256  # pixels; larger images show their centre
@@ -124,22 +124,6 @@ class ValidatedModel(SRModel):
     def _save_best(self) -> None:
         ema = [self.net_g_ema] if hasattr(self, "net_g_ema") else []
         self.save_network([self.net_g, *ema], "net_g", "best", ["params", "params_ema"][: 1 + len(ema)])
-
-
-def policy_of(val: Mapping[str, Any]) -> Policy:
-    """The policy of an option file's `val` section; keys left out as by `named_policy`.
-
-    Raises:
-        UserError: A value outside its legal interval.
-    """
-    names = {
-        "policy": "policy",
-        "tile": "tile",
-        "tile_overlap": "overlap",
-        "tile_batch": "tile_batch",
-        "self_ensemble": "self_ensemble",
-    }
-    return named_policy(**{name: val[key] for key, name in names.items() if key in val})
 
 
 def make_panel(lq: Tensor, output: Tensor, gt: Tensor) -> Tensor:

@@ -1,0 +1,11 @@
+"""Words that command lines and option files choose from; without torch, so that help is there at once."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+Precision = Literal["float32", "bfloat16", "float16"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
+PolicyName = Literal["auto", "whole", "tile", "release"]
+POLICIES: tuple[PolicyName, ...] = get_args(PolicyName)

@@ -1,0 +1,72 @@
+"""Flags that several commands share, and what they stand for."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from rnan_plugin.choices import POLICIES, PRECISIONS
+from rnan_plugin.errors import UserError
+from rnan_plugin.paper.tasks import TASKS, TaskAtLevel
+
+if TYPE_CHECKING:  # torch takes seconds, and help needs none of it
+    from rnan_plugin.inference.policy import Policy
+
+
+def add_task(parser: argparse.ArgumentParser, *, required: bool, why: str) -> None:
+    """Add `--task` and `--level`; `why` is the task's help."""
+    parser.add_argument("--task", required=required, choices=sorted(TASKS), help=why)
+    meanings = ", ".join(f"{task.level} ({name})" for name, task in sorted(TASKS.items()) if task.level)
+    parser.add_argument("--level", type=float, help=f"{meanings}; other tasks have none")
+
+
+def task_of(options: argparse.Namespace) -> TaskAtLevel | None:
+    """The task that the flags name, if they do.
+
+    Raises:
+        UserError: A level without a task, or one that the task does not have.
+    """
+    if options.task is None:
+        if options.level is not None:
+            raise UserError("--level: needs --task, whose level it is")
+        return None
+    try:
+        return TaskAtLevel(options.task, options.level, getattr(options, "seed", 0))
+    except UserError as error:
+        raise UserError(f"--{error}") from None
+
+
+def add_network(parser: argparse.ArgumentParser | argparse._MutuallyExclusiveGroup) -> None:
+    """Add `-opt`; `--weights` is added by `add_weights`, since it goes with what excludes `-opt`."""
+    parser.add_argument("-opt", metavar="FILE", help="option file: its network_g and path.pretrain_network_g")
+
+
+def add_weights(parser: argparse.ArgumentParser) -> None:
+    """Add `--weights`."""
+    told = "a training's, the package's or a released checkpoint; with -opt, instead of the file's own"
+    parser.add_argument("--weights", metavar="FILE", help=told)
+
+
+def add_policy(parser: argparse.ArgumentParser, *, default: str | None) -> None:
+    """Add how a network is applied to an image; without a default it is auto, or tile where tiles are described."""
+    told = f"default: {default}" if default else "default: tile with --tile or --overlap, else auto"
+    parser.add_argument("--policy", choices=POLICIES, default=default, help=told)
+    parser.add_argument("--tile", type=int, metavar="SIDE", help="of a tile in input pixels (default: 128)")
+    overlap = "pixels that tiles share (default: 16, or a quarter of a small tile)"
+    parser.add_argument("--overlap", type=int, metavar="PIXELS", help=overlap)
+    parser.add_argument("--tile-batch", type=int, default=1, metavar="N", help="tiles of one pass (default: 1)")
+    parser.add_argument("--self-ensemble", action="store_true", help="mean over the eight flips (RNAN+)")
+
+
+def policy_of(options: argparse.Namespace) -> Policy:
+    """The policy that the flags describe."""
+    from rnan_plugin.inference.policy import named_policy
+
+    others = {"tile_batch": options.tile_batch, "self_ensemble": options.self_ensemble}
+    return named_policy(options.policy, options.tile, options.overlap, **others)
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Add `--device` and `--precision`."""
+    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps (default: a GPU if there is one)")
+    parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="of the layers (default: float32)")

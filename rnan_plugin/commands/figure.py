@@ -1,0 +1,42 @@
+"""`figure`: a figure as the paper's, from the folder of a comparison."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+EXAMPLES = """
+  rnan figure results/comparison/q10 Classic5 barbara figure --region 250 100 80 60
+  rnan figure results/comparison/q10 Classic5 barbara figure --difference
+
+writes figure.png and figure.pdf, PSNR and SSIM of the whole image under each crop. Without --region it is chosen where
+the methods differ most. --difference adds a row with the distance to the ground truth.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command line."""
+    parser.add_argument("comparison", type=Path, help="folder that `rnan compare` wrote")
+    parser.add_argument("image_set", help="name of the set, such as Classic5")
+    parser.add_argument("image", help="name of the image")
+    parser.add_argument("figure", type=Path, help="figure to write, without ending: PNG and PDF")
+    parser.add_argument("--region", type=int, nargs=4, metavar=("LEFT", "TOP", "WIDTH", "HEIGHT"))
+    parser.add_argument("--size", type=int, nargs=2, default=(80, 60), help="of a chosen region (default: 80 60)")
+    parser.add_argument("--difference", action="store_true", help="add maps of the distance to the ground truth")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Draw; see `write_figure` for errors."""
+    from rnan_plugin.evaluation.figure import write_figure
+
+    region = write_figure(
+        options.comparison,
+        options.image_set,
+        options.image,
+        options.figure,
+        region=tuple(options.region) if options.region else None,
+        size=tuple(options.size),
+        maps=options.difference,
+    )
+    print(f"region {' '.join(map(str, region))} -> {options.figure}.png, {options.figure}.pdf")
+    return 0

@@ -1,0 +1,16 @@
+"""`status`: whether the hook is enabled."""
+
+from __future__ import annotations
+
+import argparse
+
+from rnan_plugin.environment import hook
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command line."""
+
+
+def run(options: argparse.Namespace) -> int:  # noqa: ARG001 - there are none
+    """Do it; see `hook.status`."""
+    return hook.status()

@@ -1,0 +1,84 @@
+"""`train` and `test`: the arguments of BasicSR's scripts, results below the current folder."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+HELP = "train, with the arguments of basicsr/train.py; can be left at any moment"
+
+
+def run(argv: Sequence[str]) -> int:
+    """Train with the plugin's own loop.
+
+    Args:
+        argv: Arguments of BasicSR's script.
+
+    Returns:
+        Exit status: 0, or of a training that was asked to stop, 128 and the signal's number.
+
+    Raises:
+        UserError: Something the user can mend, also when a data worker met it.
+    """
+    return launch("train", argv)
+
+
+def launch(mode: str, argv: Sequence[str]) -> int:
+    """Run `train` or `test` with BasicSR's arguments; see `run`."""
+    import torch
+
+    import rnan_plugin.training.connect  # noqa: F401 - tells BasicSR of RNAN
+    from rnan_plugin.errors import UserError
+    from rnan_plugin.toolbox.api import basicsr
+    from rnan_plugin.training.launcher import load_resume_state, parse_options
+    from rnan_plugin.training.loop import train
+
+    sys.argv = [f"rnan {mode}", *argv]
+    try:
+        if mode == "test":
+            basicsr.test.test_pipeline(str(Path.cwd()))
+            return 0
+        find_run(argv)
+        opt, args = parse_options(str(Path.cwd()), is_train=True)
+        return train(opt, args.opt, load_resume_state(opt))
+    except UserError as error:
+        raise UserError(_worker_line(str(error))) from None
+    finally:
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+
+
+def find_run(argv: Sequence[str]) -> None:
+    """With `--auto_resume`, go where the run is: the current folder, or one above the option file.
+
+    The option file's relative paths, such as those of data sets, then count from there.
+    """
+    from rnan_plugin.files import one_component
+    from rnan_plugin.options.schema import read_option_file
+
+    arguments = list(argv)
+    resumes = {"--auto_resume", "--auto-resume"} & set(arguments)
+    if not resumes or "-opt" not in arguments[:-1]:
+        return
+    place = arguments.index("-opt") + 1
+    file = Path(arguments[place]).absolute()
+    name = one_component(read_option_file(str(file))["name"], f"{file}, name")
+    for folder in (Path.cwd(), *file.parents):
+        if any((folder / "experiments" / name / "training_states").glob("*.state")):
+            break
+    else:
+        return
+    if folder != Path.cwd():
+        print(f"the run is below {folder}: going on there", flush=True)
+        sys.argv[sys.argv.index(arguments[place])] = str(file)
+        os.chdir(folder)
+
+
+def _worker_line(message: str) -> str:
+    """The lines themselves of an error, also of one that a data worker wrapped in its traceback."""
+    if "UserError: " not in message:
+        return message
+    return re.sub(r"\s+", " ", message.rpartition("UserError: ")[2]).strip()

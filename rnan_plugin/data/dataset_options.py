@@ -1,0 +1,134 @@
+"""One entry of `datasets` in an option file, as typed options and a chain of degradations."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from rnan_plugin.errors import UserError, nearest
+from rnan_plugin.images.color import Channels
+from rnan_plugin.images.degradations import DEGRADATIONS, Degradation, total_scale
+from rnan_plugin.images.levels import LEVEL_KEYS, DrawnDegradation, level_range
+from rnan_plugin.options.schema import check_keys, parse
+
+
+@dataclass(frozen=True)
+class DatasetOptions:
+    """One entry of `datasets` in an option file.
+
+    `sampling` says what training draws uniformly: images, or pixels (more patches of larger images).
+    The keys from `phase` on are the toolbox's own: it adds the first two and its data loader reads the rest.
+    """
+
+    name: str
+    type: str
+    dataroot_gt: str
+    degradation: Any = None
+    dataroot_lq: str | None = None
+    filename_tmpl: str = "{}"
+    io_backend: Mapping[str, Any] = field(default_factory=lambda: {"type": "disk"})
+    channels: Channels = "rgb"
+    gt_size: int | None = None
+    use_hflip: bool = True
+    use_rot: bool = True
+    noise_seed: int = 0
+    sampling: Literal["images", "pixels"] = "images"
+    phase: Literal["train", "val", "test"] = "train"
+    scale: int = 1
+    use_shuffle: bool | None = None
+    num_worker_per_gpu: int | None = None
+    batch_size_per_gpu: int | None = None
+    dataset_enlarge_ratio: int = 1
+    prefetch_mode: str | None = None
+    num_prefetch_queue: int | None = None
+    pin_memory: bool = False
+    persistent_workers: bool = False
+
+    @property
+    def is_lmdb(self) -> bool:
+        """Whether images come from an LMDB."""
+        return bool(self.io_backend["type"] == "lmdb")
+
+
+def option_file() -> str | None:
+    """Name of the option file on the command line, if there is one."""
+    arguments = [part for argument in sys.argv[1:] for part in re.split(r"(?<=^-opt)=", argument)]
+    return arguments[arguments.index("-opt") + 1] if "-opt" in arguments[:-1] else None
+
+
+Chain = list[Degradation | DrawnDegradation]
+
+
+def parse_dataset(mapping: Mapping[str, Any], where: str) -> tuple[DatasetOptions, Chain]:
+    """Check one entry of `datasets` and build its chain of degradations.
+
+    Raises:
+        UserError: Naming `where` and the key.
+    """
+    options = parse(DatasetOptions, mapping, where)
+    check_keys(options.io_backend, ["type"], f"{where}.io_backend")
+    if options.io_backend.get("type") not in ("disk", "lmdb"):  # may be unhashable
+        raise UserError(f"{where}.io_backend.type: {options.io_backend.get('type')!r} is not one of disk, lmdb")
+    if (options.degradation is None) == (options.dataroot_lq is None):
+        raise UserError(f"{where}: needs either 'degradation' (LQ made on the fly) or 'dataroot_lq' (ready-made)")
+    chain = build_chain(options.degradation, f"{where}.degradation") if options.degradation is not None else []
+    if chain and total_scale(chain) != options.scale:
+        raise UserError(f"{where}: scale is {options.scale}, but its degradation shrinks by {total_scale(chain)}")
+    if options.phase != "train" and any(isinstance(item, DrawnDegradation) for item in chain):
+        raise UserError(f"{where}.degradation: a range is for training; give a level, or a list with a set for each")
+    if options.phase == "train" and (options.gt_size is None or options.gt_size < 1):
+        raise UserError(f"{where}: training needs 'gt_size', the side of the GT patch in pixels")
+    if options.gt_size is not None and options.gt_size % options.scale:
+        raise UserError(f"{where}.gt_size: {options.gt_size} is not a multiple of the scale {options.scale}")
+    return options, chain
+
+
+def build_chain(config: Any, where: str) -> Chain:
+    """Build degradations from `{type: jpeg, quality: 10}` or a list of such mappings; a level may be a range.
+
+    Raises:
+        UserError: An unknown type or key, or a value outside its legal interval.
+    """
+    entries = [config] if isinstance(config, Mapping) else config
+    if not isinstance(entries, list) or not entries:
+        raise UserError(f"{where}: {config!r} is not a mapping such as {{type: jpeg, quality: 10}}, or a list of them")
+    return [_build_degradation(entry, where) for entry in entries]
+
+
+def _build_degradation(entry: Any, where: str) -> Degradation | DrawnDegradation:
+    if not isinstance(entry, Mapping) or "type" not in entry:
+        raise UserError(f"{where}: {entry!r} has no 'type'{nearest('', DEGRADATIONS)}")
+    kind = entry["type"]
+    if not isinstance(kind, str) or kind not in DEGRADATIONS:
+        raise UserError(f"{where}.type: unknown degradation '{kind}'{nearest(str(kind), DEGRADATIONS)}")
+    arguments = {key: value for key, value in entry.items() if key != "type"}
+    key = LEVEL_KEYS.get(kind, "")
+    try:
+        levels = level_range(arguments.get(key))
+        if levels is None:
+            return parse(DEGRADATIONS[kind], arguments, where)  # type: ignore[arg-type]
+        return DrawnDegradation(partial(_at_level, kind, arguments, key, where), levels, whole=key == "quality")
+    except UserError as error:
+        raise UserError(str(error) if str(error).startswith(where) else f"{where}: {error}") from None
+
+
+def _at_level(kind: str, arguments: dict[str, Any], key: str, where: str, level: float) -> Degradation:
+    degradation: Degradation = parse(DEGRADATIONS[kind], arguments | {key: level}, where)  # type: ignore[arg-type]
+    return degradation
+
+
+def missing_data_remedy(root: str) -> str:
+    """What to run when a data set of the shipped option files is not there."""
+    if "DIV2K" in root:
+        return (
+            f"pack DIV2K with: rnan prepare DIV2K_train_HR {root} --crop-size 480 --step 240 "
+            "(no DIV2K at hand? bash scripts/quickstart.sh trains on sample photographs)"
+        )
+    if Path(root).suffix == ".lmdb":
+        return f"pack it with: rnan prepare FOLDER {root}"
+    return "put the images there or change the path"

@@ -1,0 +1,66 @@
+"""A folder of images degraded as the paper does, so that any model can be tested on the same files."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import uuid
+from pathlib import Path
+
+from tqdm import tqdm
+
+from rnan_plugin.data.image_store import FolderStore
+from rnan_plugin.data.pairs import pair
+from rnan_plugin.errors import UserError
+from rnan_plugin.images.codec import encode_png
+from rnan_plugin.paper.tasks import TaskAtLevel
+from rnan_plugin.version import __version__
+
+
+def degrade_folder(input_dir: str, output_dir: Path, task: TaskAtLevel) -> int:
+    """Write LQ and GT of every image below `input_dir`, and settings.json; complete or not at all.
+
+    Args:
+        input_dir: Folder of 8-bit images.
+        output_dir: New folder.
+        task: What to degrade for, at which level, with which seed of the noise.
+
+    Returns:
+        Number of images.
+
+    Raises:
+        UserError: An unreadable image, or an output folder that exists.
+    """
+    if output_dir.exists():
+        raise UserError(f"{output_dir}: exists already; remove it or choose another folder")
+    store = FolderStore(input_dir)
+    output_dir.parent.mkdir(parents=True, exist_ok=True)
+    partial = output_dir.with_name(f".{output_dir.name}.{uuid.uuid4().hex[:8]}.partial")
+    try:
+        for name in tqdm(store.names, unit="image"):
+            _write_pair(task, store, name, partial)
+        settings = _settings(task) | {"images": len(store.names), "rnan_plugin": __version__}
+        (partial / "settings.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        partial.rename(output_dir)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return len(store.names)
+
+
+def _settings(task: TaskAtLevel) -> dict[str, object]:
+    degradation = task.degradation
+    arguments = dataclasses.asdict(degradation)  # type: ignore[call-overload]  # the protocol is no dataclass
+    return {
+        "task": task.name,
+        "channels": task.row.channels,
+        "degradation": {"type": type(degradation).__name__, **arguments},
+        "noise_seed": task.noise_seed,
+    }
+
+
+def _write_pair(task: TaskAtLevel, store: FolderStore, name: str, folder: Path) -> None:
+    for part, img in zip(("lq", "gt"), pair(task, store, name), strict=True):
+        file = folder / part / f"{name}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(encode_png(img, level=3))

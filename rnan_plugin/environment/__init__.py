@@ -1,0 +1,1 @@
+"""The start-up hook and the doctor."""

@@ -1,0 +1,1 @@
+"""Scores under the paper's protocols, several methods beside each other."""

@@ -1,0 +1,32 @@
+"""The paper's protocol of a task: which channels, which border, which metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from numpy.typing import NDArray
+
+from rnan_plugin.errors import UserError
+from rnan_plugin.images.degradations import Image
+from rnan_plugin.images.metrics import psnr, ssim
+from rnan_plugin.paper.tasks import TaskAtLevel
+from rnan_plugin.toolbox.api import to_y_channel
+
+# From an 8-bit LQ image (h, w, C) and its name to the restored one, 8 bits.
+Restore = Callable[[Image, str], Image]
+
+
+def score(restored: Image, gt: Image, task: TaskAtLevel) -> tuple[float, float]:
+    """PSNR and SSIM of an 8-bit image (H, W, C) under the protocol of a task.
+
+    Raises:
+        UserError: The images are not of one shape, or too small for SSIM.
+    """
+    if restored.shape != gt.shape:
+        raise UserError(f"the restored image is {restored.shape}, the ground truth {gt.shape}")
+    rim = task.border
+    pair: list[NDArray[Any]] = [img[rim : img.shape[0] - rim, rim : img.shape[1] - rim] for img in (restored, gt)]
+    if task.row.scored_on == "y":
+        pair = [to_y_channel(img[..., ::-1]) for img in pair]  # BGR, as the toolbox reads files
+    return psnr(pair[0], pair[1]), ssim(pair[0], pair[1])

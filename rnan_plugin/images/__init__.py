@@ -1,0 +1,1 @@
+"""8- and 16-bit images as arrays: colour, degradations, files, metrics."""

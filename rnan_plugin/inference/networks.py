@@ -1,0 +1,115 @@
+"""Networks with trained, released or shipped weights: whatever a command or an option file names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from rnan_plugin import checkpoints
+from rnan_plugin.archs.official_weights import load_released
+from rnan_plugin.archs.rnan_arch import RNAN
+from rnan_plugin.errors import UserError, nearest
+from rnan_plugin.images.color import Channels
+from rnan_plugin.inference.shipped import load_shipped, shipped_file, shipped_names
+from rnan_plugin.options.schema import check_call, read_option_file
+from rnan_plugin.paper.tasks import TaskAtLevel
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A network in eval mode, the channels its data sets have (None if unknown), and its weights' file."""
+
+    net: nn.Module
+    channels: Channels | None
+    weights: str
+
+
+def load_network(option_file: str | None, weights: str | None, task: TaskAtLevel | None = None) -> Loaded:
+    """Build the network of an option file, of a checkpoint, or of the weights in the package.
+
+    Args:
+        option_file: Its `network_g`, any network of the toolbox, and `path.pretrain_network_g`.
+        weights: A checkpoint: with `option_file`, instead of the file's own; alone, a released one, one that says what
+            its network is (the plugin's trainings and the package's weights do), or one in its training's folder.
+        task: The task and level to take the package's weights for, where neither of the others is given.
+
+    Raises:
+        UserError: Nothing is named, or a file is missing, damaged or of another kind.
+    """
+    if option_file is not None:
+        return _load_described(option_file, weights)
+    if weights is not None:
+        loaded = _load_alone(weights)
+        return loaded if task is None else Loaded(loaded.net, task.row.channels, loaded.weights)
+    if task is not None:
+        return Loaded(load_shipped(task), task.row.channels, str(shipped_file(task)))
+    raise UserError(
+        f"name what to restore from with --task and --level (weights in the package: {shipped_names()}), "
+        "or weights with -opt FILE (option file) or --weights FILE (a checkpoint)"
+    )
+
+
+def _load_alone(weights: str) -> Loaded:
+    """The network of a checkpoint that nothing else describes."""
+    checkpoint = checkpoints.read(weights)
+    described = checkpoint.get("network_g")
+    if isinstance(described, Mapping):
+        net = _build(described, f"{weights}, network_g")
+        checkpoints.fill(net, checkpoints.weights_in(checkpoint, weights), weights)
+        return Loaded(net.eval(), _channels_of(net), weights)
+    if "params" in checkpoint or "params_ema" in checkpoint:
+        return _load_described(_option_file_of(weights), weights)
+    net = load_released(weights)
+    return Loaded(net, _channels_of(net), weights)
+
+
+def _channels_of(net: nn.Module) -> Channels | None:
+    """What tells of itself: three channels are RGB, one is grey or luma."""
+    first = next((weight for weight in net.parameters() if weight.ndim == 4), None)
+    return "rgb" if first is not None and first.shape[1] == 3 else None
+
+
+def _option_file_of(weights: str) -> str:
+    """The option file that a training keeps beside its `models` folder."""
+    kept = sorted(Path(weights).absolute().parent.parent.glob("*.yml"))
+    if len(kept) == 1:
+        return str(kept[0])
+    raise UserError(f"{weights}: does not say what its network is; name the option file it was trained with: -opt FILE")
+
+
+def _load_described(option_file: str, weights: str | None) -> Loaded:
+    """The network that an option file describes."""
+    config = read_option_file(option_file)
+    path = weights or config["path"].get("pretrain_network_g")
+    if path is None:
+        raise UserError(f"{option_file}: path.pretrain_network_g is empty; name a checkpoint there or with --weights")
+    net = _build(config.get("network_g") or {}, f"{option_file}, network_g")
+    checkpoints.load_weights(net, Path(path).expanduser(), config["path"].get("param_key_g"))
+    datasets: list[Mapping[str, Any]] = list(config["datasets"].values())
+    return Loaded(net.eval(), datasets[0].get("channels", "rgb") if datasets else None, str(path))
+
+
+def _build(network: Mapping[str, Any], where: str) -> nn.Module:
+    """A network from a `network_g` section; without a type it is RNAN."""
+    arguments = {key: value for key, value in network.items() if key != "type"}
+    kind = network.get("type", "RNAN")
+    architecture = RNAN if kind == "RNAN" else _toolbox_architecture(kind, where)
+    check_call(architecture, arguments, where)
+    try:
+        return architecture(**arguments)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{where}: {' '.join(str(error).split())}") from None
+
+
+def _toolbox_architecture(kind: Any, where: str) -> type[nn.Module]:
+    import rnan_plugin.toolbox.networks  # noqa: F401 - takes seconds; RNAN needs none of it
+    from rnan_plugin.toolbox.api import ARCH_REGISTRY
+
+    if kind not in ARCH_REGISTRY:
+        raise UserError(f"{where}.type: no '{kind}' in the toolbox{nearest(str(kind), ARCH_REGISTRY.keys())}")
+    architecture: type[nn.Module] = ARCH_REGISTRY.get(kind)
+    return architecture

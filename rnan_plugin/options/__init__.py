@@ -1,0 +1,1 @@
+"""Option files: what they may hold, and what the shipped ones do."""

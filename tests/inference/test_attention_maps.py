@@ -1,0 +1,58 @@
+"""Attention maps: rows of the matrix of all pairs, without the matrix."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from rnan_plugin.archs.attention import SoftmaxOver
+from rnan_plugin.archs.rnan_arch import RNAN
+from rnan_plugin.errors import UserError
+from rnan_plugin.inference import attention_maps
+from rnan_plugin.inference.attention_maps import mixed_masks, non_local_maps
+
+
+def network(softmax_over: SoftmaxOver, **arguments: int) -> RNAN:
+    torch.manual_seed(0)
+    net = RNAN(**({"num_in_ch": 1, "num_out_ch": 1, "num_feat": 8, "num_rab": 1, "num_rnab": 2} | arguments))
+    for name, weight in net.named_parameters():
+        if ".theta." in name or ".phi." in name:
+            torch.nn.init.normal_(weight)
+    for block in net.modules():
+        if hasattr(block, "softmax_over"):
+            block.softmax_over = softmax_over
+    return net.eval()
+
+
+@pytest.mark.parametrize("softmax_over", ["keys", "queries"])
+def test_map_is_a_row_of_the_matrix_of_all_pairs(softmax_over: SoftmaxOver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention_maps, "_BLOCK_VALUES", 5 * 42)  # several blocks of rows
+    net, lq = network(softmax_over), torch.rand(1, 1, 6, 7)
+    maps = non_local_maps(net, lq, 2, 3)
+    assert list(maps) == ["body.0.mask.non_local", "body.2.mask.non_local"]
+    block = net.get_submodule("body.0.mask.non_local")
+    feat = net.body[0].head(net.head(lq))
+    query, key = (embed(feat)[0].flatten(1).t() for embed in (block.theta, block.phi))
+    matrix = torch.softmax(query @ key.t(), dim=1 if softmax_over == "keys" else 0)
+    torch.testing.assert_close(maps["body.0.mask.non_local"].flatten(), matrix[2 * 7 + 3])
+    # What the block adds is what these weights take of the values.
+    value = block.g(feat)[0].flatten(1).t()
+    torch.nn.init.normal_(block.w.weight)
+    taken = torch.nn.functional.linear(maps["body.0.mask.non_local"].flatten() @ value, block.w.weight[..., 0, 0])
+    torch.testing.assert_close((block(feat) - feat)[0, :, 2, 3], taken, rtol=1e-4, atol=1e-5)
+
+
+def test_masks_are_those_the_trunk_is_multiplied_with() -> None:
+    net, lq = network("keys"), torch.rand(1, 1, 9, 7)
+    masks = mixed_masks(net, lq)
+    assert list(masks) == ["body.0.mask", "body.1.mask", "body.2.mask"]
+    expected = net.body[0].mask(net.body[0].head(net.head(lq)))[0]
+    torch.testing.assert_close(masks["body.0.mask"], expected)
+    assert all(mask.shape == (8, 9, 7) and 0 < mask.min() <= mask.max() < 1 for mask in masks.values())
+
+
+def test_what_cannot_be_looked_at_is_one_line() -> None:
+    with pytest.raises(UserError, match="position 6, 0 lies outside the image of 6×7 pixels"):
+        non_local_maps(network("keys"), torch.rand(1, 1, 6, 7), 6, 0)
+    with pytest.raises(UserError, match="no non-local block"):
+        non_local_maps(network("keys", num_rnab=0), torch.rand(1, 1, 6, 7), 0, 0)

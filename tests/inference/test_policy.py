@@ -1,0 +1,226 @@
+"""Whole images: policies against each other and against independent formulas, memory that runs out, self-ensemble."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from rnan_plugin.archs.rnan_arch import RNAN
+from rnan_plugin.errors import UserError
+from rnan_plugin.inference import policy as inference
+from rnan_plugin.inference.policy import Policy, restore, self_ensembled
+from rnan_plugin.inference.tiling import halved, tile_axis, tiled
+
+SIZES = [(1, 1), (1, 7), (5, 40), (33, 17), (16, 16), (64, 47)]
+
+
+def net_of(scale=1, seed=0):
+    torch.manual_seed(seed)
+    net = RNAN(1, 1, num_feat=4, num_rab=1, num_rnab=1, upscale=scale).eval()
+    for block in net.modules():
+        if type(block).__name__ == "NonLocalBlock":
+            torch.nn.init.normal_(block.w.weight)  # else it is the identity and sees nothing far away
+    return net
+
+
+def enlarge(scale):
+    """A network without context, through which every policy must give the same."""
+    return lambda img: img.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
+
+
+@pytest.mark.parametrize("policy", [Policy("whole"), Policy("tile", 16, 8), Policy("release"), Policy("auto")], ids=str)
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("scale", [1, 3])
+def test_any_size_with_any_policy(policy, size, scale):
+    lq = torch.rand(2, 1, *size)
+    out, used = restore(net_of(scale), lq, policy)
+    assert out.shape == (2, 1, size[0] * scale, size[1] * scale)
+    assert out.isfinite().all()
+    assert used.describe()
+    assert not out.requires_grad
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+@pytest.mark.parametrize("size", [*SIZES, (150, 201), (101, 230), (12, 1000)])
+@pytest.mark.parametrize("overlap", [0, 3, 8])
+@pytest.mark.parametrize("tile_batch", [1, 3])
+def test_without_context_tiles_change_nothing(scale, size, overlap, tile_batch):
+    lq = torch.rand(2, 1, *size)
+    expected = enlarge(scale)(lq)
+    torch.testing.assert_close(tiled(enlarge(scale), lq, 16, overlap, tile_batch), expected)
+    assert torch.equal(halved(enlarge(scale), lq), expected)  # a hard cut: nothing is computed on
+
+
+def test_tile_batches_are_of_one_size_and_change_only_rounding():
+    shapes, net, lq = [], net_of(), torch.rand(1, 1, 50, 41)
+
+    def recording(img):
+        shapes.append(tuple(img.shape))
+        return net(img)
+
+    with torch.no_grad():
+        batched, single = tiled(recording, lq, 16, 4, tile_batch=4), tiled(net, lq, 16, 4)
+    assert {shape[1:] for shape in shapes} == {(1, 16, 15)}
+    assert {shape[0] for shape in shapes[:-1]} == {4}
+    torch.testing.assert_close(batched, single)
+
+
+def test_a_tile_as_large_as_the_image_is_the_whole():
+    net, lq = net_of(), torch.rand(1, 1, 20, 33)
+    whole, _ = restore(net, lq, Policy("whole"))
+    assert torch.equal(restore(net, lq, Policy("tile", 33, 8))[0], whole)
+    assert not torch.equal(restore(net, lq, Policy("tile", 16, 8))[0], whole)
+
+
+def test_tiles_blend_without_a_step():
+    """Tiles that disagree meet in a ramp: no jump of neighbouring pixels larger than a ramp's step."""
+    values = iter([0.0, 1.0])
+    out = tiled(lambda patch: torch.full_like(patch, next(values)), torch.zeros(1, 1, 16, 24), 16, 8)
+    steps = out[0, 0, 0].diff()
+    assert out[0, 0, 0, 0] == 0
+    assert out[0, 0, 0, -1] == 1
+    assert (steps >= 0).all()
+    assert steps.max() < 0.2
+
+
+def test_tiles_along_an_axis():
+    sizes = [(100, 32, 8), (1000, 64, 32), *itertools.product(range(2, 40), range(1, 40), range(20))]
+    for length, tile, overlap in ((n, t, o) for n, t, o in sizes if t < n and o <= t // 2):
+        side, starts = tile_axis(length, tile, overlap)
+        assert side <= tile
+        assert starts[0] == 0
+        assert starts[-1] == length - side
+        assert all(0 < b - a <= side - overlap for a, b in itertools.pairwise(starts))
+        # No pixel more than needed.
+        assert len(starts) * side - (len(starts) - 1) * (overlap + 1) < length + 2 * len(starts)
+        assert tile - overlap <= 3 or not any(start % 2 for start in starts)
+        assert tile_axis(tile, tile, overlap) == (tile, [0])
+
+
+def test_release_halves_as_the_release_does():
+    """256×256: twice halved, 128+12 = 140, 70+12 = 82; 1.64 times the pixels; the middle is cut hard."""
+    sizes = []
+
+    def recording(img):
+        sizes.append(tuple(img.shape[2:]))
+        return torch.full_like(img, len(sizes))
+
+    out = halved(recording, torch.zeros(1, 1, 256, 256))
+    assert sizes == [(82, 82)] * 16
+    assert sum(h * w for h, w in sizes) / 256**2 == pytest.approx(1.64, abs=0.01)
+    assert len(out.unique()) == 16
+    assert out[0, 0, 127, 127] != out[0, 0, 128, 127]
+    assert out[0, 0, 127, 127] != out[0, 0, 127, 128]
+    sizes.clear()
+    halved(recording, torch.zeros(1, 1, 99, 101))  # 9,999 pixels
+    assert sizes == [(99, 101)]
+
+
+@pytest.mark.parametrize("policy", [Policy("whole"), Policy("tile", 16, 4), Policy("release")], ids=str)
+def test_self_ensemble_is_the_mean_of_eight(policy):
+    net, lq = net_of(), torch.rand(1, 1, 21, 30)
+    out, used = restore(net, lq, Policy(policy.name, policy.tile, policy.overlap, self_ensemble=True))
+    outputs = []
+    for transpose, down, across in itertools.product((False, True), repeat=3):
+        img = lq.transpose(2, 3) if transpose else lq
+        dims = [axis for axis, flag in ((2, down), (3, across)) if flag]
+        turned = restore(net, img.flip(dims).contiguous(), policy)[0].flip(dims)
+        outputs.append(turned.transpose(2, 3) if transpose else turned)
+    torch.testing.assert_close(out, torch.stack(outputs).mean(0))
+    assert "self-ensemble" in used.describe()
+
+
+@pytest.mark.parametrize(
+    ("policy", "passes"),
+    [
+        (Policy("whole"), 1),
+        (Policy("tile", 64, 8), 2 * 3),
+        (Policy("tile", 64, 8, tile_batch=4), 2),
+        (Policy("tile", 64, 8, self_ensemble=True), 8 * 2 * 3),
+        (Policy("release"), 4),
+    ],
+    ids=str,
+)
+def test_progress_tells_what_is_done_and_how_much_there_is(policy, passes):
+    told = []
+    restore(enlarge(2), torch.rand(1, 1, 90, 150), policy, lambda *numbers: told.append(numbers))
+    assert told == [(done, passes) for done in range(1, passes + 1)]
+
+
+TURNS = {
+    "down": lambda img: img.flip(2),
+    "across": lambda img: img.flip(3),
+    "transpose": lambda img: img.transpose(2, 3),
+    "quarter": lambda img: img.rot90(1, [2, 3]),
+}
+
+
+@pytest.mark.parametrize("turn", TURNS.values(), ids=TURNS)
+def test_self_ensemble_commutes_with_flips_and_transposes_to_the_bit(turn):
+    net, lq = net_of(), torch.rand(1, 1, 18, 23)
+    with torch.no_grad():
+        assert torch.equal(self_ensembled(net, turn(lq).contiguous()), turn(self_ensembled(net, lq)))
+        assert not torch.equal(net(turn(lq).contiguous()), turn(net(lq)))
+
+
+def test_auto_takes_the_largest_that_fits(monkeypatch):
+    lq = torch.rand(1, 1, 300, 200)
+    taken = {}
+    for budget in (2**40, 15e6, 5e6, 0):  # 192 bytes a pixel, of which 70 % may be planned with
+        monkeypatch.setattr(inference, "available_bytes", lambda _, budget=budget: budget)
+        taken[budget] = next(inference._candidates(net_of(), lq, Policy("auto")))
+    assert [(policy.name, policy.tile) for policy in taken.values()] == [
+        ("whole", 128),
+        ("tile", 256),
+        ("tile", 128),
+        ("tile", 32),
+    ]
+
+
+def test_auto_takes_tiles_where_whole_would_be_slow_on_a_cpu(monkeypatch):
+    monkeypatch.setattr(inference, "available_bytes", lambda _: 2**40)
+    names = [next(inference._candidates(net_of(), torch.rand(1, 1, 256, width), Policy())).name for width in (256, 257)]
+    assert names == ["whole", "tile"]
+
+
+ERRORS = [
+    torch.OutOfMemoryError("CUDA out of memory"),
+    MemoryError(),
+    RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate"),
+]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=repr)
+def test_auto_steps_down_when_memory_runs_out(error):
+    """Memory for 64×64 positions only."""
+    net = net_of()
+
+    def small(img):
+        if img.shape[2] * img.shape[3] > 64**2:
+            raise error
+        return net(img)
+
+    lq = torch.rand(1, 1, 150, 100)
+    out, used = restore(small, lq, Policy("auto"))
+    assert (used.name, used.tile) == ("tile", 64)
+    assert torch.equal(out, restore(net, lq, Policy("tile", 64, 8))[0])
+    with pytest.raises(type(error)):
+        restore(small, lq, Policy("whole"))  # who asked for whole gets whole or an error
+
+
+def test_other_errors_are_not_swallowed():
+    def broken(_):
+        raise RuntimeError("shape mismatch")
+
+    with pytest.raises(RuntimeError, match="shape mismatch"):
+        restore(broken, torch.rand(1, 1, 8, 8), Policy("auto"))
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"name": "tiles"}, {"tile": 0}, {"overlap": -1}, {"tile": 16, "overlap": 9}, {"tile_batch": 0}]
+)
+def test_wrong_policies(arguments):
+    with pytest.raises(UserError, match=r"policy|tile|tile_overlap|tile_batch"):
+        Policy(**arguments)

@@ -1,0 +1,318 @@
+"""The restore command: files of every kind in and out, what is written beside them, and what can go wrong."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import yaml
+from conftest import REPOSITORY
+from PIL import Image as PillowImage
+from PIL import ImageOps as PillowImageOps
+
+import rnan_plugin
+from rnan_plugin.__main__ import main
+from rnan_plugin.archs.non_local import NonLocalBlock
+from rnan_plugin.archs.rnan_arch import RNAN
+from rnan_plugin.errors import UserError
+from rnan_plugin.images.codec import jpeg_quality
+from rnan_plugin.images.color import rgb2gray, rgb2y
+from rnan_plugin.images.degradations import BayerMosaic
+from rnan_plugin.inference.policy import Policy, restore
+from rnan_plugin.inference.restorer import as_mosaic
+
+GOLD = REPOSITORY / "tests/gold"
+TINY = {"num_feat": 4, "num_rab": 1, "num_rnab": 1}
+
+
+def photo(channels=3, size=(21, 34), seed=0):
+    noise = np.random.default_rng(seed).integers(0, 256, (*size, channels), dtype=np.uint8)
+    return cv2.GaussianBlur(noise, (0, 0), 1.5).reshape(*size, channels)
+
+
+def write(path, img):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), img[..., ::-1])
+    return str(path)
+
+
+def read(path):
+    img = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    return img[..., None] if img.ndim == 2 else img[..., ::-1]
+
+
+def by_hand(net, img, policy):
+    lq = torch.from_numpy(img.transpose(2, 0, 1)[None] / np.float32(255))
+    out, _ = restore(net, lq, policy)
+    return (out[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+
+
+@pytest.fixture
+def option_file(tmp_path):
+    """An option file of a grey network with weights beside it."""
+    torch.manual_seed(0)
+    net = RNAN(1, 1, **TINY)
+    generator = torch.Generator().manual_seed(1)
+    for module in net.modules():
+        if isinstance(module, NonLocalBlock):
+            torch.nn.init.normal_(module.w.weight, std=0.2, generator=generator)  # zero at first: no attention
+    torch.save({"params": net.state_dict()}, tmp_path / "net.pth")
+    opt = {
+        "name": "x",
+        "model_type": "RestorationModel",
+        "num_gpu": 0,
+        "datasets": {"val": {"channels": "y"}},
+        "network_g": {"type": "RNAN", "num_in_ch": 1, "num_out_ch": 1, **TINY},
+        "path": {"pretrain_network_g": str(tmp_path / "net.pth")},
+    }
+    (tmp_path / "x.yml").write_text(yaml.safe_dump(opt), encoding="utf-8")
+    return str(tmp_path / "x.yml"), net.eval()
+
+
+def record_of(folder):
+    """Entries by image of the record beside results."""
+    lines = map(json.loads, (folder / "restore.jsonl").read_text(encoding="utf-8").splitlines())
+    return {entry["image"]: entry for entry in lines}
+
+
+def close(a, b):
+    """Equal up to a rounding of the last level: memory layout changes the order of sums."""
+    return a.shape == b.shape and np.abs(a.astype(int) - b).max() <= 1 and (a != b).mean() < 0.01
+
+
+@pytest.mark.parametrize("policy", [Policy("whole"), Policy("tile", 16, 4), Policy("release")], ids=lambda p: p.name)
+def test_released_weights_restore_a_folder(tmp_path, policy):
+    for name, seed in (("a", 1), ("sub/b.c", 2)):
+        write(tmp_path / "in" / f"{name}.png", photo(seed=seed))
+    weights = str(GOLD / "DN_RGB.pt")
+    arguments = ["--policy", policy.name, "--tile", str(policy.tile), "--overlap", str(policy.overlap)]
+    assert main(["restore", str(tmp_path / "in"), str(tmp_path / "out"), "--weights", weights, *arguments]) == 0
+    net = rnan_plugin.load_released(weights)
+    for name, seed in (("a", 1), ("sub/b.c", 2)):
+        assert close(read(tmp_path / "out" / f"{name}.png"), by_hand(net, photo(seed=seed), policy))
+    record = record_of(tmp_path / "out")
+    assert set(record) == {"a.png", "sub/b.c.png"}
+    assert all(entry["policy"] == policy.describe() for entry in record.values())
+    assert all(len(entry["weights_sha256"]) == 64 for entry in record.values())
+    assert not list(tmp_path.rglob("*.partial*"))
+
+
+def test_auto_says_what_it_took(tmp_path, capsys):
+    write(tmp_path / "a.png", photo())
+    arguments = ["--weights", str(GOLD / "DN_RGB.pt"), "--self-ensemble"]
+    assert main(["restore", str(tmp_path / "a.png"), str(tmp_path / "out.png"), *arguments]) == 0
+    assert "(policy whole, self-ensemble of 8)" in "".join(capsys.readouterr())
+    (entry,) = record_of(tmp_path).values()
+    assert entry["policy"] == "whole, self-ensemble of 8"
+    expected = by_hand(rnan_plugin.load_released(GOLD / "DN_RGB.pt"), photo(), Policy("whole", self_ensemble=True))
+    assert close(read(tmp_path / "out.png"), expected)
+
+
+def test_a_damaged_image_stops_no_other_and_is_told(tmp_path, option_file, capsys):
+    for name in "ac":
+        write(tmp_path / f"in/{name}.png", photo(1))
+    (tmp_path / "in/b.png").write_bytes(b"no image")
+    assert "b.png: unreadable" in error_of(
+        [str(tmp_path / "in"), str(tmp_path / "out"), "-opt", option_file[0]], capsys
+    )
+    assert list(record_of(tmp_path / "out")) == ["a.png", "c.png"]
+
+
+def test_records_of_earlier_runs_stay(tmp_path, option_file):
+    arguments = ["-opt", option_file[0], "--channels", "gray"]
+    for name, channels in (("a", 1), ("b", 3)):
+        image = write(tmp_path / f"{name}.png", photo(channels))
+        assert main(["restore", image, str(tmp_path / "out"), *arguments]) == 0
+    record = record_of(tmp_path / "out")
+    assert list(record) == ["a.png", "b.png"]
+    assert {entry["channels"] for entry in record.values()} == {"gray"}
+    assert {entry["option_file"] for entry in record.values()} == {option_file[0]}
+
+
+def turned_as_told(img, orientation):
+    """(H, W, C) as viewers show it, by Pillow."""
+    told = PillowImage.fromarray(img.squeeze())
+    told.getexif()[0x0112] = orientation
+    turned = np.asarray(PillowImageOps.exif_transpose(told))
+    return turned.reshape(*turned.shape[:2], img.shape[2])
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize(("ending", "channels"), [("png", 1), ("jpg", 1), ("jpg", 3), ("webp", 3), ("tif", 3)])
+def test_photographs_taken_sideways_stand_upright(tmp_path, option_file, orientation, ending, channels):
+    """The network sees the samples as they are stored, on their 8×8 grid; a viewer's turn comes after it."""
+    img = photo(channels, (16, 24))
+    exif = PillowImage.Exif()
+    exif[0x0112] = orientation
+    by_opencv = ending == "tif"  # which turns these files while it reads them, so before the network
+    plain = turned_as_told(img, orientation) if by_opencv else img
+    for name, samples, extra in (("plain", plain, {}), ("turned", img, {"exif": exif})):
+        file = tmp_path / f"{name}.{ending}"
+        PillowImage.fromarray(samples.squeeze()).save(file, lossless=True, **extra)
+        assert main(["restore", str(file), str(tmp_path / "out"), "-opt", option_file[0], "--channels", "y"]) == 0
+    expected = read(tmp_path / "out/plain.png")
+    expected = expected if by_opencv else turned_as_told(expected, orientation)
+    np.testing.assert_array_equal(read(tmp_path / "out/turned.png"), expected)
+
+
+def test_a_full_disk_is_one_line(tmp_path, option_file, capsys, monkeypatch):
+    def full(*_args, **_kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    image = write(tmp_path / "a.png", photo(1))
+    monkeypatch.setattr(Path, "write_bytes", full)
+    told = error_of([image, str(tmp_path / "out"), "-opt", option_file[0]], capsys)
+    assert told.startswith(f"error: {tmp_path / 'out/a.png'}: can't be written (No space left on device)")
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_results_inside_the_source_are_no_sources(tmp_path, option_file):
+    write(tmp_path / "a.png", photo(1))
+    for _ in range(2):
+        assert main(["restore", str(tmp_path), str(tmp_path / "restored"), "-opt", option_file[0]]) == 0
+    assert [path.name for path in (tmp_path / "restored").rglob("*.png")] == ["a.png"]
+
+
+def test_tiles_are_meant_where_their_side_is_given(tmp_path, option_file):
+    image = write(tmp_path / "a.png", photo(1))
+    assert main(["restore", image, str(tmp_path / "out"), "-opt", option_file[0], "--tile", "16"]) == 0
+    assert record_of(tmp_path / "out")["a.png"]["policy"] == "tile 16, overlap 4, blended"
+
+
+def test_super_resolution_enlarges(tmp_path):
+    write(tmp_path / "a.png", photo())
+    assert main(["restore", str(tmp_path / "a.png"), str(tmp_path), "--weights", str(GOLD / "SRx3.pt")]) == 2  # itself
+    assert main(["restore", str(tmp_path / "a.png"), str(tmp_path / "o"), "--weights", str(GOLD / "SRx3.pt")]) == 0
+    assert read(tmp_path / "o/a.png").shape == (63, 102, 3)
+
+
+def test_one_channel_network_on_colour(tmp_path, option_file, capsys):
+    """Luma is restored and chroma kept; gray gives grey; a grey image stays grey."""
+    path, net = option_file
+    img = photo()
+    write(tmp_path / "in/colour.png", img)
+    write(tmp_path / "in/grey.png", photo(1))
+    assert main(["restore", str(tmp_path / "in"), str(tmp_path / "y"), "-opt", path]) == 0
+    assert main(["restore", str(tmp_path / "in"), str(tmp_path / "g"), "-opt", path, "--channels", "gray"]) == 0
+    assert capsys.readouterr().out.count("colour.png: colour, but") == 1  # with gray
+    whole = Policy("whole")
+    assert close(read(tmp_path / "y/grey.png"), by_hand(net, photo(1), whole))
+    assert close(read(tmp_path / "g/colour.png"), by_hand(net, rgb2gray(img), whole))
+    out, luma = read(tmp_path / "y/colour.png"), by_hand(net, rgb2y(img), whole)
+    inside = ((out > 0) & (out < 255)).all(axis=2)
+    assert np.abs(rgb2y(out).astype(int) - luma)[inside].max() <= 2
+    chroma = [image[..., :1].astype(int) - image[..., 1:] for image in (out, img)]
+    assert np.abs(chroma[0] - chroma[1])[inside].max() <= 1
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_narrow_types_stay_near(tmp_path, option_file, precision):
+    path, net = option_file
+    torch.nn.init.normal_(net.tail[-1].weight)  # what the layers add is large
+    torch.save({"params": net.state_dict()}, tmp_path / "net.pth")
+    write(tmp_path / "a.png", photo(1))
+    arguments = ["-opt", path, "--precision", precision]
+    assert main(["restore", str(tmp_path / "a.png"), str(tmp_path / "out.png"), *arguments]) == 0
+    expected, out = by_hand(net, photo(1), Policy("whole")).astype(int), read(tmp_path / "out.png").astype(int)
+    added = np.abs(expected - photo(1)).mean()
+    assert added > 5
+    assert 0 < np.abs(out - expected).mean() < 2**-5 * added  # bfloat16 has 8 bits, a dozen layers lose 3 of them
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler (g++) on the CPU")
+def test_compiled_restores_the_same(tmp_path, option_file):
+    path, net = option_file
+    images = [photo(1, (16, 20), 0), photo(1, (21, 34), 1)]
+    for name, img in zip("ab", images, strict=True):
+        write(tmp_path / f"in/{name}.png", img)
+    arguments = ["-opt", path, "--compile", "--policy", "whole"]
+    assert main(["restore", str(tmp_path / "in"), str(tmp_path / "out"), *arguments]) == 0
+    for name, img in zip("ab", images, strict=True):
+        assert close(read(tmp_path / f"out/{name}.png"), by_hand(net, img, Policy("whole")))
+    assert all(entry["compiled"] for entry in record_of(tmp_path / "out").values())
+
+
+def test_compiling_without_a_compiler_is_one_line(tmp_path, option_file):
+    command = ["restore", write(tmp_path / "a.png", photo(1)), str(tmp_path / "out.png"), "-opt", option_file[0]]
+    done = subprocess.run(
+        [sys.executable, "-m", "rnan_plugin", *command, "--compile"],
+        env={**os.environ, "CXX": str(tmp_path / "no-compiler")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    line = done.stderr.strip().splitlines()[-1]
+    assert (done.returncode, line[:17]) == (2, "error: --compile:")
+    assert "install g++" in line
+    assert not (tmp_path / "out.png").exists()
+
+
+def error_of(arguments, capsys):
+    assert main(["restore", *arguments]) == 2
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert line.startswith("error: ")
+    return line
+
+
+def test_what_can_go_wrong(tmp_path, option_file, capsys):
+    path, _ = option_file
+    image, weights = write(tmp_path / "in/a.png", photo()), str(GOLD / "CAR.pt")
+    folder, out = str(tmp_path / "in"), str(tmp_path / "out")
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad/b.png").write_bytes(b"no image")
+    cases = [
+        ([image, out], "-opt FILE"),
+        ([image, out, "--weights", "absent.pt"], "absent.pt: no such file"),
+        ([image, out, "--weights", str(tmp_path / "net.pth")], "a toolbox checkpoint"),
+        ([image, out, "-opt", path, "--weights", weights], "no 'params' in it"),
+        ([image, out, "--weights", weights], "--channels"),
+        ([write(tmp_path / "grey.png", photo(1)), out, "--weights", str(GOLD / "DN_RGB.pt")], "grey, but the network"),
+        ([str(tmp_path / "absent"), out, "-opt", path], "no such image or folder"),
+        ([folder, str(tmp_path / "out.png"), "-opt", path], "is a folder"),
+        ([image, str(tmp_path / "out.jpg"), "-opt", path], "out.png"),
+        ([str(tmp_path / "bad"), out, "-opt", path], "b.png: unreadable"),
+        ([image, out, "-opt", path, "--tile", "16", "--overlap", "9"], "overlap (tile_overlap) is 9"),
+        ([image, str(GOLD / "CAR.pt/out"), "-opt", path], "CAR.pt is a file, not a folder"),
+        ([image, out, "-opt", path, "--device", "abacus"], "--device abacus"),
+    ]
+    for arguments, fragment in cases:
+        assert fragment in error_of(arguments, capsys)
+    assert not list(tmp_path.glob("out*"))
+
+
+def test_mosaics_of_one_and_three_channels_are_one_input():
+    img = photo()
+    mosaic = BayerMosaic()(img, np.random.default_rng(0))
+    np.testing.assert_array_equal(as_mosaic(mosaic, "x"), mosaic)
+    np.testing.assert_array_equal(as_mosaic(mosaic.sum(axis=2, keepdims=True, dtype=np.uint8), "x"), mosaic)
+    with pytest.raises(UserError, match=r"^photo.png: not a GRBG mosaic, which has one colour a pixel"):
+        as_mosaic(img, "photo.png")
+
+
+def test_quality_of_a_jpeg_is_read_from_its_table():
+    img = photo()
+    for quality in range(1, 101):
+        assert jpeg_quality(cv2.imencode(".jpg", img, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()) == quality
+    assert jpeg_quality(cv2.imencode(".png", img)[1].tobytes()) is None
+    assert jpeg_quality(b"no image") is None
+
+
+def test_file_of_another_level_is_told(tmp_path, option_file, capsys):
+    path, _ = option_file
+    (tmp_path / "in").mkdir()
+    for quality in (10, 90):
+        cv2.imwrite(str(tmp_path / f"in/q{quality}.jpg"), photo(), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    arguments = ["-opt", path, "--task", "car", "--level", "10", "--channels", "y"]
+    assert main(["restore", str(tmp_path / "in"), str(tmp_path / "out"), *arguments]) == 0
+    told = capsys.readouterr().out
+    assert "q90.jpg: a JPEG of quality 90, the weights are for 10" in told
+    assert "q10.jpg: a JPEG" not in told

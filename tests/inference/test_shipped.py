@@ -1,0 +1,112 @@
+"""The weights in the package: what they reach, and that restoring takes them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from conftest import REPOSITORY
+
+import rnan_plugin.training.connect  # noqa: F401 - the toolbox has to know RNAN
+from rnan_plugin.__main__ import main
+from rnan_plugin.evaluation.evaluate import evaluate
+from rnan_plugin.evaluation.methods import MethodSource, build_method
+from rnan_plugin.inference.policy import Policy
+from rnan_plugin.inference.restorer import RestoreSettings
+from rnan_plugin.inference.shipped import load_shipped, shipped_file, shipped_tasks
+from rnan_plugin.paper.tasks import TaskAtLevel
+from rnan_plugin.training.model import RestorationModel
+
+sys.path.insert(0, str(REPOSITORY / "tools"))
+from small_models import sample_scores, samples
+
+NUMBERS = json.loads((REPOSITORY / "docs/small_models.json").read_text(encoding="utf-8"))
+SETTINGS = shipped_tasks()
+SHIPPED = ["car 10", "colordn 50", "demosaic", "graydn 50", "sr 2"]
+
+
+def test_all_of_them_are_there() -> None:
+    assert [str(task) for task in SETTINGS] == sorted(NUMBERS) == SHIPPED
+
+
+@pytest.mark.parametrize("task", SETTINGS, ids=str)
+def test_file_is_small_and_described(task: TaskAtLevel) -> None:
+    file, numbers = shipped_file(task), NUMBERS[str(task)]
+    assert file.stat().st_size <= 2_000_000
+    assert hashlib.sha256(file.read_bytes()).hexdigest() == numbers["weights_sha256"]
+    assert sum(weight.numel() for weight in load_shipped(task).parameters()) == numbers["parameters"]
+    assert (REPOSITORY / numbers["option_file"]).is_file()
+    card = file.with_suffix(".md").read_text(encoding="utf-8")
+    for key in ("plain", "self_ensemble"):
+        assert f"{numbers[key]['psnr']:.2f} | {numbers[key]['ssim']:.4f}" in card
+    log = REPOSITORY / f"docs/small_models/{Path(numbers['option_file']).stem}.log"
+    assert f"@ {numbers['iterations']} iter" in log.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("task", SETTINGS, ids=str)
+def test_samples_come_out_as_they_did(task: TaskAtLevel) -> None:
+    expected = NUMBERS[str(task)]["samples_psnr"]
+    assert sample_scores(task) == {name: pytest.approx(value, abs=0.01) for name, value in expected.items()}
+
+
+@pytest.mark.skipif("RNAN_REFERENCE_DIR" not in os.environ, reason="RNAN_REFERENCE_DIR is not set")
+@pytest.mark.parametrize("name", ["car 10", "sr 2"])
+def test_numbers_of_the_benchmark_are_reproduced(name: str) -> None:
+    (task,) = [task for task in SETTINGS if str(task) == name]
+    expected = NUMBERS[name]
+    root = Path(os.environ["RNAN_REFERENCE_DIR"], "data/val", expected["image_set"])
+    settings = RestoreSettings(Policy("tile", 64, 8))
+    evaluation = evaluate(build_method(MethodSource("shipped"), task, settings, []), task, str(root))
+    assert evaluation.fingerprint == expected["fingerprint"]
+    assert evaluation.mean.psnr == pytest.approx(expected["plain"]["psnr"], abs=1e-3)
+    assert evaluation.mean.ssim == pytest.approx(expected["plain"]["ssim"], abs=1e-4)
+    assert evaluation.mean.psnr > expected["bar_psnr"]
+
+
+def test_restore_takes_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photo = np.ascontiguousarray(samples()["cat"][..., ::-1])
+    cv2.imwrite(str(tmp_path / "cat.jpg"), photo, [cv2.IMWRITE_JPEG_QUALITY, 10])
+    source, target = str(tmp_path / "cat.jpg"), str(tmp_path / "out.png")
+    assert main(["restore", source, target, "--task", "car", "--level", "10"]) == 0
+    assert "warning" not in capsys.readouterr().out
+    before, after = (np.square(cv2.imread(path).astype(float) - photo).mean() for path in (source, target))
+    assert after < 0.9 * before
+    record = json.loads((tmp_path / "restore.jsonl").read_text())
+    assert record["weights_sha256"] == NUMBERS["car 10"]["weights_sha256"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "name what to restore from with --task and --level (weights in the package: "),
+        (["--task", "car", "--level", "20"], "no weights in the package for car 20; there are: car 10"),
+        (["--task", "car"], "--level: car needs a quality"),
+    ],
+)
+def test_what_does_not_fit_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
+) -> None:
+    cv2.imwrite(str(tmp_path / "x.png"), np.zeros((8, 8, 3), np.uint8))
+    assert main(["restore", str(tmp_path / "x.png"), str(tmp_path / "y.png"), *arguments]) == 2
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "y.png").exists()
+
+
+@pytest.mark.parametrize("task", SETTINGS, ids=str)
+def test_the_toolboxs_loader_reads_them_as_its_own(task: TaskAtLevel) -> None:
+    """Under the key `params`, so that a training can start from them."""
+    expected = load_shipped(task)
+    opt = {"name": "x", "num_gpu": 0, "dist": False, "rank": 0, "world_size": 1, "is_train": False}
+    network = torch.load(shipped_file(task), weights_only=True)["network_g"]
+    path = {"pretrain_network_g": str(shipped_file(task)), "strict_load_g": True}
+    model = RestorationModel({**opt, "network_g": {"type": "RNAN", **network}, "path": path, "val": {}})
+    loaded = model.net_g.state_dict()
+    assert loaded.keys() == expected.state_dict().keys()
+    assert all(torch.equal(loaded[name], value) for name, value in expected.state_dict().items())

@@ -1,0 +1,234 @@
+"""Every shipped option file: consistent with its siblings, accepted by the checks, and its network builds."""
+
+from __future__ import annotations
+
+import copy
+import re
+
+import pytest
+import torch
+import yaml
+from conftest import REPOSITORY
+
+from rnan_plugin.archs.rnan_arch import RELEASED
+from rnan_plugin.data.dataset_options import build_chain, parse_dataset
+from rnan_plugin.errors import UserError
+from rnan_plugin.paper.tables import all_published
+from rnan_plugin.toolbox.api import ARCH_REGISTRY
+from rnan_plugin.training.launcher import _derive_paths
+from rnan_plugin.training.option_check import check_option_file
+
+OPTIONS = REPOSITORY / "options"
+FILES = sorted(OPTIONS.glob("*.yml"))
+SMALL = sorted((OPTIONS / "small").glob("*.yml"))
+STUDIES = sorted(file for folder in ("ablation", "small_data") for file in (OPTIONS / folder).glob("*.yml"))
+EQUAL_BUDGET = sorted((OPTIONS / "equal_budget").glob("*.yml"))
+LEVELS = {
+    "ColorDN": ["s10", "s30", "s50", "s70"],
+    "GrayDN": ["s10", "s30", "s50", "s70"],
+    "Demosaic": [None],
+    "CAR": ["q10", "q20", "q30", "q40"],
+    "SR": ["x2", "x3", "x4"],
+}
+TAGS = [f"{task}_{level}" if level else task for task, levels in LEVELS.items() for level in levels]
+SETS = {  # of the paper's Tables 2 to 6
+    "ColorDN": {"Kodak24", "BSD68", "Urban100"},
+    "GrayDN": {"Kodak24", "BSD68", "Urban100"},
+    "Demosaic": {"McMaster18", "Kodak24", "BSD68", "Urban100"},
+    "CAR": {"LIVE1", "Classic5"},
+    "SR": {"Set5", "Set14", "B100", "Urban100", "Manga109"},
+}
+LEVEL_KEY = {"ColorDN": "sigma", "GrayDN": "sigma", "CAR": "quality", "SR": "scale"}
+CHANNELS = {"ColorDN": "rgb", "GrayDN": "gray", "Demosaic": "rgb", "CAR": "y", "SR": "rgb"}
+
+
+def load(name):
+    return yaml.safe_load((OPTIONS / f"{name}.yml").read_text(encoding="utf-8"))
+
+
+def build(network):
+    return ARCH_REGISTRY.get(network["type"])(**{key: value for key, value in network.items() if key != "type"})
+
+
+def sets_of(opt):
+    """Names of the validation sets; all of them degraded alike."""
+    (first, *others) = sections = [section for phase, section in opt["datasets"].items() if phase != "train"]
+    assert all({**section, **{key: first[key] for key in ("name", "dataroot_gt")}} == first for section in others)
+    assert all(section["dataroot_gt"] == f"datasets/{section['name']}" for section in sections)
+    return {section["name"] for section in sections}
+
+
+def fits(row, tag):
+    task, _, level = tag.partition("_")
+    return row.task == task.lower() and row.level == (float(level[1:]) if level else None)
+
+
+def as_parsed(opt, *, is_train):
+    """Add what the toolbox's parse_options adds."""
+    opt = copy.deepcopy(opt)
+    opt |= {"is_train": is_train, "dist": False, "rank": 0, "world_size": 1, "auto_resume": False}
+    _derive_paths(opt)
+    return opt
+
+
+def test_every_task_and_level_has_its_files():
+    expected = {f"{kind}_{tag}.yml" for tag in TAGS for kind in ("train_RNAN", "test_RNAN", "test_RNAN_released")}
+    assert {file.name for file in FILES} == expected | {"quickstart_RNAN_CAR_q10.yml"}
+
+
+def test_ablation_files_are_the_cases_of_table_1():
+    """Mask branches, non-local blocks, number of RAB and RNAB, cases 1 to 8."""
+    cases = [
+        (0, 0, 7, 0),
+        (1, 0, 7, 0),
+        (0, 1, 5, 2),
+        (1, 1, 5, 2),
+        (1, 1, 1, 1),
+        (1, 1, 2, 2),
+        (1, 1, 5, 1),
+        (1, 1, 8, 2),
+    ]
+    full = load("train_RNAN_ColorDN_s30")
+    for number, (mask, non_local, rab, rnab) in enumerate(cases, start=1):
+        opt = load(f"ablation/train_RNAN_case{number}")
+        net = opt.pop("network_g")
+        assert (net["num_rab"], net["num_rnab"]) == (rab, rnab)
+        assert (net.get("mask_branch", True), net.get("non_local", True)) == (bool(mask), bool(non_local))
+        assert sets_of(opt) == {"Urban100"}
+        opt["datasets"] = {"train": opt["datasets"]["train"]}
+        full["datasets"] = {"train": full["datasets"]["train"]}
+        assert opt | {"name": full["name"]} == {key: value for key, value in full.items() if key != "network_g"}
+
+
+def test_small_data_files_are_those_of_table_8():
+    tags = {
+        "BSD400": [*[f"{task}_s{sigma}" for task in ("ColorDN", "GrayDN") for sigma in (10, 30, 50, 70)], "Demosaic"]
+    }
+    tags["SR291"] = ["CAR_q20", "CAR_q40", "SR_x2", "SR_x3", "SR_x4"]
+    expected = {f"train_RNAN_{name}_{tag}" for name, names in tags.items() for tag in names}
+    assert {file.stem for file in STUDIES if file.parent.name == "small_data"} == expected
+    for name, names in tags.items():
+        for tag in names:
+            opt, full = load(f"small_data/train_RNAN_{name}_{tag}"), load(f"train_RNAN_{tag}")
+            assert opt["datasets"]["train"].pop("dataroot_gt") == f"datasets/{name}_whole.lmdb"
+            del full["datasets"]["train"]["dataroot_gt"]
+            opt["datasets"]["train"]["name"], opt["name"] = full["datasets"]["train"]["name"], full["name"]
+            assert sets_of(opt) == {row.image_set for row in all_published() if row.table == 8 and fits(row, tag)}
+            opt["datasets"], full["datasets"] = ({"train": o["datasets"]["train"]} for o in (opt, full))
+            assert opt == full
+
+
+def test_small_models_differ_in_what_the_task_asks_for_alone():
+    options = {file.stem.removeprefix("train_RNAN_small_"): load(f"small/{file.stem}") for file in SMALL}
+    blind = {"CAR_blind", "CAR_color_blind", "GrayDN_blind", "ColorDN_blind"}
+    assert set(options) == {"CAR_q10", "GrayDN_s50", "ColorDN_s50", "Demosaic", "SR_x2"} | blind
+    for tag in blind:
+        degradation = options.pop(tag)["datasets"]["train"]["degradation"]
+        assert degradation.get("sigma", [0, 75]) == [0, 75]
+        assert degradation.get("quality", [5, 95]) == [5, 95]
+    recipes = set()
+    for tag, opt in options.items():
+        train, val = opt["datasets"]["train"], opt["datasets"]["val"]
+        paper = load(f"train_RNAN_{tag}")["datasets"]["train"]
+        assert (train["dataroot_gt"], val["dataroot_gt"]) == ("datasets/BSD400.lmdb", "datasets/BSD400_held_out.lmdb")
+        for dataset in (train, val):
+            assert {key: dataset[key] for key in ("channels", "degradation")} == {
+                key: paper[key] for key in ("channels", "degradation")
+            }
+        network = {key: value for key, value in opt["network_g"].items() if key not in {"num_in_ch", "num_out_ch"}}
+        recipes.add(str([network["num_feat"], network["num_rab"], network["num_rnab"], opt["train"]["optim_g"]]))
+    assert len(recipes) == 1
+
+
+def test_equal_budgets_differ_in_network_and_steps_alone():
+    options = {file.stem: load(f"equal_budget/{file.stem}") for file in EQUAL_BUDGET}
+    names = {"train_equal_RNAN_CAR_q10", "train_equal_RNAN_local_CAR_q10", "train_equal_RNAN_no_mask_CAR_q10"}
+    assert set(options) == names | {"train_equal_MSRResNet_CAR_q10"}
+    parameters, rests = [], []
+    for name, opt in options.items():
+        assert opt.pop("name") == name
+        with torch.device("meta"):
+            parameters.append(sum(weight.numel() for weight in build(opt.pop("network_g")).parameters()))
+        train, val = opt["train"], opt["val"]
+        total = train.pop("total_iter")
+        assert (train["scheduler"].pop("periods"), val.pop("val_freq") * 10) == ([total], total)
+        rests.append(opt)
+    assert all(rest == rests[0] for rest in rests)
+    assert max(parameters) < 1.06 * min(parameters)
+
+
+@pytest.mark.parametrize("file", FILES + SMALL + STUDIES + EQUAL_BUDGET, ids=lambda file: file.stem)
+def test_builds_and_passes_the_checks_up_to_the_missing_data(file, tmp_path, monkeypatch, capsys):
+    opt = as_parsed(load(file.relative_to(OPTIONS).with_suffix("")), is_train=not file.stem.startswith("test"))
+    assert opt["name"] == file.stem
+    for phase, dataset in opt["datasets"].items():
+        parse_dataset(dataset, phase)
+    net = opt["network_g"]
+    with torch.device("meta"):
+        build(net)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"dataroot_gt: datasets/.* not found") as error:
+        check_option_file(opt, str(file))
+    missing = ("dataroot_gt: datasets/", "path.pretrain_network_g: ")
+    assert all(any(key in line for key in missing) for line in str(error.value).splitlines())  # nothing else is wrong
+    assert not capsys.readouterr().err  # no warning
+
+
+@pytest.mark.parametrize("tag", TAGS)
+def test_train_and_test_agree_with_the_paper(tag):
+    task, _, level = tag.partition("_")
+    train, test, released = (load(f"{kind}_{tag}") for kind in ("train_RNAN", "test_RNAN", "test_RNAN_released"))
+    number = int(level[1:]) if level else None
+    scale = number if task == "SR" else 1
+
+    assert train["network_g"] == test["network_g"]
+    assert released["network_g"] == train["network_g"] | RELEASED
+    assert {key: train["network_g"][key] for key in ("num_feat", "num_rab", "num_rnab")} == {
+        "num_feat": 64,
+        "num_rab": 8,
+        "num_rnab": 2,
+    }
+    assert train["network_g"].get("upscale", 1) == train["scale"] == scale
+    assert test["path"]["pretrain_network_g"] == f"experiments/{train['name']}/models/net_g_latest.pth"
+
+    entries = [entry for opt in (train, test, released) for entry in opt["datasets"].values()]
+    assert all(entry["degradation"] == entries[0]["degradation"] for entry in entries)
+    assert all(entry["channels"] == CHANNELS[task] for entry in entries)
+    if number:
+        assert entries[0]["degradation"][LEVEL_KEY[task]] == number
+    assert build_chain(entries[0]["degradation"], "x")
+    for opt in (test, released):
+        assert {entry["name"] for entry in opt["datasets"].values()} == SETS[task]
+    assert {entry["name"] for phase, entry in train["datasets"].items() if phase != "train"} <= SETS[task]
+    for opt in (train, test, released):
+        for metric in opt["val"]["metrics"].values():
+            assert metric["crop_border"] == (scale if task == "SR" else 0)
+            assert metric["test_y_channel"] == (task == "SR")
+
+
+@pytest.mark.parametrize("tag", TAGS)
+def test_training_settings_are_the_papers(tag):
+    opt = load(f"train_RNAN_{tag}")
+    data, train = opt["datasets"]["train"], opt["train"]
+    assert data["io_backend"]["type"] == "lmdb"
+    assert data["dataroot_gt"] == "datasets/DIV2K/DIV2K_train_HR_sub.lmdb"
+    assert data["batch_size_per_gpu"] == 16
+    assert data["gt_size"] == 48 * opt["scale"]
+    optimiser = {"type": "Adam", "lr": 1e-4, "weight_decay": 0, "betas": [0.9, 0.999], "eps": 1e-8}
+    assert train["optim_g"] == optimiser
+    schedule = train["scheduler"]
+    assert schedule["gamma"] == 0.5
+    assert schedule["milestones"] == list(range(200_000, train["total_iter"], 200_000))
+    assert train["pixel_opt"]["type"] == ("L1Loss" if tag.startswith("SR") else "MSELoss")
+
+
+def test_released_files_name_the_published_checkpoints():
+    paths = [load(f"test_RNAN_released_{tag}")["path"]["pretrain_network_g"] for tag in TAGS]
+    names = {re.fullmatch(r"weights/(.*)\.pth", path)[1] for path in paths}
+    assert names == (
+        {f"RNAN_F64G10P48L2N{n}" for n in (10, 30, 50, 70)}
+        | {f"RNAN_Gray_F64G10P48L2N{n}" for n in (10, 30, 50, 70)}
+        | {f"RNAN_CAR_Y_F64G10P48L2N{n}" for n in (10, 20, 30, 40)}
+        | {"RNAN_Demosaic_RGB_F64G10P48L2N1"}
+        | {f"RNAN_SR_F64G10P48BIX{n}" for n in (2, 3, 4)}
+    )

@@ -1,0 +1,572 @@
+"""What a user can get wrong ends in one line that names the file or key and a remedy, before anything is made."""
+
+from __future__ import annotations
+
+import copy
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+from conftest import REPOSITORY
+
+import rnan_plugin.training.connect  # noqa: F401 - the toolbox has to know the plugin's classes
+from rnan_plugin.__main__ import main
+from rnan_plugin.data.dataset_options import build_chain, option_file
+from rnan_plugin.data.lmdb_writer import pack_folder
+from rnan_plugin.data.restoration_dataset import RestorationDataset
+from rnan_plugin.errors import UserError
+from rnan_plugin.images.degradations import Awgn, BayerMosaic, BicubicDown, Jpeg
+from rnan_plugin.training import launcher
+
+REMOVED = object()
+JPEG = {"type": "jpeg", "quality": 10}
+
+
+def noise(height: int, width: int, channels: int = 3, dtype: type = np.uint8) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (height, width, channels)).astype(dtype)
+
+
+def save(path: Path, img: np.ndarray) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), img)
+    return path
+
+
+def truncate(path: Path) -> Path:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    return path
+
+
+def one_line(error: pytest.ExceptionInfo[UserError]) -> str:
+    text = str(error.value)
+    assert "\n" not in text
+    return text
+
+
+# Option files: parsed as both entry points parse them
+
+
+@pytest.fixture
+def legal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """A small legal option file's content; its images lie in the current, otherwise empty folder."""
+    monkeypatch.chdir(tmp_path)
+    save(Path("photos/one.png"), noise(64, 64))
+    dataset = {"name": "photos", "type": "RestorationDataset", "dataroot_gt": "photos", "degradation": dict(JPEG)}
+    loader = {"gt_size": 16, "num_worker_per_gpu": 0, "batch_size_per_gpu": 1}
+    metrics = {"psnr": {"type": "calculate_psnr", "crop_border": 0, "test_y_channel": False}}
+    return {
+        "name": "small",
+        "model_type": "RestorationModel",
+        "scale": 1,
+        "num_gpu": 0,
+        "manual_seed": 0,
+        "datasets": {"train": dataset | loader, "val": copy.deepcopy(dataset)},
+        "network_g": {"type": "RNAN", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 8, "num_rab": 1, "num_rnab": 1},
+        "path": {"pretrain_network_g": None, "strict_load_g": True, "resume_state": None},
+        "train": {
+            "optim_g": {"type": "Adam", "lr": 1e-4},
+            "scheduler": {"type": "MultiStepLR", "milestones": [10]},
+            "total_iter": 4,
+            "pixel_opt": {"type": "MSELoss", "loss_weight": 1.0, "reduction": "mean"},
+        },
+        "val": {"val_freq": 4, "save_img": False, "tile": 128, "tile_overlap": 16, "metrics": metrics},
+        "logger": {"print_freq": 1, "save_checkpoint_freq": 4, "use_tb_logger": False},
+    }
+
+
+def change(options: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    for place, value in changes.items():
+        *sections, key = place.split(".")
+        target = options
+        for section in sections:
+            target = target[section]
+        if value is REMOVED:
+            del target[key]
+        else:
+            target[key] = value
+    return options
+
+
+def parse(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Any:
+    Path("small.yml").write_text(yaml.safe_dump(options), encoding="utf-8")
+    monkeypatch.setattr(sys, "argv", ["rnan_plugin train", "-opt", "small.yml"])
+    return launcher.parse_options(str(Path.cwd()))
+
+
+def test_unchanged_options_are_legal(legal: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    opt, _ = parse(legal, monkeypatch)
+    assert opt["network_g"]["num_feat"] == 8
+
+
+MISSPELT = [
+    # place, wrong key, nearest legal key
+    ("", "mode_type", "model_type"),
+    ("", "loger", "logger"),
+    ("datasets.train", "gt_sise", "gt_size"),
+    ("datasets.train", "batch_size", "batch_size_per_gpu"),
+    ("datasets.val", "dataroot_g", "dataroot_gt"),
+    ("datasets.val", "noise_sed", "noise_seed"),
+    ("datasets.train.degradation", "qualty", "quality"),
+    ("network_g", "num_feats", "num_feat"),
+    ("train", "total_iters", "total_iter"),
+    ("train.pixel_opt", "loss_wieght", "loss_weight"),
+    ("train.optim_g", "beta", "betas"),
+    ("train.scheduler", "milestone", "milestones"),
+    ("val", "val_frequency", "val_freq"),
+    ("val", "tile_overlp", "tile_overlap"),
+    ("val.metrics.psnr", "test_y_chanel", "test_y_channel"),
+    ("path", "pretrained_network_g", "pretrain_network_g"),
+    ("logger", "save_checkpoint_frequency", "save_checkpoint_freq"),
+]
+
+
+@pytest.mark.parametrize(("place", "wrong", "right"), MISSPELT, ids=[f"{row[0]}-{row[1]}" for row in MISSPELT])
+def test_misspelt_key_names_file_section_and_nearest_legal_key(
+    legal: dict[str, Any],
+    place: str,
+    wrong: str,
+    right: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    changed = change(legal, {f"{place}.{wrong}".lstrip("."): 1})
+    (line,) = error_lines(changed, monkeypatch, capfd)
+    assert f"unknown key '{wrong}' (did you mean '{right}'?)" in line
+    assert line.startswith("error: small.yml")
+    assert all(part in line for part in place.split("."))
+
+
+def error_lines(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> list[str]:
+    """The lines on standard error; nothing may have been created."""
+    Path("small.yml").touch()
+    before = sorted(Path().rglob("*"))
+    with pytest.raises(SystemExit) as stop:
+        parse(options, monkeypatch)
+    assert stop.value.code == 2
+    assert sorted(Path().rglob("*")) == before
+    return capfd.readouterr().err.splitlines()
+
+
+TRAIN, VAL = "datasets.train", "datasets.val"
+WRONG = {
+    # id: (changes, what the line contains beside the option file's name)
+    "missing folder": ({f"{TRAIN}.dataroot_gt": "nowhere"}, ["dataroot_gt", "nowhere not found", "change the path"]),
+    "missing lmdb": (
+        {f"{TRAIN}.dataroot_gt": "no.lmdb", f"{TRAIN}.io_backend": {"type": "lmdb"}},
+        ["dataroot_gt", "no.lmdb not found", "pack_lmdb.py FOLDER no.lmdb"],
+    ),
+    "missing lq folder": (
+        {f"{VAL}.dataroot_lq": "nowhere", f"{VAL}.degradation": REMOVED},
+        ["dataroot_lq", "nowhere not found"],
+    ),
+    "degradation and lq": ({f"{VAL}.dataroot_lq": "photos"}, [VAL, "either 'degradation'", "or 'dataroot_lq'"]),
+    "neither": ({f"{VAL}.degradation": REMOVED}, [VAL, "either 'degradation'", "or 'dataroot_lq'"]),
+    "missing dataroot_gt": ({f"{TRAIN}.dataroot_gt": REMOVED}, [TRAIN, "'dataroot_gt' is missing"]),
+    "empty dataroot_gt": ({f"{TRAIN}.dataroot_gt": None}, [TRAIN, "'dataroot_gt' is missing"]),
+    "missing gt_size": ({f"{TRAIN}.gt_size": REMOVED}, [TRAIN, "needs 'gt_size'"]),
+    "missing quality": ({f"{VAL}.degradation": {"type": "jpeg"}}, [f"{VAL}", "degradation", "'quality' is missing"]),
+    "missing batch size": ({f"{TRAIN}.batch_size_per_gpu": REMOVED}, [TRAIN, "'batch_size_per_gpu' is missing"]),
+    "missing network": ({"network_g": REMOVED}, ["'network_g' is missing", "options/*.yml"]),
+    "missing network type": ({"network_g.type": REMOVED}, ["network_g.type"]),
+    "missing train": ({"train": REMOVED}, ["'train' is missing"]),
+    "missing optimiser": ({"train.optim_g": REMOVED}, ["train", "'optim_g' is missing"]),
+    "missing total_iter": ({"train.total_iter": REMOVED}, ["train", "'total_iter' is missing"]),
+    "missing milestones": ({"train.scheduler": {"type": "MultiStepLR"}}, ["scheduler", "'milestones' is missing"]),
+    "missing loss": ({"train.pixel_opt": REMOVED}, ["train", "pixel_opt"]),
+    "missing print_freq": ({"logger.print_freq": REMOVED}, ["logger", "'print_freq' is missing"]),
+    "missing val_freq": ({"val.val_freq": REMOVED}, ["val", "'val_freq' is missing"]),
+    "missing crop_border": ({"val.metrics.psnr.crop_border": REMOVED}, ["metrics.psnr", "'crop_border' is missing"]),
+    "gt_size is text": ({f"{TRAIN}.gt_size": "48 px"}, [f"{TRAIN}", ".gt_size", "'48 px' is not int or ~"]),
+    "use_hflip is text": ({f"{TRAIN}.use_hflip": "yes"}, [".use_hflip", "'yes' is not bool"]),
+    "num_feat is text": ({"network_g.num_feat": "many"}, ["network_g.num_feat", "'many' is not int"]),
+    "tile is text": ({"val.tile": "128"}, ["val.tile", "'128' is not int"]),
+    "channels": ({f"{TRAIN}.channels": "bgr"}, [".channels", "'bgr' is not one of rgb, gray, y"]),
+    "io_backend": ({f"{TRAIN}.io_backend": {"type": "zip"}}, ["io_backend.type", "'zip' is not one of disk, lmdb"]),
+    "network is empty": ({"network_g": None}, ["network_g"]),
+    "data set is empty": ({VAL: None}, [VAL, "the section is empty"]),
+    "path is empty": ({"path": None}, [", path", "the section is empty"]),
+    "no such weights": (
+        {"path.pretrain_network_g": "w.pth"},
+        ["path.pretrain_network_g", "w.pth not found", "convert"],
+    ),
+    "no blocks": ({"network_g.num_rab": -1}, ["network_g", "num_rab -1"]),
+    "model type": ({"model_type": "RestorationModle"}, ["model_type", "did you mean 'RestorationModel'"]),
+    "data set type": ({f"{TRAIN}.type": "RestorationDatset"}, [TRAIN, "did you mean 'RestorationDataset'"]),
+    "network type": ({"network_g.type": "RNNA"}, ["network_g.type", "did you mean 'RNAN'"]),
+    "loss type": ({"train.pixel_opt.type": "MSLoss"}, ["train.pixel_opt.type", "did you mean 'MSELoss'"]),
+    "metric without keys": ({"val.metrics.psnr": None}, ["val.metrics.psnr", "needs a 'type'"]),
+    "metric type": ({"val.metrics.psnr.type": "psnr"}, ["val.metrics.psnr.type", "'psnr'"]),
+    "softmax_over": ({"network_g.softmax_over": "rows"}, ["network_g.softmax_over", "not one of keys, queries"]),
+    "optimiser type": ({"train.optim_g.type": "adam"}, ["train.optim_g.type", "did you mean 'Adam'"]),
+    "scheduler type": ({"train.scheduler.type": "MultiStep"}, ["train.scheduler.type", "did you mean 'MultiStepLR'"]),
+    "tile_overlap": ({"val.tile_overlap": 65}, [", val", "tile_overlap", "is 65, not from 0 to half of tile: 128"]),
+    "colour data, 1-channel network": (
+        {"network_g.num_in_ch": 1, "network_g.num_out_ch": 1},
+        ["channels", "'rgb' gives 3 channel(s)", "num_in_ch is 1", "channels: rgb"],
+    ),
+    "grey data, colour network": (
+        {f"{TRAIN}.channels": "gray"},
+        ["channels", "'gray' gives 1 channel(s)", "num_in_ch is 3", "num_in_ch: 1"],
+    ),
+    "option scale": ({"scale": 2, f"{TRAIN}.gt_size": 16}, ["scale is 2", "its degradation shrinks by 1"]),
+    "degradation scale": (
+        {f"{TRAIN}.degradation": {"type": "bicubic", "scale": 3}},
+        ["scale is 1", "its degradation shrinks by 3"],
+    ),
+    "gt_size and scale": (
+        {"scale": 3, f"{TRAIN}.degradation": {"type": "bicubic", "scale": 3}},
+        [".gt_size", "16 is not a multiple of the scale 3"],
+    ),
+    "unknown degradation": ({f"{VAL}.degradation": {"type": "jpg"}}, ["degradation.type", "did you mean 'jpeg'"]),
+    "no degradation type": ({f"{VAL}.degradation": {"quality": 10}}, ["degradation", "no 'type'"]),
+    "degradation is text": ({f"{VAL}.degradation": "jpeg"}, ["degradation", "'jpeg' is not a mapping", "quality: 10"]),
+    "bad quality in a chain": (
+        {f"{VAL}.degradation": [{"type": "awgn", "sigma": 5}, {"type": "jpeg", "quality": 101}]},
+        [VAL, "degradation", "quality is 101"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_option_is_one_line_and_creates_nothing(
+    legal: dict[str, Any], case: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    changes, fragments = WRONG[case]
+    lines = error_lines(change(legal, changes), monkeypatch, capfd)
+    assert len(lines) <= 2  # training and validation may share the problem
+    assert all(line.startswith("error: small.yml") for line in lines)
+    assert all(fragment in lines[0] for fragment in fragments), lines
+
+
+def test_all_problems_of_an_option_file_are_told_at_once(
+    legal: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    legal["train"] |= {"totl_iter": 3, "precision": "half", "accumulate": "2"}
+    legal["vall"] = {}
+    legal["network_g"]["num_fea"] = 8
+    legal["datasets"]["val"]["dataroot_gt"] = "nowhere"
+    legal["logger"]["save_best"] = "pnsr"
+    legal["val"]["metrics"]["psnr"]["crop_boder"] = 0
+    Path("x.yml").write_text(yaml.safe_dump(legal))
+    monkeypatch.setattr(sys, "argv", ["train", "-opt", "x.yml"])
+    with pytest.raises(SystemExit) as ended:
+        launcher.parse_options(".", is_train=True)
+    assert ended.value.code == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert all(line.startswith("error: x.yml, ") or line.startswith("error: x.yml: ") for line in lines)
+    for fragment in (
+        "train: unknown key 'totl_iter' (did you mean 'total_iter'?)",
+        "train.precision: 'half' is not",
+        "train.accumulate: '2' is not",
+        "unknown key 'vall' (did you mean 'val'?)",
+        "network_g: unknown key 'num_fea' (did you mean 'num_feat'?)",
+        "datasets.val (photos).dataroot_gt: nowhere not found",
+        "logger.save_best: no metric 'pnsr' in val.metrics (did you mean 'psnr'?)",
+        "val.metrics.psnr: unknown key 'crop_boder' (did you mean 'crop_border'?)",
+    ):
+        assert sum(fragment in line for line in lines) == 1, fragment
+    assert not Path("experiments").exists()
+
+
+def test_legal_but_hardly_meant_is_a_warning(
+    legal: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    legal["train"]["scheduler"]["milestones"] = [2, 10]
+    legal["val"]["metrics"]["psnr"]["crop_border"] = 4
+    Path("x.yml").write_text(yaml.safe_dump(legal))
+    monkeypatch.setattr(sys, "argv", ["train", "-opt", "x.yml"])
+    launcher.parse_options(".", is_train=True)
+    assert capsys.readouterr().err.splitlines() == [
+        "warning: x.yml, train.scheduler.milestones: [10] lie beyond total_iter 4 and are never reached",
+        "warning: x.yml, val.metrics.psnr.crop_border: 4, the paper's protocol for this task has 0",
+    ]
+
+
+def test_schedule_that_ends_before_the_run(legal: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    legal["train"]["scheduler"] = {"type": "CosineAnnealingRestartLR", "periods": [3]}
+    Path("x.yml").write_text(yaml.safe_dump(legal))
+    monkeypatch.setattr(sys, "argv", ["train", "-opt", "x.yml"])
+    with pytest.raises(SystemExit):
+        launcher.parse_options(".", is_train=True)
+
+
+@pytest.mark.parametrize(
+    ("content", "fragments"),
+    [
+        (None, ["no such option file", "-opt"]),
+        (b"name: [1, 2", ["not valid YAML", "line 1"]),
+        (b"name: \xff\xfe", ["not valid YAML"]),
+        (b"", ["'name' is missing", "options/*.yml"]),
+        (b"just text", ["'name' is missing"]),
+        (b"name: a\nmodel_type: RestorationModel\nnum_gpu: 0\ndatasets: {}\npath: {}\n", ["'network_g' is missing"]),
+    ],
+    ids=["missing", "not YAML", "not UTF-8", "empty", "text", "no network_g"],
+)
+def test_unusable_option_file(
+    content: bytes | None,
+    fragments: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if content is not None:
+        Path("x.yml").write_bytes(content)
+    monkeypatch.setattr(sys, "argv", [])  # `main` replaces it
+    with pytest.raises(SystemExit) as stop:
+        main(["train", "-opt", "x.yml"])
+    assert stop.value.code == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("error: x.yml: ")
+    assert all(fragment in line for fragment in fragments), line
+    assert [path.name for path in tmp_path.iterdir()] == ([] if content is None else ["x.yml"])
+
+
+# Values of degradations
+
+
+@pytest.mark.parametrize(
+    ("make", "fragments"),
+    [
+        (lambda: Awgn(-1.0), ["sigma is -1.0", "0 or more"]),
+        (lambda: Awgn(float("nan")), ["sigma is nan", "0 or more"]),
+        (lambda: Awgn(float("inf")), ["sigma is inf", "0 or more"]),
+        (lambda: Jpeg(0), ["quality is 0", "1 to 100"]),
+        (lambda: Jpeg(101), ["quality is 101", "1 to 100"]),
+        (lambda: Jpeg(10.5), ["quality is 10.5", "integer"]),  # type: ignore[arg-type]
+        (lambda: Jpeg(True), ["quality is True", "integer"]),
+        (lambda: BayerMosaic("GRGB"), ["pattern is 'GRGB'", "GRBG, RGGB, BGGR, GBRG"]),  # type: ignore[arg-type]
+        (lambda: BicubicDown(1), ["scale is 1", "2 or more"]),
+        (lambda: BicubicDown(2, "wrap"), ["border is 'wrap'", "replicate, mirror"]),  # type: ignore[arg-type]
+        (lambda: build_chain({"type": "awgn", "sigma": -1}, "F, val"), ["F, val", "sigma is -1"]),
+        (lambda: build_chain({"type": "awgn", "sigma": float("nan")}, "F, val"), ["F, val", "sigma is nan"]),
+        (lambda: build_chain({"type": "awgn", "sigma": "50"}, "F, val"), ["F, val.sigma", "'50' is not float"]),
+        (lambda: build_chain({"type": "jpeg", "quality": 0}, "F, val"), ["F, val", "quality is 0"]),
+        (lambda: build_chain({"type": "jpeg", "quality": 10.5}, "F, val"), ["F, val.quality", "10.5 is not int"]),
+        (lambda: build_chain({"type": "mosaic", "pattern": "X"}, "F, val"), ["F, val.pattern", "GRBG, RGGB"]),
+        (lambda: build_chain({"type": "noise"}, "F, val"), ["F, val.type", "'noise'", "awgn, bicubic, jpeg, mosaic"]),
+        (lambda: build_chain([], "F, val"), ["F, val", "not a mapping"]),
+        (lambda: build_chain({"type": ["jpeg"]}, "F, val"), ["F, val.type", "['jpeg']"]),
+    ],
+)
+def test_degradation_outside_its_legal_values(make: Any, fragments: list[str]) -> None:
+    with pytest.raises(UserError) as error:
+        make()
+    line = one_line(error)
+    assert all(fragment in line for fragment in fragments), line
+
+
+# Images
+
+
+def dataset(root: Path, **options: Any) -> RestorationDataset:
+    return RestorationDataset({"name": "set", "type": "RestorationDataset", "dataroot_gt": str(root), **options})
+
+
+VALIDATION: dict[str, Any] = {"phase": "val", "degradation": JPEG}
+BAD_IMAGES = {
+    # id: (makes a file in a folder, options, what the line contains beside the file's name)
+    "not an image": (lambda f: (f / "a.png").write_bytes(b"text"), VALIDATION, ["unreadable", "replace it"]),
+    "empty file": (lambda f: (f / "a.jpg").touch(), VALIDATION, ["unreadable", "replace it"]),
+    "dangling link": (lambda f: (f / "a.png").symlink_to(f / "gone.png"), VALIDATION, ["can't be read"]),
+    "truncated png": (lambda f: truncate(save(f / "a.png", noise(64, 64))), VALIDATION, ["truncated", "replace it"]),
+    "truncated jpeg": (lambda f: truncate(save(f / "a.jpg", noise(64, 64))), VALIDATION, ["truncated", "replace it"]),
+    "truncated bmp": (lambda f: truncate(save(f / "a.bmp", noise(64, 64))), VALIDATION, ["truncated", "replace it"]),
+    "16 bit": (
+        lambda f: save(f / "a.png", noise(8, 8, 3, np.uint16)),
+        VALIDATION,
+        ["16 bits per sample", "convert it to 8"],
+    ),
+    "16 bit tiff": (
+        lambda f: save(f / "a.tif", noise(8, 8, 1, np.uint16)),
+        VALIDATION,
+        ["16 bits per sample", "convert it to 8"],
+    ),
+    "alpha": (lambda f: save(f / "a.png", noise(8, 8, 4)), VALIDATION, ["4 channels (alpha?)", "without alpha"]),
+    "grey for colour": (
+        lambda f: save(f / "a.png", noise(8, 8, 1)),
+        VALIDATION,
+        ["grey image where colour is needed", "channels: gray"],
+    ),
+    "smaller than the patch": (
+        lambda f: save(f / "a.png", noise(47, 60)),
+        {"phase": "train", "gt_size": 48, "degradation": JPEG},
+        ["47×60 pixels, smaller than the patch of 48", "lower gt_size"],
+    ),
+    "smaller than the scale": (
+        lambda f: save(f / "a.png", noise(2, 9)),
+        {"phase": "val", "scale": 3, "degradation": {"type": "bicubic", "scale": 3}},
+        ["smaller than the scale 3", "take the image out"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_IMAGES)
+def test_bad_image_in_a_folder_is_named(case: str, tmp_path: Path) -> None:
+    make, options, fragments = BAD_IMAGES[case]
+    make(tmp_path)
+    with pytest.raises(UserError) as error:
+        dataset(tmp_path, **options)[0]
+    line = one_line(error)
+    (file,) = tmp_path.iterdir()
+    assert line.startswith(f"{file}: "), line
+    assert all(fragment in line for fragment in fragments), line
+
+
+def test_folder_named_like_an_image_is_not_one(tmp_path: Path) -> None:
+    save(tmp_path / "v1.png" / "inner.png", noise(8, 8))
+    assert dataset(tmp_path, **VALIDATION).gt_store.names == ["v1.png/inner"]
+
+
+def test_folder_without_images(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no image")
+    with pytest.raises(UserError) as error:
+        dataset(tmp_path, **VALIDATION)
+    assert one_line(error).startswith(f"{tmp_path}: no images in it; known endings are .bmp")
+
+
+def test_image_smaller_than_the_patch_in_an_lmdb_is_found_at_once(tmp_path: Path) -> None:
+    save(tmp_path / "in" / "large.png", noise(64, 64))
+    save(tmp_path / "in" / "small.png", noise(64, 47))
+    root = tmp_path / "set.lmdb"
+    pack_folder(tmp_path / "in", root)
+    options = {"io_backend": {"type": "lmdb"}, "degradation": JPEG, "gt_size": 48}
+    with pytest.raises(UserError) as error:
+        dataset(root, **options)
+    line = one_line(error)
+    assert line.startswith(f"{root}/small.png: 64×47 pixels, smaller than the patch of 48")
+    assert len(dataset(root, **options | {"gt_size": 47})) == 2
+
+
+def test_missing_lmdb_key(tmp_path: Path) -> None:
+    save(tmp_path / "in" / "one.png", noise(8, 8))
+    root = tmp_path / "set.lmdb"
+    pack_folder(tmp_path / "in", root)
+    with (root / "meta_info.txt").open("a") as file:
+        file.write("two.png (8,8,3) 1\n")
+    images = dataset(root, io_backend={"type": "lmdb"}, **VALIDATION)
+    assert images[0]["gt"].shape == (3, 8, 8)
+    with pytest.raises(UserError) as error:
+        images[1]
+    line = one_line(error)
+    assert str(root) in line
+    assert "'two'" in line
+    assert "pack it again" in line
+
+
+@pytest.mark.parametrize(
+    ("spoil", "fragments"),
+    [
+        (lambda root: (root / "meta_info.txt").unlink(), ["meta_info.txt is missing", "pack_lmdb.py FOLDER"]),
+        (lambda root: (root / "data.mdb").unlink(), ["data.mdb is missing", "pack_lmdb.py FOLDER"]),
+        (lambda root: (root / "meta_info.txt").write_text("one 8 8\n"), ["meta_info.txt:1", "'one 8 8'", "pack"]),
+        (lambda root: (root / "meta_info.txt").write_text(""), ["no images listed", "pack the LMDB again"]),
+        (lambda root: (root / "data.mdb").write_bytes(b"damaged"), ["can't be opened", "pack it again"]),
+    ],
+    ids=["no meta_info.txt", "no data.mdb", "bad line", "empty", "damaged"],
+)
+def test_incomplete_lmdb(spoil: Any, fragments: list[str], tmp_path: Path) -> None:
+    save(tmp_path / "in" / "one.png", noise(8, 8))
+    root = tmp_path / "set.lmdb"
+    pack_folder(tmp_path / "in", root)
+    spoil(root)
+    with pytest.raises(UserError) as error:
+        dataset(root, io_backend={"type": "lmdb"}, **VALIDATION)[0]
+    line = one_line(error)
+    assert str(root) in line
+    assert all(fragment in line for fragment in fragments), line
+
+
+def test_pair_that_does_not_fit(tmp_path: Path) -> None:
+    save(tmp_path / "gt" / "one.png", noise(16, 16))
+    save(tmp_path / "lq" / "one.png", noise(8, 9))
+    with pytest.raises(UserError) as error:
+        dataset(tmp_path / "gt", dataroot_lq=str(tmp_path / "lq"), scale=2, phase="val")[0]
+    line = one_line(error)
+    assert line.startswith(f"{tmp_path / 'gt' / 'one.png'}: GT of 16×16 does not fit LQ of 8×9 at scale 2")
+    assert "check scale and dataroot_lq" in line
+
+
+def test_lq_image_missing(tmp_path: Path) -> None:
+    save(tmp_path / "gt" / "one.png", noise(8, 8))
+    save(tmp_path / "lq" / "other.png", noise(8, 8))
+    with pytest.raises(UserError) as error:
+        dataset(tmp_path / "gt", dataroot_lq=str(tmp_path / "lq"), phase="val")
+    assert "dataroot_lq" in one_line(error)
+    assert "no image 'one'" in one_line(error)
+
+
+def test_mosaic_needs_colour(tmp_path: Path) -> None:
+    save(tmp_path / "one.png", noise(8, 8))
+    with pytest.raises(UserError, match="a mosaic needs colour images; set channels: rgb"):
+        dataset(tmp_path, channels="gray", phase="val", degradation={"type": "mosaic"})[0]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["-opt", "x.yml"], ["-opt=x.yml"], ["--launcher", "none", "-opt", "x.yml", "--auto_resume"]]
+)
+def test_option_file_for_messages(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+    assert option_file() == "x.yml"
+
+
+# Whole processes
+
+
+def train(folder: Path, option_file: Path | str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "rnan_plugin", "train", "-opt", str(option_file)]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RNAN_")}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_shipped_options_without_div2k_say_what_to_run(tmp_path: Path) -> None:
+    options = REPOSITORY / "options" / "train_RNAN_CAR_q10.yml"
+    result = train(tmp_path, options)
+    assert result.returncode == 2
+    line, *others = result.stderr.splitlines()
+    assert all(f"datasets/{name} not found" in "".join(others) for name in ("Classic5", "LIVE1"))
+    assert line.startswith(f"error: {options}, datasets.train (DIV2K).dataroot_gt: ")
+    assert "rnan prepare DIV2K_train_HR datasets/DIV2K/DIV2K_train_HR_sub.lmdb" in line
+    assert "bash scripts/quickstart.sh" in line
+    assert list(tmp_path.iterdir()) == []
+    assert (REPOSITORY / "scripts/quickstart.sh").is_file()
+
+
+def test_unreadable_image_met_by_a_worker_ends_training_with_one_line(legal: dict[str, Any]) -> None:
+    bad = truncate(save(Path("photos/two.jpg"), noise(64, 64)))  # such that OpenCV adds no warning of its own
+    loader = {"num_worker_per_gpu": 1, "batch_size_per_gpu": 2, "dataset_enlarge_ratio": 4}
+    del legal["val"], legal["datasets"]["val"]
+    legal["datasets"]["train"] |= loader
+    Path("small.yml").write_text(yaml.safe_dump(legal), encoding="utf-8")
+    result = train(Path.cwd(), "small.yml")
+    assert result.returncode == 2
+    lines = result.stderr.splitlines()
+    assert lines[-1] == f"error: {bad}: unreadable or truncated image; replace it or take it out"
+    assert sum(line.startswith("error:") for line in lines) == 1
+    assert "Traceback" not in result.stderr + result.stdout
+    assert "Start training" in result.stderr + result.stdout  # that is, it was met by training itself
+
+
+def test_help_of_the_launcher(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["train", "--help"])
+    assert "-opt" in capsys.readouterr().out
+
+
+def test_option_files_of_other_models_are_left_alone(legal: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the hook enabled they pass through the same parsing; what is their own is not ours to judge."""
+    del legal["network_g"]
+    changes = {"model_type": "SomebodysModel", "network_sr": {"type": "Somebodys"}, "train.their_key": 1}
+    for part in ("train", "val"):
+        legal["datasets"][part] = {"name": part, "type": "PairedImageDataset", "their_key": 1}
+    opt, _ = parse(change(legal, changes), monkeypatch)
+    assert opt["train"]["their_key"] == 1
+    assert opt["datasets"]["train"]["phase"] == "train"
