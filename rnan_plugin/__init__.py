@@ -7,13 +7,13 @@ today's torchvision and register RNAN (see `rnan_plugin.startup`).
 from __future__ import annotations
 
 from rnan_plugin import startup
-from rnan_plugin.version import __version__
 
 TYPE_CHECKING = False  # importing typing would take longer than all of the environment hook
 if TYPE_CHECKING:
     from typing import Any
 
     from rnan_plugin.archs.official_weights import load_released
+    from rnan_plugin.version import __version__
 
 __all__ = ["__version__", "load_released"]
 
@@ -21,7 +21,12 @@ startup.install()
 
 
 def __getattr__(name: str) -> Any:
-    if name == "load_released":  # imports torch, so only when asked for
+    # Only when asked for: torch takes seconds.
+    if name == "__version__":
+        from rnan_plugin.version import __version__
+
+        return __version__
+    if name == "load_released":
         from rnan_plugin.archs.official_weights import load_released
 
         return load_released

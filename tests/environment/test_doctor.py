@@ -156,7 +156,7 @@ def test_hook_and_kill_switch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     monkeypatch.setattr(environment_hook, "is_enabled", lambda: False)
     monkeypatch.setenv("RNAN_PLUGIN_DISABLE", "1")
     hook, switch, _ = doctor.check_hook()
-    assert "rnan_plugin enable" in hook.remedy
+    assert "rnan enable" in hook.remedy
     assert "unset RNAN_PLUGIN_DISABLE" in switch.remedy
 
 

@@ -20,12 +20,14 @@ from torch.utils.tensorboard import SummaryWriter
 
 from rnan_plugin.archs.rnan_arch import RNAN
 from rnan_plugin.data.image_store import FolderStore
+from rnan_plugin.data.pairs import pair
 from rnan_plugin.errors import UserError
 from rnan_plugin.evaluation.classical import CLASSICAL, classical, unrestored
 from rnan_plugin.evaluation.comparison import build_for_all_sets
 from rnan_plugin.evaluation.comparison_file import read_comparison
 from rnan_plugin.evaluation.costs import multiply_adds, timing_input
 from rnan_plugin.evaluation.evaluate import evaluate
+from rnan_plugin.evaluation.methods import Method
 from rnan_plugin.evaluation.protocol import score
 from rnan_plugin.paper.tasks import TASKS, TaskAtLevel
 from rnan_plugin.toolbox.api import ARCH_REGISTRY
@@ -56,7 +58,7 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     task, store = TaskAtLevel("graydn", 25), FolderStore(str(folder / "photos"))
     for name in store.names:
         (folder / "done").mkdir(exist_ok=True)
-        cv2.imwrite(str(folder / f"done/{name}.png"), task.pair(store, name)[1])
+        cv2.imwrite(str(folder / f"done/{name}.png"), pair(task, store, name)[1])
     torch.manual_seed(0)
     torch.save({"params": RNAN(**NETWORK).state_dict()}, folder / "net.pth")
     options = {"name": "x", "num_gpu": 0, "model_type": "RestorationModel", "datasets": {"val": {"channels": "gray"}}}
@@ -82,7 +84,7 @@ def test_table_has_costs_and_scores(compared: Path) -> None:
     table = json.loads((compared / "results/comparison/c/table.json").read_text())
     assert list(table) == ["noisy", "NLM", "RNAN/tiny", "RNAN+", "perfect"]
     task = TaskAtLevel("graydn", 25)
-    direct = evaluate(unrestored(task), task, str(compared / "photos"), name="noisy").mean
+    direct = evaluate(Method("noisy", unrestored(task), dict), task, str(compared / "photos")).mean
     assert table["noisy"]["sets"][0]["mean"]["psnr"] == direct.psnr
     assert table["NLM"]["sets"][0]["mean"]["psnr"] > direct.psnr + 3
     assert table["perfect"]["sets"][0]["mean"]["ssim"] == pytest.approx(1)
@@ -105,7 +107,7 @@ def test_restored_images_are_those_that_were_scored(compared: Path) -> None:
     scores = json.loads((folder / "scores/NLM_graydn_25_photos.json").read_text())["images"]
     for name in store.names:
         img = cv2.imread(str(folder / f"images/photos/{name}/NLM.png"), cv2.IMREAD_UNCHANGED)[..., None]
-        assert score(img, task.pair(store, name)[1], task)[0] == scores[name]["psnr"]
+        assert score(img, pair(task, store, name)[1], task)[0] == scores[name]["psnr"]
 
 
 def panel(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -235,7 +237,7 @@ def test_files_of_several_sets_lie_in_a_folder_for_each(compared: Path, monkeypa
     content["methods"] = {"x": {"type": "files", "files": "all"}}
     Path("several.yml").write_text(yaml.safe_dump(content))
     item = build_for_all_sets(read_comparison("several.yml"), "x")
-    assert list(item.methods) == ["photos", "more"]
+    assert list(item) == ["photos", "more"]
 
 
 @pytest.mark.parametrize("name", sorted(CLASSICAL))
@@ -264,7 +266,7 @@ def test_classical_methods_restore(name: str) -> None:
     [
         ({"taks": "car"}, "c.yml: unknown key 'taks' (did you mean 'task'?)"),
         ({"task": "denoise"}, "c.yml, task: no task 'denoise'"),
-        ({"level": None}, "c.yml: --level: graydn needs a sigma"),
+        ({"level": None}, "c.yml: level: graydn needs a sigma"),
         ({"methods": {"x": {"type": "nml"}}}, "c.yml, methods.x.type: no type 'nml'"),
         (
             {"methods": {"x": {"type": "released", "wieghts": 1}}},

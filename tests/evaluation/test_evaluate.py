@@ -52,7 +52,7 @@ def photos(tmp_path: Path) -> Path:
 
 @needs_sets
 @pytest.mark.parametrize(
-    ("task", "level", "image_set", "row", "decimals"),
+    ("name", "level", "image_set", "row", "decimals"),
     [
         *[("car", quality, "Classic5", "JPEG", 2) for quality in (10, 20, 30, 40)],
         ("demosaic", None, "Kodak24", "Mosaiced", 2),
@@ -61,27 +61,27 @@ def photos(tmp_path: Path) -> Path:
     ],
 )
 def test_input_rows_are_the_papers(
-    task: str, level: float | None, image_set: str, row: str, decimals: int | None
+    name: str, level: float | None, image_set: str, row: str, decimals: int | None
 ) -> None:
-    task = TaskAtLevel(task, level)
+    task = TaskAtLevel(name, level)
     mean = evaluate(input_method(task), task, str(SETS / image_set)).mean
-    (paper,) = [cell for cell in published_rows(task, level, image_set) if cell.method == row]
+    (paper,) = [cell for cell in published_rows(name, level, image_set) if cell.method == row]
     if decimals is None:  # the quoted rows enlarge an 8-bit Y, not RGB
         assert mean.psnr == pytest.approx(paper.psnr, abs=0.02)
     else:
         assert round(mean.psnr, decimals) == paper.psnr
-    if task == "demosaic":
+    if name == "demosaic":
         assert round(mean.ssim, 4) == paper.ssim
 
 
-@pytest.mark.parametrize("task", ["colordn", "graydn", "demosaic", "car", "sr"])
-def test_scores_are_those_of_the_toolboxs_validation(task: str) -> None:
+@pytest.mark.parametrize("name", ["colordn", "graydn", "demosaic", "car", "sr"])
+def test_scores_are_those_of_the_toolboxs_validation(name: str) -> None:
     """With `crop_border` and `test_y_channel` as the option files have them."""
-    task = TaskAtLevel(task, {"demosaic": None, "sr": 2}.get(task, 10))
+    task = TaskAtLevel(name, {"demosaic": None, "sr": 2}.get(name, 10))
     rng = np.random.default_rng(1)
     channels = 3 if task.row.channels == "rgb" else 1
     img, gt = (rng.integers(0, 256, (32, 30, channels), dtype=np.uint8) for _ in range(2))
-    keys = {"crop_border": 2, "test_y_channel": True} if task == "sr" else {"crop_border": 0}
+    keys = {"crop_border": 2, "test_y_channel": True} if name == "sr" else {"crop_border": 0}
     expected = [metric(img[..., ::-1], gt[..., ::-1], **keys) for metric in (calculate_psnr, calculate_ssim)]
     assert score(img, gt, task) == pytest.approx(expected, abs=1e-10)
 

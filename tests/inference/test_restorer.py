@@ -272,8 +272,8 @@ def test_what_can_go_wrong(tmp_path, option_file, capsys):
     cases = [
         ([image, out], "-opt FILE"),
         ([image, out, "--weights", "absent.pt"], "absent.pt: no such file"),
-        ([image, out, "--weights", str(tmp_path / "net.pth")], "a toolbox checkpoint"),
-        ([image, out, "-opt", path, "--weights", weights], "no 'params' in it"),
+        ([image, out, "--weights", str(tmp_path / "net.pth")], "does not say what its network is"),
+        ([image, out, "-opt", path, "--weights", weights], "weights of another network"),
         ([image, out, "--weights", weights], "--channels"),
         ([write(tmp_path / "grey.png", photo(1)), out, "--weights", str(GOLD / "DN_RGB.pt")], "grey, but the network"),
         ([str(tmp_path / "absent"), out, "-opt", path], "no such image or folder"),
@@ -282,7 +282,7 @@ def test_what_can_go_wrong(tmp_path, option_file, capsys):
         ([str(tmp_path / "bad"), out, "-opt", path], "b.png: unreadable"),
         ([image, out, "-opt", path, "--tile", "16", "--overlap", "9"], "overlap (tile_overlap) is 9"),
         ([image, str(GOLD / "CAR.pt/out"), "-opt", path], "CAR.pt is a file, not a folder"),
-        ([image, out, "-opt", path, "--device", "abacus"], "--device abacus"),
+        ([image, out, "-opt", path, "--device", "abacus"], "device: 'abacus' is not one of auto, cpu, cuda, mps"),
     ]
     for arguments, fragment in cases:
         assert fragment in error_of(arguments, capsys)

@@ -10,6 +10,7 @@ import torch
 import yaml
 from conftest import REPOSITORY
 
+import rnan_plugin.training.connect  # noqa: F401 - the toolbox has to know the plugin
 from rnan_plugin.archs.rnan_arch import RELEASED
 from rnan_plugin.data.dataset_options import build_chain, parse_dataset
 from rnan_plugin.errors import UserError
