@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, get_type_hints
 
 import numpy as np
 
@@ -15,8 +15,16 @@ from rnan_plugin.images.degradations import DEGRADATIONS, Degradation
 
 Spread = Literal["uniform", "log"]
 
-# By type, the argument that may be a range in training and a list in validation.
-LEVEL_KEYS: dict[str, str] = {name: kind.level for name, kind in DEGRADATIONS.items() if hasattr(kind, "level")}
+
+def level_key(kind: object) -> str | None:
+    """The argument of a type of degradation that may be a range in training and a list in validation, or None."""
+    return getattr(DEGRADATIONS.get(str(kind)), "level", None)
+
+
+def is_whole(kind: str) -> bool:
+    """Whether that argument takes whole numbers alone, as JPEG's quality does."""
+    key = level_key(kind)
+    return key is not None and get_type_hints(DEGRADATIONS[kind])[key] is int
 
 
 @dataclass(frozen=True)
@@ -118,7 +126,7 @@ def expand_levels(phase: str, section: Mapping[str, Any]) -> dict[str, dict[str,
     degradation = section.get("degradation")
     entries = degradation if isinstance(degradation, list) else [degradation]
     for place, entry in enumerate(entries):
-        key = LEVEL_KEYS.get(str(entry.get("type"))) if isinstance(entry, Mapping) else None
+        key = level_key(entry.get("type")) if isinstance(entry, Mapping) else None
         if key is not None and isinstance(entry.get(key), list):
             expanded = {}
             for level in dict.fromkeys(map(str, entry[key])):
