@@ -6,6 +6,7 @@ for a task without levels. A file that is put there is found.
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,12 +29,15 @@ class ShippedNetwork:
         low: The lowest level it was trained at; None for a task without levels.
         high: The highest; the same as `low` for a single level.
         file: Where it is.
+        gains: The lowest and the highest level at which it was measured to improve the mean PSNR; None where nobody
+            measured.
     """
 
     task: str
     low: float | None
     high: float | None
     file: Path
+    gains: tuple[float, float] | None = None
 
     def __str__(self) -> str:
         if self.low is None or self.high is None:
@@ -44,6 +48,22 @@ class ShippedNetwork:
     def is_blind(self) -> bool:
         """Whether it is for a range of levels."""
         return self.low != self.high
+
+    @property
+    def width(self) -> float:
+        """How many levels it is for."""
+        return (self.high or 0) - (self.low or 0)
+
+    def gains_at(self, level: float | None) -> bool:
+        """Whether it is expected to improve an image at a level."""
+        if self.gains is None or level is None:
+            return False
+        return self.gains[0] <= level <= self.gains[1]
+
+    def distance(self, level: float | None) -> tuple[float, float]:
+        """How far a level is from those it is for, then how many those are: the smaller the better."""
+        outside = 0.0 if level is None else max((self.low or 0) - level, level - (self.high or 0), 0.0)
+        return outside, self.width
 
     def covers(self, task: TaskAtLevel) -> bool:
         """Whether it is for a task at a level."""
@@ -60,9 +80,18 @@ def shipped_networks() -> list[ShippedNetwork]:
         assert match is not None
         low, high = match["low"], match["high"] or match["low"]
         if match["task"] in TASKS:
-            network = ShippedNetwork(match["task"], float(low) if low else None, float(high) if high else None, file)
-            networks.append(network)
+            levels = float(low) if low else None, float(high) if high else None
+            networks.append(ShippedNetwork(match["task"], *levels, file, _gains_of(file)))
     return networks
+
+
+def _gains_of(file: Path) -> tuple[float, float] | None:
+    """What the card beside a file says of the levels at which it gains."""
+    card = file.with_suffix(".json")
+    if not card.is_file():
+        return None
+    gains = json.loads(card.read_text(encoding="utf-8")).get("gains")
+    return (float(gains[0]), float(gains[1])) if gains else None
 
 
 def shipped_tasks() -> list[TaskAtLevel]:
@@ -83,7 +112,7 @@ def shipped_file(task: TaskAtLevel) -> Path:
     """
     covering = [network for network in shipped_networks() if network.covers(task)]
     if covering:
-        return min(covering, key=lambda network: (network.high or 0) - (network.low or 0)).file
+        return min(covering, key=lambda network: network.width).file
     raise UserError(
         f"no weights in the package for {task}; there are: {shipped_names()}. Train with an option file that "
         "`rnan options` writes and name it with -opt, or take released weights with --weights"
