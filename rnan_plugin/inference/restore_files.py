@@ -83,6 +83,10 @@ def _restore_file(file: Path, out: Path, restorer: Restorer) -> dict[str, Any]:
         restored, used = restorer(img, str(file), progress)
     if restored.shape[2] < img.shape[2]:
         tqdm.write(f"warning: {file}: colour, but the network and --channels give a grey result")
+    elif restored.shape[2] < restorer.num_channel:
+        tqdm.write(
+            f"{file}: grey, restored as R = G = B by a network for colour; the result is the mean of its colours"
+        )
     out.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(out) as temporary:
         # Turned after it, since a network for JPEG files learnt their 8×8 grid as it is stored.

@@ -391,11 +391,6 @@ BAD_IMAGES = {
         ["16 bits per sample", "convert it to 8"],
     ),
     "alpha": (lambda f: save(f / "a.png", noise(8, 8, 4)), VALIDATION, ["4 channels (alpha?)", "without alpha"]),
-    "grey for colour": (
-        lambda f: save(f / "a.png", noise(8, 8, 1)),
-        VALIDATION,
-        ["grey image where colour is needed", "channels: gray"],
-    ),
     "smaller than the patch": (
         lambda f: save(f / "a.png", noise(47, 60)),
         {"phase": "train", "gt_size": 48, "degradation": JPEG},
