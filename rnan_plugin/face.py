@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from threading import Lock
 from typing import Any
@@ -20,6 +21,7 @@ from rnan_plugin.images.color import Channels
 from rnan_plugin.inference import networks
 from rnan_plugin.inference.policy import named_policy
 from rnan_plugin.inference.restorer import Restorer, RestoreSettings
+from rnan_plugin.inference.shipped import OVERLAP, TILE
 from rnan_plugin.paper.tasks import TaskAtLevel
 
 __all__ = ["evaluate", "load_network", "load_released", "restore"]
@@ -58,7 +60,8 @@ def restore(  # noqa: PLR0913 - each is a flag of the command
         option_file: Take its network instead of the package's.
         weights: Take these instead of the package's: a training's, an exported or a released checkpoint.
         channels: What a one-channel network restores of colour images: "y" (luma; chroma is kept) or "gray".
-        policy: "auto", "whole", "tile" or "release"; see `rnan_plugin.inference.policy.Policy`.
+        policy: "auto", "whole", "tile" or "release"; see `rnan_plugin.inference.policy.Policy`. Left out, with the
+            package's weights, the tiles that they were measured with.
         tile: Side of a tile in pixels of the input.
         overlap: Pixels that neighbouring tiles share.
         self_ensemble: Mean over the eight flips (RNAN+).
@@ -76,6 +79,8 @@ def restore(  # noqa: PLR0913 - each is a flag of the command
     if image.size == 0 or (image.ndim == 3 and image.shape[2] not in {1, 3}):
         raise UserError(f"image: shape {image.shape} is not (H, W, 3), (H, W, 1) or (H, W) with pixels in it")
     how = named_policy(policy, tile, overlap, self_ensemble=self_ensemble)
+    if all(left_out is None for left_out in (policy, tile, overlap, option_file, weights)):  # as the command does
+        how = replace(how, name="tile", tile=TILE, overlap=OVERLAP)
     settings = RestoreSettings(how, device, precision, channels=channels)
     with _lock:
         restorer = _restorer(option_file, weights, _task(task, level), settings)

@@ -44,13 +44,13 @@ def choose(code: bytes, img: Image, task_name: str = AUTO, level: float | None =
         task_name = _task_for(code, img)
     row = TASKS[_in_colour(task_name, img)]
     if row.level is None:
-        return _named(TaskAtLevel(row.name), "the task has no levels")
+        return _named(TaskAtLevel(row.name), code)
     if row.enlarges and level is None:  # an enlarged image has nothing to lose
         level = min(
             (network.low for network in shipped_networks() if network.task == row.name and network.low), default=2
         )
     if level is not None:
-        return _named(TaskAtLevel(row.name, level), "as named")
+        return _named(TaskAtLevel(row.name, level), code)
     found, why = _level_of(row, code, img)
     if found is None:
         return Choice(None, None, why)
@@ -80,11 +80,30 @@ def _level_of(row: Task, code: bytes, img: Image) -> tuple[float | None, str]:
     raise UserError(f"--level: no image tells the {row.level} of {row.name}; name it")
 
 
-def _named(task: TaskAtLevel, why: str) -> Choice:
+def _named(task: TaskAtLevel, code: bytes) -> Choice:
+    """What was named, obeyed, with a warning where the file says otherwise."""
     covering = [network for network in shipped_networks() if network.covers(task)]
     if not covering:
         raise UserError(f"no weights in the package for {task}; there are: {shipped_names()}")
-    return Choice(min(covering, key=lambda network: network.width), task, why)
+    best = min(covering, key=lambda network: network.width)
+    return Choice(best, task, mismatch(task, code, best.gains) or "")
+
+
+def mismatch(task: TaskAtLevel, code: bytes, gains: tuple[float, float] | None = None) -> str | None:
+    """Why a file is not an input of the task, as far as it tells; None if it is.
+
+    Args:
+        task: What was named.
+        code: The file's content.
+        gains: Levels that the weights improve; None takes the task's own for the only one.
+    """
+    quality = jpeg_quality(code) if task.row.degradation == "jpeg" else None
+    if quality is None or task.level is None:
+        return None
+    low, high = gains or (task.level, task.level)
+    if low <= quality <= high:
+        return None
+    return f"warning: a JPEG of quality {quality}, the weights are for {task.level:g}"
 
 
 def _gaining(task: TaskAtLevel, why: str) -> Choice:

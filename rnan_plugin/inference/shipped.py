@@ -17,6 +17,7 @@ from rnan_plugin.errors import UserError
 from rnan_plugin.paper.tasks import TASKS, TaskAtLevel
 
 FOLDER = Path(__file__).parents[1] / "weights"
+TILE, OVERLAP = 64, 8  # that their numbers are measured with: larger tiles cost more time for the same PSNR
 _STEM = re.compile(r"(?P<task>.+?)(?:_(?P<low>\d+(?:\.\d+)?)(?:-(?P<high>\d+(?:\.\d+)?))?)?")
 
 

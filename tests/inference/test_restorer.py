@@ -24,9 +24,9 @@ from rnan_plugin.__main__ import main
 from rnan_plugin.archs.non_local import NonLocalBlock
 from rnan_plugin.archs.rnan_arch import RNAN
 from rnan_plugin.errors import UserError
-from rnan_plugin.images.codec import jpeg_quality
 from rnan_plugin.images.color import rgb2gray, rgb2y
 from rnan_plugin.images.degradations import BayerMosaic
+from rnan_plugin.images.estimate import jpeg_quality
 from rnan_plugin.inference.policy import Policy, restore
 from rnan_plugin.inference.restorer import as_mosaic
 
@@ -285,7 +285,7 @@ def test_what_can_go_wrong(tmp_path, option_file, capsys):
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad/b.png").write_bytes(b"no image")
     cases = [
-        ([image, out], "-opt FILE"),
+        ([image, out, "--level", "10"], "--level: needs --task"),
         ([image, out, "--weights", "absent.pt"], "absent.pt: no such file"),
         ([image, out, "--weights", str(tmp_path / "net.pth")], "does not say what its network is"),
         ([image, out, "-opt", path, "--weights", weights], "weights of another network"),
@@ -328,5 +328,5 @@ def test_file_of_another_level_is_told(tmp_path, option_file, capsys):
     arguments = ["-opt", path, "--task", "car", "--level", "10", "--channels", "y"]
     assert main(["restore", str(tmp_path / "in"), str(tmp_path / "out"), *arguments]) == 0
     told = capsys.readouterr().out
-    assert "q90.jpg: a JPEG of quality 90, the weights are for 10" in told
+    assert "q90.jpg: warning: a JPEG of quality 90, the weights are for 10" in told
     assert "q10.jpg: a JPEG" not in told
