@@ -51,6 +51,11 @@ def shown(value: object) -> str:
     return " ".join(_SHORT.repr(value).split())
 
 
+def one_line(text: object) -> str:
+    """A path or name for a message, whole, with line breaks and other characters that can't be seen escaped."""
+    return "".join(part if part.isprintable() else repr(part)[1:-1] for part in str(text))
+
+
 _MOST_NEAREST = 100  # characters of a word that are compared; a longer one is no slip of the pen
 
 
