@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import reprlib
 import sys
 from collections.abc import Callable, Iterable
@@ -51,9 +52,12 @@ def shown(value: object) -> str:
     return " ".join(_SHORT.repr(value).split())
 
 
+_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
 def one_line(text: object) -> str:
-    """A path or name for a message, whole, with line breaks and other characters that can't be seen escaped."""
-    return "".join(part if part.isprintable() else repr(part)[1:-1] for part in str(text))
+    """A path or name for a message, whole, with line breaks, control characters and undecodable bytes escaped."""
+    return _UNSEEN.sub(lambda match: repr(match[0])[1:-1], str(text))
 
 
 _MOST_NEAREST = 100  # characters of a word that are compared; a longer one is no slip of the pen

@@ -79,16 +79,24 @@ def list_images(folder: Path) -> list[Path]:
     """Image files below a folder, sorted; hidden files and folders are passed over.
 
     Raises:
-        UserError: No such folder, or no image in it.
+        UserError: No such folder, no image in it, or a folder below it can't be read.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; check the path")
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_ENDINGS and not path.is_dir())
+    found = (path for path in _files_below(folder) if path.suffix.lower() in IMAGE_ENDINGS and not path.is_dir())
     relative = (path.relative_to(folder) for path in found)
     files = sorted(folder / path for path in relative if not any(part.startswith(".") for part in path.parts))
     if not files:
         raise UserError(f"{folder}: no images in it; known endings are {' '.join(sorted(IMAGE_ENDINGS))}")
     return files
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    def stop(error: OSError) -> None:
+        raise UserError(f"{error.filename}: can't be read ({error.strerror}); check the folder's permissions") from None
+
+    for place, _, names in os.walk(folder, onerror=stop):
+        yield from (Path(place, name) for name in names)
 
 
 def index_by_stem(files: Sequence[Path], folder: Path) -> dict[str, Path]:
