@@ -178,6 +178,11 @@ class LmdbStore:
         except lmdb.Error as error:
             raise UserError(f"{self.root}: damaged ({error}); pack the LMDB again") from None
 
+    def holds(self, name: str) -> bool:
+        """Whether there is a value under a name."""
+        with self.begin() as transaction:
+            return transaction.get(name.encode()) is not None
+
     def stored(self) -> int:
         """Number of values in the LMDB, named in `meta_info.txt` or not."""
         with self.begin():
