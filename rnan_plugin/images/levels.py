@@ -17,14 +17,19 @@ Spread = Literal["uniform", "log"]
 
 
 def level_key(kind: object) -> str | None:
-    """The argument of a type of degradation that may be a range in training and a list in validation, or None."""
-    return getattr(DEGRADATIONS.get(str(kind)), "level", None)
+    """The argument of a type of degradation that may be a range in training and a list in validation, if there is one.
+
+    Args:
+        kind: One of `DEGRADATIONS`, also of those that were added; None for anything else.
+    """
+    build = DEGRADATIONS.get(kind) if isinstance(kind, str) else None
+    key: str | None = getattr(build, "level", None)
+    return key
 
 
-def is_whole(kind: str) -> bool:
-    """Whether that argument takes whole numbers alone, as JPEG's quality does."""
-    key = level_key(kind)
-    return key is not None and get_type_hints(DEGRADATIONS[kind])[key] is int
+def has_whole_levels(kind: str, argument: str) -> bool:
+    """Whether an argument of a type of degradation takes whole numbers alone, as JPEG's quality does."""
+    return get_type_hints(DEGRADATIONS[kind]).get(argument) is int
 
 
 @dataclass(frozen=True)
@@ -127,7 +132,7 @@ def expand_levels(phase: str, section: Mapping[str, Any]) -> dict[str, dict[str,
     entries = degradation if isinstance(degradation, list) else [degradation]
     for place, entry in enumerate(entries):
         key = level_key(entry.get("type")) if isinstance(entry, Mapping) else None
-        if key is not None and isinstance(entry.get(key), list):
+        if key is not None and isinstance(entry.get(key), list) and entry[key]:
             expanded = {}
             for level in dict.fromkeys(map(str, entry[key])):
                 own = copy.deepcopy(dict(section))

@@ -24,7 +24,6 @@ def drawn(config, count=4000):
     """Levels that a chain of one degradation draws."""
     chain, rng = build_chain(config, "x"), STREAM(0)
     key = level_key(config["type"])
-    assert key is not None
     return np.array([getattr(fixed(chain, rng)[0], key) for _ in range(count)])
 
 
