@@ -27,12 +27,24 @@ def collect(checks: Iterable[Callable[[], object]]) -> None:
         raise UserError("\n".join(dict.fromkeys(problems)))
 
 
+_MOST_LINES = 20  # of a message; whoever has more problems than that mends these first
+
+
+def tell(error: UserError) -> None:
+    """Print the lines of an error to standard error, `error: ` before each; of very many the first."""
+    lines = str(error).splitlines()
+    shown_lines = lines[:_MOST_LINES]
+    if len(lines) > _MOST_LINES:
+        shown_lines.append(f"and {len(lines) - _MOST_LINES} more")
+    print(*(f"error: {line}" for line in shown_lines), sep="\n", file=sys.stderr)
+
+
 def exit_status(run: Callable[[], int | None]) -> int:
     """Run a command; return its exit status: its own, or 2 after a `UserError`, whose lines go to standard error."""
     try:
         return run() or 0
     except UserError as error:
-        print(*(f"error: {line}" for line in str(error).splitlines()), sep="\n", file=sys.stderr)
+        tell(error)
         return 2
 
 

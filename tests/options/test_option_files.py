@@ -17,12 +17,15 @@ from rnan_plugin.errors import UserError
 from rnan_plugin.paper.tables import all_published
 from rnan_plugin.toolbox.api import ARCH_REGISTRY
 from rnan_plugin.training.launcher import _derive_paths
+from rnan_plugin.training.network_check import check_fit
 from rnan_plugin.training.option_check import check_option_file
+from rnan_plugin.training.section_check import check_values
 
 OPTIONS = REPOSITORY / "options"
 FILES = sorted(OPTIONS.glob("*.yml"))
 SMALL = sorted((OPTIONS / "small").glob("*.yml"))
 STUDIES = sorted(file for folder in ("ablation", "small_data") for file in (OPTIONS / folder).glob("*.yml"))
+COMPARE = sorted((OPTIONS / "compare").glob("*.yml"))
 EQUAL_BUDGET = sorted((OPTIONS / "equal_budget").glob("*.yml"))
 LEVELS = {
     "ColorDN": ["s10", "s30", "s50", "s70"],
@@ -158,16 +161,15 @@ def test_equal_budgets_differ_in_network_and_steps_alone():
     assert max(parameters) < 1.06 * min(parameters)
 
 
-@pytest.mark.parametrize("file", FILES + SMALL + STUDIES + EQUAL_BUDGET, ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", FILES + SMALL + STUDIES + EQUAL_BUDGET + COMPARE, ids=lambda file: file.stem)
 def test_builds_and_passes_the_checks_up_to_the_missing_data(file, tmp_path, monkeypatch, capsys):
     opt = as_parsed(load(file.relative_to(OPTIONS).with_suffix("")), is_train=not file.stem.startswith("test"))
     assert opt["name"] == file.stem
     for phase, dataset in opt["datasets"].items():
         parse_dataset(dataset, phase)
-    net = opt["network_g"]
-    with torch.device("meta"):
-        build(net)
     monkeypatch.chdir(tmp_path)
+    assert check_values(opt, str(file), is_train=opt["is_train"]) == []
+    check_fit(opt, str(file))
     with pytest.raises(UserError, match=r"dataroot_gt: datasets/.* not found") as error:
         check_option_file(opt, str(file))
     missing = ("dataroot_gt: datasets/", "path.pretrain_network_g: ")
