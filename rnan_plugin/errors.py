@@ -56,11 +56,13 @@ _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
 _SHORT.maxlist = _SHORT.maxdict = 8
 _SHORT.maxlevel = 3
+_MOST_SHOWN = 200  # characters
 
 
 def shown(value: object) -> str:
     """A value of the user's for a message, in one line and short, however large it is."""
-    return " ".join(_SHORT.repr(value).split())
+    text = " ".join(_SHORT.repr(value).split())
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
 
 
 _MOST_NEAREST = 100  # characters of a word that are compared; a longer one is no slip of the pen

@@ -84,6 +84,7 @@ def parse_dataset(mapping: Mapping[str, Any], where: str) -> tuple[DatasetOption
         raise UserError(f"{where}.io_backend.type: {shown(options.io_backend.get('type'))} is not one of disk, lmdb")
     if (options.degradation is None) == (options.dataroot_lq is None):
         raise UserError(f"{where}: needs either 'degradation' (LQ made on the fly) or 'dataroot_lq' (ready-made)")
+    _check_loader(options, where)
     chain = build_chain(options.degradation, f"{where}.degradation") if options.degradation is not None else []
     if chain and total_scale(chain) != options.scale:
         raise UserError(f"{where}: scale is {options.scale}, but its degradation shrinks by {total_scale(chain)}")
@@ -94,6 +95,14 @@ def parse_dataset(mapping: Mapping[str, Any], where: str) -> tuple[DatasetOption
     if options.gt_size is not None and options.gt_size % options.scale:
         raise UserError(f"{where}.gt_size: {options.gt_size} is not a multiple of the scale {options.scale}")
     return options, chain
+
+
+def _check_loader(options: DatasetOptions, where: str) -> None:
+    """What torch's data loader and BasicSR's prefetching refuse after the training's folders were made."""
+    if options.prefetch_mode == "cuda" and not options.pin_memory:
+        raise UserError(f"{where}.prefetch_mode: cuda needs pin_memory: true")
+    if options.persistent_workers and not (options.phase == "train" and options.num_worker_per_gpu):
+        raise UserError(f"{where}.persistent_workers: is for training with num_worker_per_gpu of 1 or more")
 
 
 def build_chain(config: Any, where: str) -> Chain:

@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
@@ -25,10 +26,12 @@ class _Loader(yaml.SafeLoader):
 
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    keys = [loader.construct_object(key) for key, _ in node.value if key.tag != _MERGE]
-    for index, key in enumerate(keys):
-        if key in keys[:index]:
-            raise yaml.constructor.ConstructorError(None, None, f"key {shown(key)} stands twice", node.start_mark)
+    seen: set[Any] = set()
+    for key in (loader.construct_object(key) for key, _ in node.value if key.tag != _MERGE):
+        with suppress(TypeError):  # unhashable: refused below
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {shown(key)} stands twice", node.start_mark)
+            seen.add(key)
     loader.flatten_mapping(node)
     return loader.construct_mapping(node, deep=True)
 

@@ -15,7 +15,7 @@ import torch
 
 from rnan_plugin import device as devices
 from rnan_plugin.data.restoration_dataset import RestorationDataset
-from rnan_plugin.errors import UserError, collect, nearest
+from rnan_plugin.errors import UserError, collect, nearest, shown
 from rnan_plugin.inference.policy import policy_of
 from rnan_plugin.options.schema import check_arguments, check_call, normalise
 from rnan_plugin.options.sections import NEEDED, SCHEDULERS, Metric
@@ -48,10 +48,12 @@ def check_option_file(opt: Mapping[str, Any], path: str, problems: Sequence[str]
     if ours:
         if opt.get("is_train"):
             checks.append(partial(_check_training, opt, path))
-        val = opt.get("val") or {}
+        val, train = opt.get("val") or {}, opt.get("train") or {}
         checks += [
+            partial(_check_optimiser, train, f"{path}, train.optim_g"),
+            partial(_check_schedule, train, f"{path}, train.scheduler"),
             partial(check_network, opt["network_g"], f"{path}, network_g"),
-            partial(check_losses, opt.get("train") or {}, f"{path}, train"),
+            partial(check_losses, train, f"{path}, train"),
             partial(_check_metrics, val, f"{path}, val.metrics"),
             partial(_check_policy, val, f"{path}, val"),
             partial(_check_weights, opt["path"], path),
@@ -119,9 +121,10 @@ def _unreached(opt: Mapping[str, Any]) -> Iterator[str]:
         return
     late = [milestone for milestone in scheduler.get("milestones", []) if milestone > last]
     if late:
-        yield f"train.scheduler.milestones: {late} lie beyond total_iter {last} and are never reached"
-    if sum(scheduler.get("periods", [])) > last:
-        yield f"train.scheduler.periods: {scheduler['periods']} end beyond total_iter {last}, before the rate is down"
+        yield f"train.scheduler.milestones: {shown(late)} lie beyond total_iter {last} and are never reached"
+    periods = scheduler.get("periods", [])
+    if sum(periods) > last:
+        yield f"train.scheduler.periods: {shown(periods)} end beyond total_iter {last}, before the rate is down"
 
 
 def _unlike_the_paper(opt: Mapping[str, Any]) -> Iterator[str]:
@@ -148,11 +151,12 @@ def _check_training(opt: Mapping[str, Any], path: str) -> None:
     if not train.get("pixel_opt") and not train.get("perceptual_opt"):
         missing.append(f"{path}, train: needs a loss, 'pixel_opt' or 'perceptual_opt'")
     raise_lines(missing)
-    _check_optimiser(train["optim_g"], f"{path}, train.optim_g")
-    _check_schedule(train, f"{path}, train.scheduler")
 
 
-def _check_optimiser(optimizer: Mapping[str, Any], where: str) -> None:
+def _check_optimiser(train: Mapping[str, Any], where: str) -> None:
+    optimizer = train.get("optim_g")
+    if optimizer is None:  # where it is needed, that is told elsewhere
+        return
     check_type(optimizer, "type", {"Adam": torch.optim.Adam}, where)
     check_call(torch.optim.Adam, optimizer, where, supplied=["params"])
     arguments = {key: value for key, value in optimizer.items() if key != "type"}
@@ -163,6 +167,8 @@ def _check_optimiser(optimizer: Mapping[str, Any], where: str) -> None:
 
 
 def _check_schedule(train: dict[str, Any], where: str) -> None:
+    if train.get("scheduler") is None:
+        return
     scheduler = train["scheduler"] = dict(train["scheduler"])
     check_type(scheduler, "type", SCHEDULERS, where)
     kind, first, second = SCHEDULERS[scheduler["type"]]
@@ -174,9 +180,9 @@ def _check_schedule(train: dict[str, Any], where: str) -> None:
     if lengths[0] != lengths[1]:
         raise UserError(f"{where}.{second}: {lengths[1]} value(s) for {lengths[0]} of {first}; each needs one")
     periods = scheduler.get("periods")
-    if periods is not None and sum(periods) < train["total_iter"]:
+    if periods is not None and sum(periods) < train.get("total_iter", 0):
         raise UserError(
-            f"{where}.periods: {periods} end before total_iter {train['total_iter']}; let their sum reach it"
+            f"{where}.periods: {shown(periods)} end before total_iter {train['total_iter']}; let their sum reach it"
         )
 
 
@@ -190,7 +196,9 @@ def _check_weights(paths: Mapping[str, Any], path: str) -> None:
 
 
 def _check_metrics(val: dict[str, Any], where: str) -> None:
-    metrics = val["metrics"] = dict(val.get("metrics") or {})
+    if not val.get("metrics"):
+        return
+    metrics = val["metrics"] = dict(val["metrics"])
     collect(partial(_check_metric, metrics, name, f"{where}.{name}") for name in list(metrics))
 
 

@@ -39,9 +39,8 @@ def check_values(opt: dict[str, Any], path: str, *, is_train: bool) -> list[str]
         UserError: With all of these lines, where the rest of the file can't be judged without what is wrong.
     """
     ours = opt.get("model_type") == OUR_MODEL
-    basic = list(normalise(opt, [Top if ours else AnyModel], path, joint=", ", others=True))
-    if is_train:
-        basic += _missing(opt, path)
+    basic = list(_missing(opt, path)) if is_train else []
+    basic += normalise(opt, [Top if ours else AnyModel], path, joint=", ", others=True)
     lines = list(unknown_keys(opt, frozenset(Top.__dataclass_fields__), path)) if ours else []
     for name, kinds in _SECTIONS.items():
         if opt.get(name) is not None and (ours or name == "path"):
@@ -69,7 +68,7 @@ def _wandb(opt: dict[str, Any], path: str) -> Iterator[str]:
         return
     if importlib.util.find_spec("wandb") is None:
         yield f"{path}, logger.wandb.project: the package wandb is not installed; pip install wandb, or set it to ~"
-    if not logger.get("use_tb_logger"):
+    elif not logger.get("use_tb_logger"):
         yield f"{path}, logger.wandb.project: copies TensorBoard's scalars; set use_tb_logger: true, or project: ~"
 
 
