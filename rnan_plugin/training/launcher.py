@@ -15,11 +15,13 @@ import torch
 import yaml
 
 from rnan_plugin.checkpoints import iterations, load_state, newest_state
-from rnan_plugin.errors import UserError, nearest
+from rnan_plugin.errors import UserError, nearest, tell
 from rnan_plugin.images.levels import expand_levels
 from rnan_plugin.options.schema import read_option_file
+from rnan_plugin.options.values import number_in
 from rnan_plugin.toolbox.api import check_resume, get_dist_info, set_random_seed, stock_init_dist
 from rnan_plugin.training.option_check import check_option_file
+from rnan_plugin.training.section_check import check_values
 
 _PATHS = ("resume_state", "pretrain_network")  # beginnings or parts of keys whose `~` stands for the home folder
 
@@ -36,13 +38,14 @@ def parse_options(root_path: str, is_train: bool = True) -> tuple[dict[str, Any]
         opt = dict(read_option_file(args.opt))
         for entry in args.force_yml or []:
             _force(opt, entry)
+        problems = check_values(opt, args.opt, is_train=is_train)
         _distribute(opt, args.launcher)
         _derive(opt, args, root_path, is_train=is_train)
-        check_option_file(opt, args.opt)
+        check_option_file(opt, args.opt, problems)
         if is_train and opt["model_type"] == "RestorationModel":
             _refuse_to_archive(opt, args)
     except UserError as error:
-        print(*(f"error: {line}" for line in str(error).splitlines()), sep="\n", file=sys.stderr)
+        tell(error)
         raise SystemExit(2) from None
     return opt, args
 
@@ -76,12 +79,10 @@ def _force(opt: dict[str, Any], entry: str) -> None:
     _child(place, key, entry)
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError, TypeError):
         raise UserError(f"--force_yml {entry}: the value is not YAML") from None
-    if isinstance(value, str):
-        with suppress(ValueError):
-            value = float(value)  # 1e-4, which YAML takes for a text
-    place[key] = value
+    number = number_in(value) if isinstance(value, str) else None  # 1e-4, which YAML takes for a text
+    place[key] = value if number is None else number
 
 
 def _child(place: Mapping[str, Any], name: str, entry: str) -> Any:
@@ -101,8 +102,6 @@ def _distribute(opt: dict[str, Any], launcher: str) -> None:
 
 def _derive(opt: dict[str, Any], args: argparse.Namespace, root_path: str, *, is_train: bool) -> None:
     """Add what the toolbox adds to an option file."""
-    if not isinstance(opt["name"], str):
-        raise UserError(f"{args.opt}, name: {opt['name']!r} is not a text; folders are called by it")
     if opt.get("manual_seed") is None:
         opt["manual_seed"] = random.randint(1, 10000)
     set_random_seed(opt["manual_seed"] + opt["rank"])
@@ -128,11 +127,20 @@ def _derive_paths(opt: dict[str, Any]) -> None:
         if "scale" in opt:
             dataset["scale"] = opt["scale"]
         for key in ("dataroot_gt", "dataroot_lq"):
-            if dataset.get(key) is not None:
-                dataset[key] = str(Path(dataset[key]).expanduser())
+            if key in dataset:
+                dataset[key] = _at_home(dataset[key])
     for key, value in opt["path"].items():
-        if value is not None and any(part in key for part in _PATHS):
-            opt["path"][key] = str(Path(value).expanduser())
+        if any(part in key for part in _PATHS):
+            opt["path"][key] = _at_home(value)
+
+
+def _at_home(value: Any) -> Any:
+    """A path, or several, with `~` replaced by the home folder; what is no path is left for the checks to tell."""
+    if isinstance(value, list):
+        return [_at_home(item) for item in value] if all(isinstance(item, str) for item in value) else value
+    with suppress(RuntimeError):  # ~nosuchuser
+        return str(Path(value).expanduser()) if isinstance(value, str) and value else value
+    return value
 
 
 def _levels_of(phase: str, section: dict[str, Any]) -> dict[str, dict[str, Any]]:
