@@ -1,4 +1,4 @@
-"""The work of quickstart.sh: pack sample photographs, train a small RNAN in the toolbox, and show what it restores."""
+"""The work of quickstart.sh: pack sample photographs, train a small RNAN with BasicSR, and show what it restores."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OPTION_FILE = "options/quickstart_RNAN_CAR_q10.yml"
 DATA = Path("datasets/quickstart")
 PICTURE = Path("results/quickstart/comparison.png")
 
-# Photographs that scikit-image, a dependency of the toolbox, ships; training and validation share none.
+# Photographs that scikit-image, a dependency of BasicSR, ships; training and validation share none.
 SPLIT = {
     "train": ["brick", "camera", "coffee", "coins", "grass", "gravel", "motorcycle_left", "rocket"],
     "val": ["astronaut", "chelsea"],
@@ -54,7 +54,7 @@ def pack_photographs() -> None:
 
 
 def train(experiment: Path) -> None:
-    """Train with the toolbox's own script, or go on where an interrupted run stopped, unless it is finished."""
+    """Train with BasicSR's own script, or go on where an interrupted run stopped, unless it is finished."""
     if (experiment / "models/net_g_latest.pth").exists():
         print(f"{experiment} is trained already (remove it to train again)")
         return
@@ -125,10 +125,11 @@ def main() -> int:
     write_picture(results)
     print(f"""
 Restored photographs gain {gain:+.2f} dB. Look at {PICTURE}, then:
-  .venv/bin/tensorboard --logdir tb_logger                                    curves and image panels
-  .venv/bin/python -m rnan_plugin doctor                                      is everything in order?
-  .venv/bin/python scripts/pack_lmdb.py FOLDER datasets/NAME.lmdb             your own images
-  .venv/bin/python basicsr/train.py -opt options/train_RNAN_CAR_q10.yml       the paper's training (needs DIV2K)""")
+  .venv/bin/tensorboard --logdir tb_logger                              curves and image panels
+  .venv/bin/rnan doctor                                                 is everything in order?
+  .venv/bin/rnan restore PHOTO restored.png --task car --level 10       longer trained weights, in the package
+  .venv/bin/rnan prepare FOLDER datasets/NAME.lmdb                      your own images
+  .venv/bin/rnan train -opt options/train_RNAN_CAR_q10.yml              the paper's training (needs DIV2K)""")
     return 0 if gain > 0 else 1
 
 

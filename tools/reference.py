@@ -11,19 +11,21 @@ import importlib
 import importlib.util
 import inspect
 import re
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from rnan_plugin.__main__ import COMMANDS, FORWARDING, parser_of
 from rnan_plugin.images.degradations import DEGRADATIONS
 
-# Dataclasses whose fields are keys of an option file, by the place where they stand; those of options/schema.py are
-# added by themselves.
+# Dataclasses whose fields are keys of an option file, by the place where they stand.
 SECTIONS = {
     "An entry of `datasets`": "rnan_plugin.data.dataset_options.DatasetOptions",
     "Keys of `train` that say how a step is computed": "rnan_plugin.training.step.StepOptions",
     "A range of levels in training": "rnan_plugin.images.levels.LevelRange",
 }
+# Modules all of whose dataclasses are such.
+SECTION_MODULES = ["rnan_plugin.options.schema", "rnan_plugin.options.sections"]
 # What is meant to be used from Python, in the order of the floors.
 MODULES = [
     "images.degradations",
@@ -101,13 +103,21 @@ def _help(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
 def options() -> str:
     """Keys of option files, from the dataclasses that they become."""
     named = {title: _named(path) for title, path in SECTIONS.items()}
-    schema = importlib.import_module("rnan_plugin.options.schema")
-    own = {
-        f"`{name}`": value
-        for name, value in vars(schema).items()
-        if dataclasses.is_dataclass(value) and isinstance(value, type) and value.__module__ == schema.__name__
-    }
+    own = {f"{_subject(section)} (`{section.__name__}`)": section for section in _own_sections()}
     return "\n\n".join(f"## {title}\n\n{_fields(section)}" for title, section in (named | own).items())
+
+
+def _own_sections() -> Iterator[type]:
+    for name in SECTION_MODULES:
+        if importlib.util.find_spec(name) is not None:
+            members = vars(importlib.import_module(name)).values()
+            classes = (item for item in members if isinstance(item, type) and item.__module__ == name)
+            yield from filter(dataclasses.is_dataclass, classes)
+
+
+def _subject(section: type) -> str:
+    """What a docstring begins with: "The section `path`"."""
+    return re.split(r"[;:.,](?:\s|$)", inspect.cleandoc(section.__doc__ or section.__name__))[0]
 
 
 def degradations() -> str:
@@ -126,12 +136,29 @@ def _fields(section: Callable[..., Any]) -> str:
     text = inspect.cleandoc(section.__doc__ or "")
     told = described(text)
     head = re.split(r"\n(?:Args|Raises|Source):", text)[0].strip()
+    hints = get_type_hints(section, include_extras=True)
     lines = [f"{head}\n", "| key | takes | default | |", "|---|---|---|---|"]
     for item in dataclasses.fields(section):  # type: ignore[arg-type]
-        lines.append(
-            f"| `{item.name}` | `{_cell(str(item.type))}` | {_default(item)} | {_cell(told.get(item.name, ''))} |"
-        )
+        cells = f"`{item.name}`", _cell(takes(hints[item.name])), _default(item), _cell(told.get(item.name, ""))
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+_WORDS = {int: "whole number", float: "number", str: "text", bool: "`true`, `false`", Any: "", type(None): "`~`"}
+
+
+def takes(hint: Any) -> str:
+    """A type hint in words: "number", "whole number, from 1 to 5, or `~`"."""
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return ", ".join(f"`{_yaml(part)}`" for part in parts)
+    if origin in (Union, UnionType):
+        return " or ".join(map(takes, parts))
+    if origin is Annotated:
+        return ", ".join([takes(parts[0]), *(str(getattr(rule, "says", "")) for rule in parts[1:])])
+    if origin in (list, tuple):
+        return f"list of {takes(parts[0])}"
+    return "section" if origin is Mapping else _WORDS.get(hint, getattr(hint, "__name__", str(hint)))
 
 
 def described(docstring: str) -> dict[str, str]:
@@ -143,7 +170,8 @@ def described(docstring: str) -> dict[str, str]:
 
 def _default(item: dataclasses.Field[Any]) -> str:
     if item.default_factory is not dataclasses.MISSING:
-        return f"`{item.default_factory()}`"
+        value = item.default_factory()
+        return "" if dataclasses.is_dataclass(value) else f"`{value}`"
     if item.default is dataclasses.MISSING:
         return "required"
     return "none" if item.default is None else f"`{_yaml(item.default)}`"

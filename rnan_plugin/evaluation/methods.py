@@ -80,7 +80,7 @@ def build_method(
         UserError: A file is missing or does not fit the task.
     """
     if source.type == "files":
-        restore, folder = RestoredFiles(str(source.files), wanted), str(source.files)
+        restore, folder = ResultsFolder(str(source.files), wanted), str(source.files)
         return Method(name or Path(folder).name, restore, lambda: {"files": folder}, computes=False)
     if source.type in CLASSICAL:
         described: Callable[[], dict[str, Any]] = CLASSICAL[source.type].describe
@@ -132,7 +132,7 @@ def _not_comparable_because(policy: Policy, *, is_released: bool) -> str:
     return weights + (", tiles as in the release" if policy.name == "release" else ", other tiles")
 
 
-class RestoredFiles:
+class ResultsFolder:
     """Results of any other program, read from a folder and matched by name.
 
     Args:

@@ -26,6 +26,9 @@ import results_table
 PAGES = [REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
 PAGES += sorted((REPOSITORY / "docs").rglob("*.md"))
 PAGES += sorted((REPOSITORY / "rnan_plugin/weights").glob("*.md"))
+SOURCES = [
+    file for name in ("benchmarks", "rnan_plugin", "scripts", "tools") for file in (REPOSITORY / name).rglob("*.py")
+]
 COMMAND = re.compile(r"(?:\brnan|-m rnan_plugin) ([a-z]+)([^`\n]*)")
 CODE = re.compile(r"^```.*?^```|^ {4}.*?$|`[^`\n]+`", re.MULTILINE | re.DOTALL)
 # What stands for a value that a parser would not take as it is.
@@ -77,10 +80,16 @@ def test_a_wrong_command_is_noticed(line: str) -> None:
         parser(name).parse_args(arguments)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_named_files_are_there(page: Path) -> None:
-    named = {name for name in NAMED_FILE.findall(page.read_text(encoding="utf-8")) if not re.search(r"[A-Z]{4}", name)}
-    assert [name for name in sorted(named) if not list(REPOSITORY.glob(re.sub(r"\{[^}]*\}", "*", name)))] == []
+def missing_files(text: str) -> list[str]:
+    """Files of the repository that a text names and that are not there; capitals stand for a name."""
+    named = {name for name in NAMED_FILE.findall(text) if not re.search("NAME|FILE", name)}
+    return [name for name in sorted(named) if not list(REPOSITORY.glob(re.sub(r"\{[^}]*\}", "*", name)))]
+
+
+def test_named_files_are_there() -> None:
+    found = {page: missing_files(page.read_text(encoding="utf-8")) for page in (*PAGES, *sorted(SOURCES))}
+    assert {str(page): names for page, names in found.items() if names} == {}
+    assert missing_files("scripts/evaluate.py SET, tools/small_models.py") == ["scripts/evaluate.py"]
 
 
 @pytest.mark.parametrize("page", PAGES[:3], ids=lambda page: page.stem)
@@ -117,8 +126,9 @@ def test_reference_has_every_command_flag_and_key() -> None:
     assert [name for name in HELP_LINES if f"### `rnan {name}`" not in commands] == []
     assert "| `--tile SIDE` | of a tile in input pixels (default: 128) |" in commands
     assert "| `--force_yml KEY:KEY=VALUE [KEY:KEY=VALUE ...]` |" in commands
-    assert "| `accumulate` | `int` | `1` | Parts a batch is computed in, one after the other: " in options
-    assert "| `dataroot_gt` | `str` | required |" in options
+    assert "| `accumulate` | whole number | `1` | Parts a batch is computed in, one after the other: " in options
+    assert "| `dataroot_gt` | text | required | Folder or LMDB of ground truth. |" in options
+    assert "| `channels` | `rgb`, `gray`, `y` | `rgb` |" in options
     assert "## `type: jpeg`" in reference.degradations()
 
 

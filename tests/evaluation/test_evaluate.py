@@ -22,7 +22,7 @@ from rnan_plugin.data.pairs import pair
 from rnan_plugin.errors import UserError
 from rnan_plugin.evaluation.classical import unrestored
 from rnan_plugin.evaluation.evaluate import evaluate
-from rnan_plugin.evaluation.methods import Method, MethodSource, RestoredFiles, build_method
+from rnan_plugin.evaluation.methods import Method, MethodSource, ResultsFolder, build_method
 from rnan_plugin.evaluation.protocol import score
 from rnan_plugin.evaluation.reports import as_csv, as_json, as_markdown, as_text, write_report
 from rnan_plugin.inference.policy import Policy
@@ -111,7 +111,7 @@ def test_restored_files_are_matched_by_name(photos: Path, tmp_path: Path) -> Non
     store = FolderStore(str(photos))
     for name in store.names:
         cv2.imwrite(str(results / f"{name}.png"), pair(task, store, name)[0])
-    files = RestoredFiles(str(results), store.names)
+    files = ResultsFolder(str(results), store.names)
     from_files = evaluate(Method("files", files, dict), task, str(photos))
     direct = evaluate(input_method(task), task, str(photos))
     assert {name: (row.psnr, row.ssim) for name, row in from_files.scores.items()} == {
@@ -119,7 +119,7 @@ def test_restored_files_are_matched_by_name(photos: Path, tmp_path: Path) -> Non
     }
     (results / "a.png").rename(results / "c.png")
     with pytest.raises(UserError, match="do not match the ground truth's by name; missing: a; extra: c"):
-        RestoredFiles(str(results), store.names)
+        ResultsFolder(str(results), store.names)
 
 
 def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
