@@ -126,8 +126,8 @@ def evaluate(
             raise UserError(f"{store.path(key)}: {error}") from None
         if keep is not None:
             keep(key, restored, gt)
-    problems = _set_problems(root, store)
-    return Evaluation(method.name, task, Path(root).stem, digest.hexdigest()[:16], scores, method.facts(), problems)
+    unlike = _set_problems(root, store)
+    return Evaluation(method.name, task, Path(root).stem, digest.hexdigest()[:16], scores, method.facts(), unlike)
 
 
 def _set_problems(root: str, store: ImageStore) -> list[str]:
