@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import reprlib
 import sys
 from collections.abc import Callable, Iterable
@@ -49,6 +50,14 @@ _SHORT.maxlevel = 3
 def shown(value: object) -> str:
     """A value of the user's for a message, in one line and short, however large it is."""
     return " ".join(_SHORT.repr(value).split())
+
+
+_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+def one_line(text: object) -> str:
+    """A path or name for a message, whole, with line breaks, control characters and undecodable bytes escaped."""
+    return _UNSEEN.sub(lambda match: repr(match[0])[1:-1], str(text))
 
 
 _MOST_NEAREST = 100  # characters of a word that are compared; a longer one is no slip of the pen

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from rnan_plugin.errors import UserError, nearest
 from rnan_plugin.images.color import Channels
 from rnan_plugin.images.degradations import DEGRADATIONS, Degradation, total_scale
-from rnan_plugin.images.levels import LEVEL_KEYS, DrawnDegradation, level_range
+from rnan_plugin.images.levels import DrawnDegradation, has_whole_levels, level_key, level_range
 from rnan_plugin.options.schema import check_keys, parse
 
 
@@ -131,12 +131,14 @@ def _build_degradation(entry: Any, where: str) -> Degradation | DrawnDegradation
     if not isinstance(kind, str) or kind not in DEGRADATIONS:
         raise UserError(f"{where}.type: unknown degradation '{kind}'{nearest(str(kind), DEGRADATIONS)}")
     arguments = {key: value for key, value in entry.items() if key != "type"}
-    key = LEVEL_KEYS.get(kind, "")
+    key = level_key(kind) or ""
     try:
         levels = level_range(arguments.get(key))
         if levels is None:
             return parse(DEGRADATIONS[kind], arguments, where)  # type: ignore[arg-type]
-        return DrawnDegradation(partial(_at_level, kind, arguments, key, where), levels, whole=key == "quality")
+        return DrawnDegradation(
+            partial(_at_level, kind, arguments, key, where), levels, whole=has_whole_levels(kind, key)
+        )
     except UserError as error:
         raise UserError(str(error) if str(error).startswith(where) else f"{where}: {error}") from None
 

@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
+import io
+import lzma
 import os
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 
 from rnan_plugin.data.image_store import index_by_stem, list_images
-from rnan_plugin.errors import UserError
+from rnan_plugin.errors import UserError, one_line
 from rnan_plugin.images.codec import IMAGE_ENDINGS, read_file
+
+MEMBER_LIMIT = 2**29  # bytes of one image in a zip file; a member that is larger is no photograph, but a trap
+# How much is read at once. Of bzip2 and LZMA, Python expands all of a piece, and 40 bytes may become a megabyte.
+_PIECE, _SMALL_PIECE = 2**16, 2**6
+
+# What reading a damaged or unusual zip file ends in, beside what it is meant to.
+_ZIP_FAULTS = (
+    OSError,
+    EOFError,
+    RuntimeError,  # encrypted; a compression that Python does not know
+    ValueError,  # wrong positions, undecodable names
+    OverflowError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+)
 
 
 @dataclass(frozen=True)
@@ -52,11 +73,16 @@ def collect_images(sources: Sequence[str | Path]) -> dict[str, ImageSource]:
 
 
 def _of_folder(folder: Path) -> dict[str, ImageSource]:
-    images = {}
-    for name, file in index_by_stem(list_images(folder), folder).items():
+    files = index_by_stem(list_images(folder), folder)
+    return {name: ImageSource(one_line(file), _stamp(file), partial(read_file, file)) for name, file in files.items()}
+
+
+def _stamp(file: Path) -> str:
+    try:
         state = file.stat()
-        images[name] = ImageSource(str(file), f"{state.st_size} {state.st_mtime_ns}", partial(read_file, file))
-    return images
+    except OSError:  # a link to nowhere, or to itself: reading it says so
+        return "unreadable"
+    return f"{state.st_size} {state.st_mtime_ns}"
 
 
 def _of_zip(file: Path) -> dict[str, ImageSource]:
@@ -64,28 +90,62 @@ def _of_zip(file: Path) -> dict[str, ImageSource]:
         archive = zipfile.ZipFile(file)
     except FileNotFoundError:
         raise UserError(f"{file}: no such file; check the path") from None
-    except (OSError, zipfile.BadZipFile) as error:
-        raise UserError(f"{file}: not a readable zip file ({error}); download it again") from None
-    members = {member.filename: member for member in archive.infolist() if _is_image(member.filename)}
+    except _ZIP_FAULTS as error:
+        raise UserError(f"{file}: not a readable zip file ({_reason(error)}); download it again") from None
+    members = {member.filename: member for member in archive.infolist() if _is_image(member)}
     if not members:
         raise UserError(f"{file}: no images in it; known endings are {' '.join(sorted(IMAGE_ENDINGS))}")
-    root = os.path.commonpath([PurePosixPath(name).parent for name in members])
-    images = {}
-    for path, origin in index_by_stem([Path(name) for name in sorted(members)], Path(root)).items():
-        member = members[origin.as_posix()]
-        read = partial(_read_member, archive, member.filename, f"{file}/{member.filename}")
-        images[path] = ImageSource(f"{file}/{member.filename}", f"{member.file_size} {member.CRC}", read)
+    places = {name: _place(name) for name in sorted(members)}
+    root = os.path.commonpath([place.parent for place in places.values()])
+    images: dict[str, ImageSource] = {}
+    for origin, place in places.items():
+        name = place.relative_to(root).with_suffix("").as_posix()
+        label = one_line(f"{file}/{origin}")
+        if name in images:
+            raise UserError(f"{label} and {images[name].label}: two images of one name; rename one")
+        member = members[origin]
+        images[name] = ImageSource(
+            label, f"{member.file_size} {member.CRC}", partial(_read_member, archive, member, label)
+        )
     return images
 
 
-def _is_image(name: str) -> bool:
-    path = PurePosixPath(name)
-    hidden = any(part.startswith((".", "__MACOSX")) for part in path.parts)
-    return path.suffix.lower() in IMAGE_ENDINGS and not hidden
+def _place(name: str) -> PurePosixPath:
+    """A member's path: relative, and without the empty and "." parts that some programs write."""
+    return PurePosixPath(*(part for part in PurePosixPath(name).parts if part.strip("/")))
 
 
-def _read_member(archive: zipfile.ZipFile, name: str, label: str) -> bytes:
+def _is_image(member: zipfile.ZipInfo) -> bool:
+    path = _place(member.filename)
+    hidden = any(part.startswith((".", "__MACOSX")) and part != ".." for part in path.parts)
+    return path.suffix.lower() in IMAGE_ENDINGS and not hidden and not member.is_dir()
+
+
+def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, label: str) -> bytes:
+    if member.file_size > MEMBER_LIMIT:
+        size = f"{member.file_size} bytes, the most are {MEMBER_LIMIT}"
+        raise UserError(f"{label}: too large for an image ({size}); take it out of the zip file")
     try:
-        return archive.read(name)
-    except (OSError, zipfile.BadZipFile, EOFError) as error:
-        raise UserError(f"{label}: can't be read ({error}); download the zip file again") from None
+        content = _content(archive, member)
+    except _ZIP_FAULTS as error:
+        remedy = "download the zip file again, or unpack it and name the folder"
+        raise UserError(f"{label}: can't be read ({_reason(error)}); {remedy}") from None
+    if len(content) != member.file_size:
+        raise UserError(f"{label}: {len(content)} bytes of {member.file_size}; download the zip file again")
+    return content
+
+
+def _content(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    """A member's bytes, never more than the zip file states."""
+    piece = _PIECE if member.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) else _SMALL_PIECE
+    content = io.BytesIO()
+    with archive.open(member) as data:
+        assert isinstance(data, zipfile.ZipExtFile)
+        data.MIN_READ_SIZE = piece
+        while part := data.read(piece):
+            content.write(part)
+    return content.getvalue()
+
+
+def _reason(error: BaseException) -> str:
+    return one_line(getattr(error, "strerror", None) or error or type(error).__name__)

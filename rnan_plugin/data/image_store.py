@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -13,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from rnan_plugin.errors import UserError
+from rnan_plugin.data.lmdb_pages import check_pages
+from rnan_plugin.errors import UserError, one_line, shown
 from rnan_plugin.images.codec import IMAGE_ENDINGS, decode_image, read_file
 from rnan_plugin.images.degradations import Box
 from rnan_plugin.images.png_rows import decode_rows, read_header
@@ -21,7 +23,7 @@ from rnan_plugin.images.raw_codec import Value, decode_raw, is_raw
 
 META_INFO = "meta_info.txt"
 
-_META_LINE = re.compile(r"(?P<key>.+)\.png \((?P<h>\d+),(?P<w>\d+),(?P<c>\d+)\) \d+")
+_META_LINE = re.compile(r"(?P<key>.+)\.png \((?P<h>\d{1,9}),(?P<w>\d{1,9}),(?P<c>\d{1,9})\) \d+\r?")
 
 # One environment per real path: lmdb refuses to open a file twice in one process. Beside it the process that opened
 # it, since an environment must not be used across a fork.
@@ -77,16 +79,24 @@ def list_images(folder: Path) -> list[Path]:
     """Image files below a folder, sorted; hidden files and folders are passed over.
 
     Raises:
-        UserError: No such folder, or no image in it.
+        UserError: No such folder, no image in it, or a folder below it can't be read.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; check the path")
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_ENDINGS and not path.is_dir())
+    found = (path for path in _files_below(folder) if path.suffix.lower() in IMAGE_ENDINGS and not path.is_dir())
     relative = (path.relative_to(folder) for path in found)
     files = sorted(folder / path for path in relative if not any(part.startswith(".") for part in path.parts))
     if not files:
         raise UserError(f"{folder}: no images in it; known endings are {' '.join(sorted(IMAGE_ENDINGS))}")
     return files
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    def stop(error: OSError) -> None:
+        raise UserError(f"{error.filename}: can't be read ({error.strerror}); check the folder's permissions") from None
+
+    for place, _, names in os.walk(folder, onerror=stop):
+        yield from (Path(place, name) for name in names)
 
 
 def index_by_stem(files: Sequence[Path], folder: Path) -> dict[str, Path]:
@@ -142,7 +152,7 @@ class LmdbStore:
     """An LMDB in the toolbox's format: values, PNG or raw, and their names and shapes in `meta_info.txt`.
 
     Raises:
-        UserError: No such LMDB, or it is incomplete.
+        UserError: No such LMDB, or it is incomplete, cut short or damaged.
     """
 
     def __init__(self, root: str) -> None:
@@ -153,20 +163,41 @@ class LmdbStore:
                 raise UserError(f"{root}: {state}; pack it with: rnan prepare FOLDER {root}")
         self._sizes = _read_meta_info(Path(root, META_INFO))
         self.names: Sequence[str] = list(self._sizes)
+        check_pages(Path(root, "data.mdb"))
 
-    def begin(self) -> lmdb.Transaction:
-        """Begin a reading transaction; its keys and values are views of the memory map."""
-        return _environment(self.root).begin(buffers=True)
+    @contextmanager
+    def begin(self) -> Iterator[lmdb.Transaction]:
+        """A reading transaction; its keys and values are views of the memory map.
+
+        Raises:
+            UserError: The LMDB is damaged, as far as the library notices.
+        """
+        try:
+            with _environment(self.root).begin(buffers=True) as transaction:
+                yield transaction
+        except lmdb.Error as error:
+            raise UserError(f"{self.root}: damaged ({error}); pack the LMDB again") from None
+
+    def holds(self, name: str) -> bool:
+        """Whether there is a value under a name."""
+        with self.begin() as transaction:
+            return transaction.get(name.encode()) is not None
+
+    def stored(self) -> int:
+        """Number of values in the LMDB, named in `meta_info.txt` or not."""
+        with self.begin():
+            return int(_environment(self.root).stat()["entries"])
 
     def read(self, name: str, box: Box | None = None) -> NDArray[np.uint8]:
         """See `ImageStore`."""
+        source = one_line(self.path(name))
         with self.begin() as transaction:
             value = transaction.get(name.encode())
             if value is None:
-                raise UserError(f"{self.root}: key '{name}' of {META_INFO} is not in the LMDB; pack it again")
+                raise UserError(f"{self.root}: key {shown(name)} of {META_INFO} is not in the LMDB; pack it again")
             if box is not None:
-                return decode_box(value, box, self.path(name))
-            img = decode_value(value, self.path(name))
+                return decode_box(value, box, source)
+            img = decode_value(value, source)
             return img if img.flags.writeable else img.copy()  # raw pixels belong to the memory map
 
     def path(self, name: str) -> str:
@@ -179,15 +210,29 @@ class LmdbStore:
 
 
 def _read_meta_info(path: Path) -> dict[str, tuple[int, int]]:
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except OSError as error:
+        raise UserError(f"{path}: can't be read ({error.strerror}); check the file and its permissions") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: damaged (not UTF-8 at byte {error.start}); pack the LMDB again") from None
+    if not text:
+        raise UserError(f"{path}: no images listed; pack the LMDB again")
     sizes = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    # By "\n" alone: names may hold what Python takes for an end of a line, too.
+    for number, line in enumerate(text.removesuffix("\n").split("\n"), start=1):
         match = _META_LINE.fullmatch(line)
         if match is None:
-            raise UserError(f"{path}:{number}: '{line}' is not 'NAME.png (H,W,C) LEVEL'; pack the LMDB again")
+            raise UserError(f"{path}:{number}: {shown(line)} is not 'NAME.png (H,W,C) LEVEL'; pack the LMDB again")
         sizes[match["key"]] = (int(match["h"]), int(match["w"]))
-    if not sizes:
-        raise UserError(f"{path}: no images listed; pack the LMDB again")
     return sizes
+
+
+def close(root: str | Path) -> None:
+    """Close this process's environment of an LMDB, before its files are moved or changed."""
+    _, environment = _environments.pop(os.path.realpath(root), (0, None))
+    if environment is not None:
+        environment.close()
 
 
 def _environment(root: str) -> lmdb.Environment:

@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from tqdm import tqdm
 
 from rnan_plugin.data.image_store import META_INFO, LmdbStore, decode_value
-from rnan_plugin.errors import UserError
+from rnan_plugin.errors import UserError, one_line
 from rnan_plugin.images.png_rows import chunks
 from rnan_plugin.images.raw_codec import Value, is_intact, is_raw
 
@@ -28,7 +28,7 @@ def check_lmdb(root: str) -> tuple[int, list[str]]:
         Number of images named in `meta_info.txt`, and one line for each thing that is wrong.
 
     Raises:
-        UserError: No such LMDB, or it can't be opened.
+        UserError: No such LMDB, or its pages or `meta_info.txt` are damaged, so that there is nothing to compare.
     """
     store = LmdbStore(root)
     sizes = store.sizes()
@@ -48,22 +48,26 @@ def check_lmdb(root: str) -> tuple[int, list[str]]:
 def _wrong_keys(store: LmdbStore, named: set[str]) -> Iterator[str]:
     with store.begin() as transaction:
         stored = {bytes(key).decode(errors="replace") for key in transaction.cursor().iternext(values=False)}
-    yield from (f"{name}: named in {META_INFO}, not in the LMDB" for name in sorted(named - stored))
-    yield from (f"{name}: in the LMDB, not named in {META_INFO}" for name in sorted(stored - named))
+    yield from (f"{one_line(name)}: named in {META_INFO}, not in the LMDB" for name in sorted(named - stored))
+    yield from (f"{one_line(name)}: in the LMDB, not named in {META_INFO}" for name in sorted(stored - named))
 
 
 def _wrong_value(store: LmdbStore, name: str, size: tuple[int, int]) -> str | None:
-    with store.begin() as transaction:
-        value = transaction.get(name.encode())
-        if value is None:
-            return None  # `_wrong_keys` says so
-        try:
-            height, width = decode_value(value, name).shape[:2]
-        except UserError as error:
-            return str(error)
-        if (height, width) != size:
-            return f"{name}: {height}×{width} pixels, {META_INFO} says {size[0]}×{size[1]}"
-        intact = is_intact(value) if is_raw(value) else _png_is_intact(value)
+    try:
+        with store.begin() as transaction:
+            value = transaction.get(name.encode())
+            return (
+                None if value is None else _wrong_image(value, one_line(name), size)
+            )  # `_wrong_keys` says if it is missing
+    except UserError as error:
+        return str(error)
+
+
+def _wrong_image(value: Value, name: str, size: tuple[int, int]) -> str | None:
+    height, width = decode_value(value, name).shape[:2]
+    if (height, width) != size:
+        return f"{name}: {height}×{width} pixels, {META_INFO} says {size[0]}×{size[1]}"
+    intact = is_intact(value) if is_raw(value) else _png_is_intact(value)
     return None if intact else f"{name}: its checksum is wrong"
 
 

@@ -1,16 +1,13 @@
 """Packing images into an LMDB in the toolbox's format, so that it survives being interrupted at any moment.
 
 The LMDB grows in a hidden folder beside its place, in transactions that hold whole images only, and takes its name when
-it is complete. A later call with the same images and layout goes on after the last transaction.
+it is complete and was read back. A later call with the same images and layout goes on after the last transaction.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import json
 import os
-import shutil
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -29,7 +26,8 @@ from tqdm import tqdm
 
 from rnan_plugin.data.image_sources import ImageSource, collect_images
 from rnan_plugin.data.image_store import META_INFO, shape_of
-from rnan_plugin.errors import UserError
+from rnan_plugin.data.pack_work import DATA, check_target, verify_and_name, work_folder
+from rnan_plugin.errors import UserError, one_line
 from rnan_plugin.files import atomic_path
 from rnan_plugin.images.codec import decode_image, encode_png
 from rnan_plugin.images.raw_codec import encode_raw
@@ -38,9 +36,7 @@ Codec = Literal["png", "raw"]
 Entry = tuple[str, bytes]  # key, value
 
 PNG_LEVEL = 1  # the toolbox's: larger levels cost much time and save little
-PACK_INFO = "pack_info.json"
 SKIPPED = "skipped.txt"
-_DATA = "data.mdb"
 
 # A transaction ends after so many bytes or seconds: what an interruption costs at most.
 _TRANSACTION_BYTES = 2**25
@@ -128,23 +124,36 @@ def pack(images: Mapping[str, ImageSource], lmdb_path: str | Path, layout: Layou
         skip_bad: Leave unreadable images out, listed in `skipped.txt` inside the LMDB, instead of stopping.
 
     Raises:
-        UserError: An unreadable image, an LMDB already there or being packed, or no room; names the file and the
-            remedy. What is packed so far stays beside the LMDB's place, and the same call goes on from there.
+        UserError: An unreadable image, a name that can't be a key, an LMDB already there or being packed, no room, or
+            something that is not read back as it was packed; names the file and the remedy. What is packed so far
+            stays beside the LMDB's place, and the same call goes on from there.
     """
-    final = Path(lmdb_path)
-    if final.suffix != ".lmdb":
-        raise UserError(f"{final}: the name must end in .lmdb, by which the toolbox knows it")
-    if final.exists():
-        raise UserError(f"{final}: exists already; remove it or choose another name")
+    final = check_target(lmdb_path)
+    bad = {name: f"{image.label}: {fault}" for name, image in images.items() if (fault := name_fault(name))}
+    if bad and not skip_bad:
+        raise UserError("\n".join(bad.values()))
+    images = {name: image for name, image in images.items() if name not in bad}
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
-        with _work_folder(final, _job(images, layout)) as work:
-            packed = _fill(work, images, layout, skip_bad=skip_bad)
-            _complete(work, final)
+        with work_folder(final, _job(images, layout)) as work:
+            packed = _fill(work, images, layout, Packed(skipped=bad), skip_bad=skip_bad)
+            verify_and_name(work, final)
     except (OSError, lmdb.Error) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{final}: can't be written ({reason}); mend that, and the same command goes on") from None
     return packed
+
+
+def name_fault(name: str) -> str | None:
+    """Why an image's name can't be a key, in words; None if it can.
+
+    The index has a line for each key, and BasicSR's readers end a line where Python's `str.splitlines` does.
+    """
+    if one_line(name) != name:
+        return "a line break, control character or undecodable byte in its name; rename it"
+    if ".." in name.split("/"):
+        return "its name leads out of its folder; rename it"
+    return None
 
 
 def _job(images: Mapping[str, ImageSource], layout: Layout) -> dict[str, object]:
@@ -153,39 +162,8 @@ def _job(images: Mapping[str, ImageSource], layout: Layout) -> dict[str, object]
     return {"images": len(images), "sha256": hashlib.sha256(stamps.encode()).hexdigest(), **asdict(layout)}
 
 
-@contextmanager
-def _work_folder(final: Path, job: dict[str, object]) -> Iterator[Path]:
-    """Hidden folder that the LMDB grows in, with what an earlier call of the same job left; locked meanwhile."""
-    work = final.with_name(f".{final.name}.partial")
-    work.mkdir(exist_ok=True)
-    handle = os.open(work, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"{final}: another process is packing it; wait for that one") from None
-        try:
-            _start_or_go_on(work, job)
-            yield work
-        finally:
-            if work.exists() and not (work / _DATA).exists():
-                shutil.rmtree(work)
-    finally:
-        os.close(handle)
-
-
-def _start_or_go_on(work: Path, job: dict[str, object]) -> None:
-    info = work / PACK_INFO
-    if info.exists() and json.loads(info.read_text(encoding="utf-8")) == job:
-        return
-    for file in work.iterdir():
-        file.unlink()
-    with atomic_path(info) as temporary:
-        temporary.write_text(json.dumps(job) + "\n", encoding="utf-8")
-
-
-def _fill(work: Path, images: Mapping[str, ImageSource], layout: Layout, *, skip_bad: bool) -> Packed:
-    packed = Packed()
+def _fill(work: Path, images: Mapping[str, ImageSource], layout: Layout, packed: Packed, *, skip_bad: bool) -> Packed:
+    """Pack what is not packed yet, and write the index; count it in `packed`."""
     with _opened(work) as environment:
         with environment.begin() as transaction:
             done = {name for name in images if transaction.get(layout.first_key(name).encode()) is not None}
@@ -214,16 +192,18 @@ def _fill(work: Path, images: Mapping[str, ImageSource], layout: Layout, *, skip
 
 
 def _write_lines(file: Path, lines: list[str]) -> None:
-    if lines:
-        with atomic_path(file) as temporary:
-            temporary.write_text("".join(lines), encoding="utf-8")
+    if not lines:
+        file.unlink(missing_ok=True)
+        return
+    with atomic_path(file) as temporary:
+        temporary.write_bytes("".join(lines).encode())  # line feeds on every system
 
 
 @contextmanager
 def _opened(work: Path) -> Iterator[lmdb.Environment]:
     """The growing LMDB; removed again if nothing has come into it."""
     # The map starts at what is there and grows with the data.
-    size = (work / _DATA).stat().st_size if (work / _DATA).exists() else 0
+    size = (work / DATA).stat().st_size if (work / DATA).exists() else 0
     environment = lmdb.open(str(work), map_size=max(2**26, 2 * size))
     entries = 0
     try:
@@ -232,7 +212,7 @@ def _opened(work: Path) -> Iterator[lmdb.Environment]:
         entries = environment.stat()["entries"]
         environment.close()
         if not entries:
-            (work / _DATA).unlink()
+            (work / DATA).unlink()
 
 
 def _in_order(
@@ -307,13 +287,3 @@ def _meta_lines(environment: lmdb.Environment, name: str, layout: Layout) -> Ite
             if value is None:
                 return
             yield f"{key}.png ({','.join(map(str, shape_of(value, key)))}) {PNG_LEVEL}\n"
-
-
-def _complete(work: Path, final: Path) -> None:
-    """Give the LMDB its name; everything in it is on disk."""
-    work.rename(final)
-    handle = os.open(final.parent, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

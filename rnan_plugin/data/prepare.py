@@ -12,6 +12,7 @@ from rnan_plugin.data.image_sources import ImageSource, collect_images
 from rnan_plugin.data.image_store import FolderStore, LmdbStore
 from rnan_plugin.data.lmdb_check import check_lmdb
 from rnan_plugin.data.lmdb_writer import SKIPPED, Layout, Packed, pack
+from rnan_plugin.data.pack_work import check_target
 from rnan_plugin.errors import UserError
 from rnan_plugin.paper.image_sets import TRAINING_SETS, VALIDATION_SETS, NamedSet
 
@@ -44,8 +45,7 @@ def prepare(
     named = TRAINING_SETS[set_name] if set_name is not None else None
     held_path = f"{lmdb_path.removesuffix('.lmdb')}_held_out.lmdb"
     # Before hours of downloading. The part held out comes first: there alone, it is from a run that was interrupted.
-    if Path(lmdb_path).exists():
-        raise UserError(f"{lmdb_path}: exists already; remove it or choose another name")
+    check_target(lmdb_path)
     files = _local_files(sources, Path(lmdb_path).parent, named, set_name)
     images = collect_images(files)
     if named is not None and set_name is not None:
@@ -57,8 +57,8 @@ def prepare(
     if Path(held_path).exists() and held:
         _check_held(held_path, held)
     elif held:
-        _pack_and_verify({name: images[name] for name in sorted(held)}, held_path, layout, skip_bad=skip_bad)
-    return _pack_and_verify(rest, lmdb_path, layout, skip_bad=skip_bad)
+        _pack({name: images[name] for name in sorted(held)}, held_path, layout, skip_bad=skip_bad)
+    return _pack(rest, lmdb_path, layout, skip_bad=skip_bad)
 
 
 def _check_held(path: str, names: set[str]) -> None:
@@ -68,12 +68,11 @@ def _check_held(path: str, names: set[str]) -> None:
         raise UserError(f"{path}: exists already, with other images; remove it or choose another name")
 
 
-def _pack_and_verify(images: Mapping[str, ImageSource], lmdb_path: str, layout: Layout, *, skip_bad: bool) -> Packed:
+def _pack(images: Mapping[str, ImageSource], lmdb_path: str, layout: Layout, *, skip_bad: bool) -> Packed:
     packed = pack(images, lmdb_path, layout, skip_bad=skip_bad)
-    _, problems = check_lmdb(lmdb_path)
-    if problems:
-        raise UserError(f"{lmdb_path}: {len(problems)} damaged, first {problems[0]}; remove the LMDB, check the disk")
     _report(packed, lmdb_path)
+    if layout.codec == "png" and any("." in name for name in images):
+        print("note: names hold dots, where BasicSR's own data sets cut them off; RestorationDataset does not")
     return packed
 
 
@@ -82,6 +81,9 @@ def _local_files(sources: Sequence[str], folder: Path, named: NamedSet | None, s
         if named is None or named.url is None:
             raise UserError(f"prepare: name what to pack: folders, zip files or URLs (set: {set_name or 'none'})")
         sources = [named.url]
+    for source in sources:  # before hours of downloading
+        if "://" not in source and not Path(source).exists():
+            raise UserError(f"{source}: no such file or folder; check the path")
     files = [str(download(source, folder)) if "://" in source else source for source in sources]
     for file in files:
         if named is not None and named.md5 is not None and file.endswith(".zip") and Path(file).is_file():

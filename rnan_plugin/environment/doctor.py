@@ -18,6 +18,7 @@ import yaml
 
 from rnan_plugin import startup
 from rnan_plugin.environment import hook as environment_hook
+from rnan_plugin.errors import UserError, one_line
 from rnan_plugin.toolbox.compat import TOOLBOX_VERSION
 
 OLDEST_PYTHON = (3, 10)
@@ -256,11 +257,14 @@ def check_device() -> Iterator[Finding]:
     """What the network will run on."""
     import torch
 
-    if torch.cuda.is_available():
+    from rnan_plugin import device
+
+    chosen = device.choose()
+    if chosen.type == "cuda":
         names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
         yield Finding("ok", f"{len(names)} GPU(s): {', '.join(names)}")
-    elif torch.backends.mps.is_available():
-        yield Finding("note", "Apple GPU, which BasicSR does not use: it runs on the CPU")
+    elif chosen.type == "mps":
+        yield Finding("ok", "Apple GPU (mps)")
     else:
         built_for = f"CUDA {torch.version.cuda}" if torch.version.cuda else "the CPU only"
         yield Finding("note", f"no GPU: slow; this torch is built for {built_for}")
@@ -291,8 +295,8 @@ def _check_dataset(where: str, settings: Mapping[str, Any]) -> Iterator[Finding]
     in_lmdb = isinstance(backend, dict) and backend.get("type") == "lmdb"
     for key in ("dataroot_gt", "dataroot_lq"):
         roots = settings.get(key) or []
-        for root in [roots] if isinstance(roots, str) else roots:
-            place = Path(root).expanduser()
+        for root in roots if isinstance(roots, list) else [roots]:
+            place = Path(str(root)).expanduser()
             yield _check_lmdb(f"{where}.{key}", place) if in_lmdb else _check_folder(f"{where}.{key}", place)
 
 
@@ -303,24 +307,17 @@ def _check_folder(where: str, folder: Path) -> Finding:
 
 
 def _check_lmdb(where: str, folder: Path) -> Finding:
+    from rnan_plugin.data.image_store import LmdbStore  # needs libraries that may be what is broken
+
     remedy = f"`rnan prepare FOLDER {folder}`"
-    for name in ("data.mdb", "meta_info.txt"):
-        if not (folder / name).is_file():
-            return Finding("FAIL", f"{where}: {folder / name} does not exist", remedy)
-    listed = (folder / "meta_info.txt").read_text(encoding="utf-8").splitlines()
-    keys = [line.split(".")[0] for line in listed if line.strip()]
-    missing, stored = _look_up(folder, keys[:1] + keys[-1:])
+    try:
+        store = LmdbStore(str(folder))
+        missing = [name for name in (store.names[0], store.names[-1]) if not store.holds(name)]
+        stored = store.stored()
+    except UserError as error:
+        return Finding("FAIL", f"{where}: {error}", remedy)
     if missing:
-        return Finding("FAIL", f"{where}: {folder} lists {missing[0]} but does not hold it", remedy)
-    if stored != len(keys):
-        return Finding("FAIL", f"{where}: {folder} lists {len(keys)} images but holds {stored}", remedy)
+        return Finding("FAIL", f"{where}: {folder} lists {one_line(missing[0])} but does not hold it", remedy)
+    if stored != len(store.names):
+        return Finding("FAIL", f"{where}: {folder} lists {len(store.names)} images but holds {stored}", remedy)
     return Finding("ok", f"{where}: {folder}, {stored} images")
-
-
-def _look_up(folder: Path, keys: list[str]) -> tuple[list[str], int]:
-    """Return which of `keys` an LMDB lacks, and how many entries it has."""
-    import lmdb
-
-    with lmdb.open(str(folder), readonly=True, lock=False) as environment, environment.begin() as transaction:
-        missing = [key for key in keys if transaction.get(key.encode()) is None]
-        return missing, environment.stat()["entries"]

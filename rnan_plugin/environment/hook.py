@@ -28,6 +28,7 @@ PTH_LINE = (
     'except Exception: pass")'
 )
 CONTENTS = {"rnan_plugin.pth": PTH_LINE + "\n", "rnan_plugin.start": ENTRY_POINT + "\n"}
+_SOUND = ("installed", "not there")
 LINK = Path("basicsr")  # relative: in the folder that is current when it is used
 
 _PROBE = """
@@ -49,6 +50,9 @@ def enable(link: bool) -> None:
     Args:
         link: Also make `./basicsr` a link to the installed toolbox, for `python basicsr/train.py`.
     """
+    for path, content in _files().items():
+        if _file_state(path, content) not in _SOUND:
+            _remove(path)  # a damaged one may keep Python from starting, which the probe has to
     if not _probe()["plugin"]:
         raise UserError(
             f"rnan_plugin is not installed in {sys.prefix}: a hook there would not find it; "
@@ -106,7 +110,11 @@ def _files() -> dict[Path, str]:
 def _file_state(path: Path, content: str) -> str:
     if not path.is_file():
         return "not there"
-    return "installed" if path.read_text(encoding="utf-8") == content else "outdated, enable again"
+    try:
+        installed = path.read_bytes() == content.encode()  # as bytes: a damaged file need not be text
+    except OSError as error:
+        return f"unreadable ({error.strerror})"
+    return "installed" if installed else "outdated or damaged, enable again"
 
 
 def _write(path: Path, content: str) -> bool:
@@ -115,7 +123,7 @@ def _write(path: Path, content: str) -> bool:
         return True
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        temporary.write_text(content, encoding="utf-8")
+        temporary.write_bytes(content.encode())
         temporary.replace(path)
     except OSError as error:
         with contextlib.suppress(OSError):  # the first error is the one to report

@@ -13,6 +13,7 @@ from rnan_plugin.data.image_store import FolderStore
 from rnan_plugin.errors import UserError
 from rnan_plugin.evaluation.classical import CLASSICAL, classical
 from rnan_plugin.evaluation.protocol import Restore
+from rnan_plugin.images.color import convert_channels
 from rnan_plugin.images.degradations import Image
 from rnan_plugin.inference.networks import load_network
 from rnan_plugin.inference.policy import Policy
@@ -157,4 +158,6 @@ class ResultsFolder:
             if (restored != restored[..., :1]).any():
                 raise UserError(f"{self.store.path(name)}: colour, where the task is of one channel")
             restored = restored[..., :1]
+        if lq.shape[2] == 3:
+            return convert_channels(restored, "rgb", self.store.path(name))  # of a grey image of the set
         return restored

@@ -1,4 +1,4 @@
-"""Image files to 8-bit arrays and back: decoding, the orientation and the JPEG quality that a file tells, PNG."""
+"""Image files to 8-bit arrays and back: decoding, the orientation that a file tells, PNG."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
-from PIL import UnidentifiedImageError
 
 from rnan_plugin.errors import UserError
 
@@ -107,31 +106,3 @@ def upright(img: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
         return img
     turned = np.asarray(PillowImage.fromarray(img[..., 0] if img.shape[2] == 1 else img).transpose(turn))
     return turned.reshape(*turned.shape[:2], img.shape[2])
-
-
-# First and last rows of the luminance table that libjpeg scales by quality (ITU-T T.81, Annex K.1): small entries tell
-# the lowest qualities apart, large ones the highest.
-_FIRST = [16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55]
-
-
-_LAST = [49, 64, 78, 87, 103, 121, 120, 101, 72, 92, 95, 98, 112, 100, 103, 99]
-
-
-_TABLE = np.array(_FIRST + _LAST)
-
-
-def jpeg_quality(code: bytes) -> int | None:
-    """The quality, 1 to 100, with which libjpeg has written a file; None for other files and tables."""
-    try:
-        with PillowImage.open(io.BytesIO(code)) as file:
-            tables = getattr(file, "quantization", {})
-    except (UnidentifiedImageError, OSError):
-        return None
-    if 0 not in tables:
-        return None
-    found = np.array([*tables[0][: len(_FIRST)], *tables[0][-len(_LAST) :]])
-    for quality in range(1, 101):
-        scale = 5000 // quality if quality < 50 else 200 - 2 * quality
-        if (np.clip((_TABLE * scale + 50) // 100, 1, 255) == found).all():
-            return quality
-    return None

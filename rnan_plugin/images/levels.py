@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, get_type_hints
 
 import numpy as np
 
@@ -15,8 +15,21 @@ from rnan_plugin.images.degradations import DEGRADATIONS, Degradation
 
 Spread = Literal["uniform", "log"]
 
-# By type, the argument that may be a range in training and a list in validation.
-LEVEL_KEYS: dict[str, str] = {name: kind.level for name, kind in DEGRADATIONS.items() if hasattr(kind, "level")}
+
+def level_key(kind: object) -> str | None:
+    """The argument of a type of degradation that may be a range in training and a list in validation, if there is one.
+
+    Args:
+        kind: One of `DEGRADATIONS`, also of those that were added; None for anything else.
+    """
+    build = DEGRADATIONS.get(kind) if isinstance(kind, str) else None
+    key: str | None = getattr(build, "level", None)
+    return key
+
+
+def has_whole_levels(kind: str, argument: str) -> bool:
+    """Whether an argument of a type of degradation takes whole numbers alone, as JPEG's quality does."""
+    return get_type_hints(DEGRADATIONS[kind]).get(argument) is int
 
 
 @dataclass(frozen=True)
@@ -118,8 +131,8 @@ def expand_levels(phase: str, section: Mapping[str, Any]) -> dict[str, dict[str,
     degradation = section.get("degradation")
     entries = degradation if isinstance(degradation, list) else [degradation]
     for place, entry in enumerate(entries):
-        key = LEVEL_KEYS.get(str(entry.get("type"))) if isinstance(entry, Mapping) else None
-        if key is not None and isinstance(entry.get(key), list):
+        key = level_key(entry.get("type")) if isinstance(entry, Mapping) else None
+        if key is not None and isinstance(entry.get(key), list) and entry[key]:
             expanded = {}
             for level in dict.fromkeys(map(str, entry[key])):
                 own = copy.deepcopy(dict(section))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,14 @@ from rnan_plugin.images.codec import (
     IMAGE_ENDINGS,
     decode_image,
     encode_png,
-    jpeg_quality,
     orientation_of,
     read_file,
     upright,
 )
-from rnan_plugin.inference.policy import Progress
+from rnan_plugin.images.degradations import Image
+from rnan_plugin.inference.pick import Pick
+from rnan_plugin.inference.policy import Policy, Progress
 from rnan_plugin.inference.restorer import Restorer
-from rnan_plugin.paper.tasks import TaskAtLevel
 
 Job = tuple[Path, Path]  # file to read, file to write
 
@@ -34,15 +34,14 @@ _RECORD = "restore.jsonl"
 _MOST_LINES = 10  # of errors
 
 
-def restore_files(source: str, target: str, restorer: Restorer, provenance: Mapping[str, Any]) -> int:
+def restore_files(source: str, target: str, pick: Pick) -> int:
     """Restore an image or all images below a folder, with progress; those that can't be are left out.
 
     Args:
         source: Image file or folder; results below it, where the target is, are no sources.
         target: PNG file for an image, else a folder; names are kept. `restore.jsonl` beside the results gets a line for
             each image, JSON with what it depends on.
-        restorer: Does the work.
-        provenance: What goes into each image's line.
+        pick: Chooses what restores a file; what is left alone is copied as it is.
 
     Returns:
         Number of images.
@@ -58,7 +57,7 @@ def restore_files(source: str, target: str, restorer: Restorer, provenance: Mapp
     errors = []
     for file, out in tqdm(jobs, unit="image"):
         try:
-            entry = {"image": out.relative_to(folder).as_posix(), **provenance, **_restore_file(file, out, restorer)}
+            entry = {"image": out.relative_to(folder).as_posix(), **_restore_file(file, out, pick)}
             with (folder / _RECORD).open("a", encoding="utf-8") as record:
                 record.write(json.dumps(entry) + "\n")
         except UserError as error:
@@ -72,23 +71,44 @@ def restore_files(source: str, target: str, restorer: Restorer, provenance: Mapp
     return len(jobs)
 
 
-def _restore_file(file: Path, out: Path, restorer: Restorer) -> dict[str, Any]:
-    """Restore a file; return the policy that was used and how long it took."""
+def _restore_file(file: Path, out: Path, pick: Pick) -> dict[str, Any]:
+    """Restore a file, or leave it as it is; return what the result depends on, and how long it took."""
     start = time.perf_counter()
     code = read_file(file)
-    if restorer.task is not None and (doubt := mismatch(restorer.task, code)):
-        tqdm.write(f"warning: {file}: {doubt}")
     img, orientation = decode_image(code, str(file)), orientation_of(code)
+    worker, why = pick(code, img)
+    if why:
+        tqdm.write(f"{file}: {why}")
+    if worker is None:
+        _write(
+            out, code if out.suffix.lower() == file.suffix.lower() else encode_png(upright(img, orientation), level=3)
+        )
+        return {"left_as_it_is": why, "seconds": round(time.perf_counter() - start, 3)}
+    restored, used = _restored(file, img, worker.restorer)
+    # Turned after it, since a network for JPEG files learnt their 8×8 grid as it is stored.
+    _write(out, encode_png(upright(restored, orientation), level=3))
+    tqdm.write(f"{file} -> {out} (policy {used.describe()})")
+    seconds = round(time.perf_counter() - start, 3)
+    return {**worker.provenance, "chosen": why or None, "policy": used.describe(), "seconds": seconds}
+
+
+def _restored(file: Path, img: Image, restorer: Restorer) -> tuple[Image, Policy]:
+    """The restored image and the policy used; what the user should know is printed."""
     with _pass_progress(file.name) as progress:
         restored, used = restorer(img, str(file), progress)
     if restored.shape[2] < img.shape[2]:
         tqdm.write(f"warning: {file}: colour, but the network and --channels give a grey result")
+    elif restored.shape[2] < restorer.num_channel:
+        tqdm.write(
+            f"{file}: grey, restored as R = G = B by a network for colour; the result is the mean of its colours"
+        )
+    return restored, used
+
+
+def _write(out: Path, content: bytes) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(out) as temporary:
-        # Turned after it, since a network for JPEG files learnt their 8×8 grid as it is stored.
-        temporary.write_bytes(encode_png(upright(restored, orientation), level=3))
-    tqdm.write(f"{file} -> {out} (policy {used.describe()})")
-    return {"policy": used.describe(), "seconds": round(time.perf_counter() - start, 3)}
+        temporary.write_bytes(content)
 
 
 @contextmanager
@@ -134,11 +154,3 @@ def _writable(folder: Path) -> Path:
     if not os.access(there, os.W_OK):
         raise UserError(f"{folder}: no permission to write into {there}; name another target")
     return folder
-
-
-def mismatch(task: TaskAtLevel, code: bytes) -> str | None:
-    """Why a file is not an input of the task, as far as it tells; None if it is."""
-    quality = jpeg_quality(code) if task.row.degradation == "jpeg" else None
-    if quality is not None and quality != task.level:
-        return f"a JPEG of quality {quality}, the weights are for {task.level:g}"
-    return None

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
-import resource
 import signal
 import sys
 import time
@@ -307,8 +306,12 @@ class _Run:
 
 
 def _memory_mib() -> float:
-    """Peak memory of this process: of the GPU if it uses one, else resident."""
+    """Peak memory of this process: of the GPU if it uses one, else resident; 0 where the system does not tell."""
     if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
         return torch.cuda.max_memory_allocated() / 2**20
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0.0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

@@ -27,12 +27,14 @@ from conftest import REPOSITORY
 
 from rnan_plugin.__main__ import main
 from rnan_plugin.data import download as download_module
-from rnan_plugin.data import image_store
+from rnan_plugin.data import image_store, pack_work
 from rnan_plugin.data import prepare as prepare_module
 from rnan_plugin.data.image_store import LmdbStore
-from rnan_plugin.data.lmdb_writer import PACK_INFO, SKIPPED
+from rnan_plugin.data.lmdb_writer import SKIPPED
+from rnan_plugin.data.pack_work import PACK_INFO
 from rnan_plugin.errors import UserError
 from rnan_plugin.paper.image_sets import TRAINING_SETS, NamedSet
+from rnan_plugin.training import loop
 
 CODECS = ["png", "raw"]
 
@@ -367,6 +369,106 @@ def test_other_images_or_another_layout_begin_again(tmp_path: Path, capsys: pyte
     assert main(["prepare", str(tmp_path / "in"), str(tmp_path / "x.lmdb")]) == 0
     assert "packed already" not in capsys.readouterr().out
     np.testing.assert_array_equal(LmdbStore(str(tmp_path / "x.lmdb")).read("a"), changed["a"])
+
+
+def test_killed_after_packing_is_verified_and_finished_by_the_same_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "in", ["a", "b"])
+    arguments = ["prepare", str(tmp_path / "in"), str(tmp_path / "x.lmdb")]
+    check = pack_work.check_lmdb
+
+    def killed(_: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pack_work, "check_lmdb", killed)
+    assert main(arguments) == 130
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".x.lmdb.partial", "in"]
+    monkeypatch.setattr(pack_work, "check_lmdb", check)
+    assert main(arguments) == 0
+    assert "2 images were packed already by an interrupted run" in capsys.readouterr().out
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "x.lmdb"]
+
+
+def test_what_is_not_read_back_as_packed_takes_no_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "in", ["a", "b"])
+    check = pack_work.check_lmdb
+
+    def on_a_bad_disk(root: str) -> tuple[int, list[str]]:
+        with (Path(root) / "data.mdb").open("rb+") as file:
+            position = file.read().rindex(b"IDAT") + 20
+            file.seek(position)
+            file.write(b"damage")
+        return check(root)
+
+    monkeypatch.setattr(pack_work, "check_lmdb", on_a_bad_disk)
+    line = error_of(capsys, "prepare", tmp_path / "in", tmp_path / "x.lmdb")
+    assert "x.lmdb: not made (read back, 1 damaged, the first: " in line
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+    monkeypatch.setattr(pack_work, "check_lmdb", check)
+    assert main(["prepare", str(tmp_path / "in"), str(tmp_path / "x.lmdb")]) == 0
+
+
+@pytest.mark.parametrize("info", [b"\xff\xfe", b"{", b"[" * 100_000, b"", b"null"])
+def test_damaged_note_of_an_interrupted_run_begins_again(info: bytes, tmp_path: Path) -> None:
+    write(tmp_path / "in", ["a"])
+    work = tmp_path / ".x.lmdb.partial"
+    (work / "folder").mkdir(parents=True)
+    (work / PACK_INFO).write_bytes(info)
+    (work / "data.mdb").write_bytes(b"junk")
+    assert main(["prepare", str(tmp_path / "in"), str(tmp_path / "x.lmdb")]) == 0
+    assert sorted(path.name for path in (tmp_path / "x.lmdb").iterdir()) == [
+        "data.mdb",
+        "lock.mdb",
+        "meta_info.txt",
+        PACK_INFO,
+    ]
+
+
+def test_beginning_cut_short_is_begun_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path / "in", [f"{index}" for index in range(9)])
+    (tmp_path / "in/z.png").write_bytes(b"no image")
+    assert "z.png: unreadable" in error_of(capsys, "prepare", tmp_path / "in", tmp_path / "x.lmdb")
+    data = tmp_path / ".x.lmdb.partial/data.mdb"
+    os.truncate(data, data.stat().st_size // 2)  # reading on in it would end the process
+    assert main(["prepare", str(tmp_path / "in"), str(tmp_path / "x.lmdb"), "--skip-bad"]) == 0
+    assert "packed already" not in capsys.readouterr().out
+
+
+def test_packing_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows has neither fcntl nor resource."""
+    code = "import sys; sys.modules['fcntl'] = None; from rnan_plugin.data import pack_work; print(pack_work.fcntl)"
+    done = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, check=True)
+    assert done.stdout == "None\n"
+    monkeypatch.setattr(pack_work, "fcntl", None)
+    write(tmp_path / "in", ["a"])
+    assert main(["prepare", str(tmp_path / "in"), str(tmp_path / "x.lmdb")]) == 0
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert loop._memory_mib() == 0
+
+
+def test_wrong_target_is_told_before_anything_is_fetched_or_packed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "in", list("abcd"))
+    monkeypatch.setattr(prepare_module, "download", lambda *_: pytest.fail("downloaded"))
+    arguments = ["prepare", tmp_path / "in", "http://127.0.0.1:1/x.zip"]
+    assert "foo: the name must end in .lmdb" in error_of(capsys, *arguments, tmp_path / "foo", "--hold-out", 2)
+    missing = error_of(capsys, *arguments, tmp_path / "no folder", tmp_path / "x.lmdb")
+    assert "no folder: no such file or folder; check the path" in missing
+    (tmp_path / "y.lmdb").symlink_to("nowhere")
+    assert "y.lmdb: exists already" in error_of(capsys, *arguments, tmp_path / "y.lmdb")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "y.lmdb"]
+
+
+def test_dots_are_noted_where_basicsr_reads_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path / "in", ["a.v2"])
+    assert main(["prepare", str(tmp_path / "in"), str(tmp_path / "x.lmdb")]) == 0
+    assert "note: names hold dots" in capsys.readouterr().out
+    assert main(["prepare", str(tmp_path / "in"), str(tmp_path / "y.lmdb"), "--codec", "raw"]) == 0
+    assert "note:" not in capsys.readouterr().out
 
 
 def test_two_runs_at_once_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

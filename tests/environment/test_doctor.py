@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import lmdb
@@ -11,7 +11,7 @@ import pytest
 import yaml
 from conftest import REPOSITORY
 
-from rnan_plugin import __main__, errors, startup
+from rnan_plugin import __main__, device, errors, startup
 from rnan_plugin.environment import doctor
 from rnan_plugin.environment import hook as environment_hook
 
@@ -31,14 +31,14 @@ def diagnose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     return run
 
 
-def option_file(folder: Path, backend: str, **roots: str) -> str:
+def option_file(folder: Path, backend: str, **roots: object) -> str:
     path = folder / "options.yml"
     dataset = {"type": "RestorationDataset", "io_backend": {"type": backend}, **roots}
     path.write_text(yaml.safe_dump({"datasets": {"train": dataset}}))
     return str(path)
 
 
-def pack(folder: Path, listed: str, stored: str) -> str:
+def pack(folder: Path, listed: Iterable[str], stored: Iterable[str]) -> str:
     """Write an LMDB that holds the keys `stored`, and a meta_info.txt that lists the keys `listed`."""
     with lmdb.open(str(folder), map_size=2**20) as environment, environment.begin(write=True) as transaction:
         for key in stored:
@@ -186,7 +186,11 @@ def test_data_in_place(diagnose: Diagnose, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("listed", "stored", "words"),
-    [("abc", "ab", "lists c but"), ("abc", "abcd", "lists 3 images but holds 4"), ("", "a", "lists 0")],
+    [
+        ("abc", "ab", "lists c but"),
+        ("abc", "abcd", "lists 3 images but holds 4"),
+        ("", "a", "meta_info.txt: no images listed"),
+    ],
 )
 def test_incomplete_lmdb(diagnose: Diagnose, tmp_path: Path, listed: str, stored: str, words: str) -> None:
     path = pack(tmp_path / "gt.lmdb", listed, stored)
@@ -194,6 +198,40 @@ def test_incomplete_lmdb(diagnose: Diagnose, tmp_path: Path, listed: str, stored
     assert status == 1
     assert words in failures(output)[0]
     assert f"rnan prepare FOLDER {path}" in failures(output)[0]
+
+
+def test_names_with_dots_are_no_fault(diagnose: Diagnose, tmp_path: Path) -> None:
+    names = ["a.v2", "b", "c.png.d"]
+    path = pack(tmp_path / "gt.lmdb", names, names)
+    status, output = diagnose("-opt", option_file(tmp_path, "lmdb", dataroot_gt=path))
+    assert failures(output) == []
+    assert status == 0
+    assert "gt.lmdb, 3 images" in output
+
+
+@pytest.mark.parametrize("file", ["data.mdb", "meta_info.txt"])
+def test_damaged_lmdb_is_a_finding(diagnose: Diagnose, tmp_path: Path, file: str) -> None:
+    path = pack(tmp_path / "gt.lmdb", "abc", "abc")
+    code = (tmp_path / "gt.lmdb" / file).read_bytes()
+    (tmp_path / "gt.lmdb" / file).write_bytes(code[: len(code) // 2] + b"\xff" * (file == "meta_info.txt"))
+    status, output = diagnose("-opt", option_file(tmp_path, "lmdb", dataroot_gt=path))
+    assert status == 1
+    assert f"{file}: damaged (" in failures(output)[0]
+    assert "broke off" not in output
+
+
+def test_roots_of_a_wrong_type_are_findings(diagnose: Diagnose, tmp_path: Path) -> None:
+    status, output = diagnose("-opt", option_file(tmp_path, "disk", dataroot_gt=5))
+    assert status == 1
+    assert "datasets.train.dataroot_gt: 5 does not exist" in failures(output)[0]
+
+
+def test_apple_gpu_is_the_device_that_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
+    assert device.choose().type == "mps"
+    (gpu, _) = doctor.check_device()
+    assert str(gpu) == "ok   Apple GPU (mps)"
 
 
 def test_missing_lmdb_and_missing_folder(diagnose: Diagnose, tmp_path: Path) -> None:

@@ -83,6 +83,28 @@ def test_outdated_files_do_not_count_as_enabled(enabled_env: HookEnvironment, tm
     assert "outdated" in status.stdout
 
 
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"# \xe4\n", b"import os; exec('\xff')\n", b"\0" * 100])
+def test_damaged_files_are_told_replaced_and_removed(
+    content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sysconfig.get_path", lambda _: str(tmp_path))
+    path = tmp_path / "rnan_plugin.pth"
+    path.write_bytes(content)
+    assert environment_hook.status() == 1
+    assert "rnan_plugin.pth: outdated or damaged, enable again" in capsys.readouterr().out
+
+    def probe() -> dict[str, object]:  # a new Python, which may not start while the file is damaged
+        assert not path.exists() or path.read_text(encoding="utf-8") == environment_hook.CONTENTS[path.name]
+        return {"plugin": True, "waits": True, "torch": False, "toolbox": []}
+
+    monkeypatch.setattr(environment_hook, "_probe", probe)
+    environment_hook.enable(link=False)
+    assert environment_hook.is_enabled()
+    path.write_bytes(content)
+    environment_hook.disable()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_enable_needs_an_installed_plugin(hook_env: HookEnvironment) -> None:
     paths = hook_env.site / "__editable__.pth"
     hidden = paths.rename(hook_env.site / "hidden.txt")

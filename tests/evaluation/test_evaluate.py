@@ -230,3 +230,19 @@ def test_fingerprint_tells_image_sets_apart(photos: Path) -> None:
     cv2.imwrite(str(photos / "a.png"), img)
     second = evaluate(input_method(task), task, str(photos))
     assert first.fingerprint != second.fingerprint
+
+
+@pytest.mark.parametrize(("name", "level"), [("sr", 2), ("colordn", 50), ("demosaic", None)])
+def test_a_grey_image_in_a_set_of_colour_is_scored(tmp_path: Path, name: str, level: float | None) -> None:
+    """As bridge in Set14, with every method: the input, and files of another program, grey or colour."""
+    grey = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (40, 36), dtype=np.uint8), (0, 0), 2)
+    for folder, img in (("grey", grey), ("colour", cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR))):
+        (tmp_path / folder).mkdir()
+        cv2.imwrite(str(tmp_path / folder / "bridge.png"), img)
+    task = TaskAtLevel(name, level)
+    method = build_method(MethodSource("bicubic" if name == "sr" else "input"), task, RestoreSettings(), [])
+    of_grey, of_colour = (evaluate(method, task, str(tmp_path / root)) for root in ("grey", "colour"))
+    assert of_grey.mean.psnr == of_colour.mean.psnr
+    assert of_grey.fingerprint == of_colour.fingerprint
+    perfect = build_method(MethodSource("files", files=str(tmp_path / "grey")), task, RestoreSettings(), ["bridge"])
+    assert evaluate(perfect, task, str(tmp_path / "colour")).mean.psnr == float("inf")

@@ -24,9 +24,9 @@ from rnan_plugin.__main__ import main
 from rnan_plugin.archs.non_local import NonLocalBlock
 from rnan_plugin.archs.rnan_arch import RNAN
 from rnan_plugin.errors import UserError
-from rnan_plugin.images.codec import jpeg_quality
 from rnan_plugin.images.color import rgb2gray, rgb2y
 from rnan_plugin.images.degradations import BayerMosaic
+from rnan_plugin.images.estimate import jpeg_quality
 from rnan_plugin.inference.policy import Policy, restore
 from rnan_plugin.inference.restorer import as_mosaic
 
@@ -214,6 +214,21 @@ def test_one_channel_network_on_colour(tmp_path, option_file, capsys):
     assert np.abs(chroma[0] - chroma[1])[inside].max() <= 1
 
 
+@pytest.mark.parametrize(("weights", "scale"), [("DN_RGB", 1), ("SRx3", 3)])
+def test_colour_network_on_grey_gives_the_mean_of_its_colours(tmp_path, capsys, weights, scale):
+    grey, file = photo(1), str(GOLD / f"{weights}.pt")
+    out = str(tmp_path / "out.png")
+    assert main(["restore", write(tmp_path / "a.png", grey), out, "--weights", file, "--policy", "whole"]) == 0
+    assert (
+        "a.png: grey, restored as R = G = B by a network for colour; the result is the mean" in capsys.readouterr().out
+    )
+    colours = by_hand(rnan_plugin.load_released(file), grey.repeat(3, axis=2), Policy("whole"))
+    result = cv2.imread(out, cv2.IMREAD_UNCHANGED)
+    assert result.shape == (21 * scale, 34 * scale)
+    assert np.abs(result - colours.mean(axis=2)).max() <= 0.5 + 1 / 3
+    assert (colours.min(axis=2) < colours.max(axis=2)).any()  # so that the mean is something else than any of them
+
+
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_narrow_types_stay_near(tmp_path, option_file, precision):
     path, net = option_file
@@ -270,12 +285,11 @@ def test_what_can_go_wrong(tmp_path, option_file, capsys):
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad/b.png").write_bytes(b"no image")
     cases = [
-        ([image, out], "-opt FILE"),
+        ([image, out, "--level", "10"], "--level: needs --task"),
         ([image, out, "--weights", "absent.pt"], "absent.pt: no such file"),
         ([image, out, "--weights", str(tmp_path / "net.pth")], "does not say what its network is"),
         ([image, out, "-opt", path, "--weights", weights], "weights of another network"),
         ([image, out, "--weights", weights], "--channels"),
-        ([write(tmp_path / "grey.png", photo(1)), out, "--weights", str(GOLD / "DN_RGB.pt")], "grey, but the network"),
         ([str(tmp_path / "absent"), out, "-opt", path], "no such image or folder"),
         ([folder, str(tmp_path / "out.png"), "-opt", path], "is a folder"),
         ([image, str(tmp_path / "out.jpg"), "-opt", path], "out.png"),
@@ -314,5 +328,5 @@ def test_file_of_another_level_is_told(tmp_path, option_file, capsys):
     arguments = ["-opt", path, "--task", "car", "--level", "10", "--channels", "y"]
     assert main(["restore", str(tmp_path / "in"), str(tmp_path / "out"), *arguments]) == 0
     told = capsys.readouterr().out
-    assert "q90.jpg: a JPEG of quality 90, the weights are for 10" in told
+    assert "q90.jpg: warning: a JPEG of quality 90, the weights are for 10" in told
     assert "q10.jpg: a JPEG" not in told

@@ -161,7 +161,7 @@ WRONG = {
     "missing folder": ({f"{TRAIN}.dataroot_gt": "nowhere"}, ["dataroot_gt", "nowhere not found", "change the path"]),
     "missing lmdb": (
         {f"{TRAIN}.dataroot_gt": "no.lmdb", f"{TRAIN}.io_backend": {"type": "lmdb"}},
-        ["dataroot_gt", "no.lmdb not found", "pack_lmdb.py FOLDER no.lmdb"],
+        ["dataroot_gt", "no.lmdb not found", "rnan prepare FOLDER no.lmdb"],
     ),
     "missing lq folder": (
         {f"{VAL}.dataroot_lq": "nowhere", f"{VAL}.degradation": REMOVED},
@@ -301,11 +301,11 @@ def test_schedule_that_ends_before_the_run(legal: dict[str, Any], monkeypatch: p
 @pytest.mark.parametrize(
     ("content", "fragments"),
     [
-        (None, ["no such option file", "-opt"]),
+        (None, ["no such option file", "check the path"]),
         (b"name: [1, 2", ["not valid YAML", "line 1"]),
         (b"name: \xff\xfe", ["not valid YAML"]),
-        (b"", ["'name' is missing", "options/*.yml"]),
-        (b"just text", ["'name' is missing"]),
+        (b"", ["not a file of keys", "options/*.yml"]),
+        (b"just text", ["not a file of keys"]),
         (b"name: a\nmodel_type: RestorationModel\nnum_gpu: 0\ndatasets: {}\npath: {}\n", ["'network_g' is missing"]),
     ],
     ids=["missing", "not YAML", "not UTF-8", "empty", "text", "no network_g"],
@@ -391,11 +391,6 @@ BAD_IMAGES = {
         ["16 bits per sample", "convert it to 8"],
     ),
     "alpha": (lambda f: save(f / "a.png", noise(8, 8, 4)), VALIDATION, ["4 channels (alpha?)", "without alpha"]),
-    "grey for colour": (
-        lambda f: save(f / "a.png", noise(8, 8, 1)),
-        VALIDATION,
-        ["grey image where colour is needed", "channels: gray"],
-    ),
     "smaller than the patch": (
         lambda f: save(f / "a.png", noise(47, 60)),
         {"phase": "train", "gt_size": 48, "degradation": JPEG},
@@ -465,8 +460,8 @@ def test_missing_lmdb_key(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "fragments"),
     [
-        (lambda root: (root / "meta_info.txt").unlink(), ["meta_info.txt is missing", "pack_lmdb.py FOLDER"]),
-        (lambda root: (root / "data.mdb").unlink(), ["data.mdb is missing", "pack_lmdb.py FOLDER"]),
+        (lambda root: (root / "meta_info.txt").unlink(), ["meta_info.txt is missing", "rnan prepare FOLDER"]),
+        (lambda root: (root / "data.mdb").unlink(), ["data.mdb is missing", "rnan prepare FOLDER"]),
         (lambda root: (root / "meta_info.txt").write_text("one 8 8\n"), ["meta_info.txt:1", "'one 8 8'", "pack"]),
         (lambda root: (root / "meta_info.txt").write_text(""), ["no images listed", "pack the LMDB again"]),
         (lambda root: (root / "data.mdb").write_bytes(b"damaged"), ["can't be opened", "pack it again"]),
