@@ -29,8 +29,32 @@ Roots = Annotated[list[PathText], Rule(bool, "not empty")]
 class DatasetOptions:
     """One entry of `datasets` in an option file.
 
-    `sampling` says what training draws uniformly: images, or pixels (more patches of larger images).
-    The keys from `phase` on are the toolbox's own: it adds the first two and its data loader reads the rest.
+    The keys from `phase` on are BasicSR's own: it adds the first two and its data loader reads the rest.
+
+    Args:
+        name: Of the set, in logs and folders.
+        type: RestorationDataset.
+        dataroot_gt: Folder or LMDB of ground truth.
+        degradation: What makes the input, `{type: jpeg, quality: 10}`, or a list of such entries, applied in turn.
+        dataroot_lq: Folder or LMDB of ready-made inputs, instead of `degradation`.
+        filename_tmpl: Name of a ready-made input, with `{}` for the ground truth's.
+        io_backend: `{type: disk}` or `{type: lmdb}`.
+        channels: What the task works on; colour images are converted.
+        gt_size: Side of a training patch of the ground truth, in pixels; needed in training.
+        use_hflip: Mirror half of the training patches.
+        use_rot: Turn half of the training patches upside down, and swap rows and columns of half of them.
+        noise_seed: Of validation's noise, which depends on it and the image alone.
+        sampling: What training draws uniformly: images, or pixels (more patches of larger images).
+        phase: Added by BasicSR.
+        scale: Added by BasicSR, from the top of the file.
+        use_shuffle: Draw training samples in random order.
+        num_worker_per_gpu: Processes that read data, for each GPU.
+        batch_size_per_gpu: Samples of a batch, for each GPU.
+        dataset_enlarge_ratio: Times that an epoch goes through the set.
+        prefetch_mode: Of BasicSR's script; the plugin's loop does without.
+        num_prefetch_queue: The same.
+        pin_memory: Let batches reach a GPU while it computes.
+        persistent_workers: Of BasicSR's script; the plugin's loop does without.
     """
 
     name: Name

@@ -134,8 +134,8 @@ def _own_paper_rows(evaluation: Evaluation) -> Iterator[str]:
     """The paper's rows; what was measured here stands apart from them, and says in what it differs."""
     if evaluation.set_problems:
         yield f"not the paper's {evaluation.image_set}: {'; '.join(evaluation.set_problems)}"
-    unlike = evaluation.settings.get("not_comparable_because")
-    yield from paper_rows(evaluation, f"measured here: {unlike}" if unlike else "")
+    reason = evaluation.settings.get("not_comparable_because")
+    yield from paper_rows(evaluation, f"measured here: {reason}" if reason else "")
 
 
 def paper_rows(evaluation: Evaluation, remark: str) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Whole images through a network: in one pass, in tiles, or as the release did; without the toolbox."""
+"""Whole images through a network: in one pass, in tiles, or as the release did; without BasicSR."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ class Task:
         level_tag: Before the level in names of option files, such as "q".
         levels: At which the paper trains and tests.
         scored_on: "channels": all of them, no border; "y": luma, unrounded, without a border of the scale.
-        loss: Type of the training's loss in the toolbox.
+        loss: Type of the training's loss in BasicSR.
         sets: Image sets of the paper's tables; the first two are looked at while training.
         released: Name of the authors' checkpoint.
         heading: What is done, for the first line of option files; the title where it is left out.

@@ -50,7 +50,8 @@ def parse_options(root_path: str, is_train: bool = True) -> tuple[dict[str, Any]
     return opt, args
 
 
-def _arguments() -> argparse.Namespace:
+def argument_parser() -> argparse.ArgumentParser:
+    """The arguments of `train` and `test`: BasicSR's, and `--archive`."""
     parser = argparse.ArgumentParser(prog=Path(sys.argv[0]).name)
     parser.add_argument("-opt", required=True, help="option file")
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm"], default="none", help="who starts processes")
@@ -59,7 +60,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--debug", action="store_true", help="log every step, validate and save every eighth")
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--force_yml", nargs="+", metavar="KEY:KEY=VALUE", help="change values of the option file")
-    args = parser.parse_args()
+    return parser
+
+
+def _arguments() -> argparse.Namespace:
+    args = argument_parser().parse_args()
     # torchrun starts a process anew with the same arguments.
     args.auto_resume |= int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
     return args
