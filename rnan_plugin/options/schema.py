@@ -37,9 +37,10 @@ MODEL_KEYS: dict[str, frozenset[str]] = {
 }
 TOP_KEYS = frozenset(
     {"name", "model_type", "scale", "num_gpu", "manual_seed", "dist_params", "find_unused_parameters", "device"}
+    | {"deterministic"}
     | {"datasets", "network_g", "path", "train", "val", "logger"}
     # added by the toolbox when it reads the file:
-    | {"dist", "rank", "world_size", "auto_resume", "is_train", "root_path"}
+    | {"dist", "rank", "world_size", "auto_resume", "is_train", "root_path", "seed_drawn"}
 )
 
 
