@@ -25,7 +25,7 @@ from rnan_plugin.checkpoints import read
 from rnan_plugin.data.sampler import SeededDraws
 from rnan_plugin.errors import UserError
 from rnan_plugin.evaluation.study import Training
-from rnan_plugin.training import run_folder, validation
+from rnan_plugin.training import run_folder, run_lock, validation
 from rnan_plugin.training.model import RestorationModel
 
 Train = Callable[..., int]
@@ -320,6 +320,34 @@ def test_second_start_of_a_run_is_refused(
 def test_other_runs_are_not_locked(train: Train, holder: subprocess.Popen[str]) -> None:
     assert holder.poll() is None
     assert train(name="other", train__total_iter=1) == 0
+
+
+@pytest.mark.parametrize("error", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_file_system_without_locks_does_not_keep_a_run_from_starting(
+    tmp_path: Path, error: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lockf(*_: Any) -> None:
+        raise OSError(error, os.strerror(error))
+
+    monkeypatch.setattr(run_lock.fcntl, "lockf", lockf)
+    run_lock.hold_run(tmp_path / "experiments/tiny")
+    assert not (tmp_path / "experiments/tiny").exists()
+
+
+def test_system_without_locks_makes_no_lock_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_lock, "fcntl", None)
+    run_lock.hold_run(tmp_path / "experiments/tiny")
+    assert not list(tmp_path.iterdir())
+
+
+def test_lock_ends_with_its_process_though_a_forked_one_lives_on(tmp_path: Path) -> None:
+    """As data workers do for seconds after their training was killed."""
+    code = [*HOLD.replace("; input()", "").split("; "), "import os", "if os.fork() == 0: input()"]
+    command = [sys.executable, "-c", "\n".join(code)]
+    with subprocess.Popen(command, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
+        assert process.wait(100) == 0  # the forked one waits for its input
+        run_lock.hold_run(tmp_path / "experiments/tiny")
+        process.communicate(b"\n")
 
 
 # Full disks and folders that can't be written
