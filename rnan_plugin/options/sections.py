@@ -58,6 +58,7 @@ class Top(AnyModel):
     scale: Count = 1
     find_unused_parameters: bool = False
     device: str | None = None
+    deterministic: bool = False
     network_g: Mapping[str, Any] = field(default_factory=dict)
     dist: bool = False
     rank: CountOrNone = 0
@@ -65,6 +66,7 @@ class Top(AnyModel):
     auto_resume: bool = False
     is_train: bool = True
     root_path: str = ""
+    seed_drawn: bool = False  # by the plugin: the file leaves manual_seed to chance
 
 
 @dataclass(frozen=True)

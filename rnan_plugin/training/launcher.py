@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 import yaml
+from torch import distributed as dist
 
 from rnan_plugin.checkpoints import iterations, load_state, newest_state
 from rnan_plugin.errors import UserError, nearest, tell
@@ -21,6 +22,7 @@ from rnan_plugin.options.schema import read_option_file
 from rnan_plugin.options.values import number_in
 from rnan_plugin.toolbox.api import check_resume, get_dist_info, set_random_seed, stock_init_dist
 from rnan_plugin.training.option_check import check_option_file
+from rnan_plugin.training.run_lock import hold_run
 from rnan_plugin.training.section_check import check_values
 
 _PATHS = ("resume_state", "pretrain_network")  # beginnings or parts of keys whose `~` stands for the home folder
@@ -107,8 +109,9 @@ def _distribute(opt: dict[str, Any], launcher: str) -> None:
 
 def _derive(opt: dict[str, Any], args: argparse.Namespace, root_path: str, *, is_train: bool) -> None:
     """Add what the toolbox adds to an option file."""
-    if opt.get("manual_seed") is None:
-        opt["manual_seed"] = random.randint(1, 10000)
+    opt["seed_drawn"] = opt.get("manual_seed") is None
+    if opt["seed_drawn"]:
+        opt["manual_seed"] = _drawn_seed()
     set_random_seed(opt["manual_seed"] + opt["rank"])
     opt["auto_resume"], opt["is_train"] = args.auto_resume, is_train
     if args.debug and not opt["name"].startswith("debug"):
@@ -121,6 +124,14 @@ def _derive(opt: dict[str, Any], args: argparse.Namespace, root_path: str, *, is
         opt["logger"] |= {"print_freq": 1, "save_checkpoint_freq": 8}
         if opt.get("val"):
             opt["val"]["val_freq"] = 8
+
+
+def _drawn_seed() -> int:
+    """A seed at random, the first process's for all of them."""
+    drawn = [random.randint(1, 10000)]
+    if dist.is_available() and dist.is_initialized():
+        dist.broadcast_object_list(drawn, src=0)
+    return drawn[0]
 
 
 def _derive_paths(opt: dict[str, Any]) -> None:
@@ -181,33 +192,63 @@ def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
     """Find and read the training state to resume from: `path.resume_state`, or the last whole one with `--auto_resume`.
 
     Unlike the toolbox's it works without a GPU, looks where the toolbox writes, and verifies what it reads. What has
-    changed in the option file since is printed key by key.
+    changed in the option file since is printed key by key. From here on no other process can start the run.
 
     Raises:
-        UserError: The state is missing or damaged, or with `--auto_resume` all of them are.
+        UserError: The state is missing, damaged or of another run, or with `--auto_resume` all of them are damaged; or
+            the run is being trained already.
     """
-    models = Path(opt["path"]["models"])
-    if opt["auto_resume"]:
-        found = newest_state(Path(opt["path"]["training_states"]), models)
-        if found is None:
-            return None
-        path, state, problems = found
-        for problem in problems:
-            _say(opt, f"warning: {problem}")
-        if problems:
-            _say(opt, f"warning: going on from {path}, the last state that is whole")
-        opt["path"]["resume_state"] = str(path)
-    else:
-        path = opt["path"].get("resume_state")
-        if path is None:
-            return None
-        if not Path(path).is_file():
-            raise UserError(f"path.resume_state: {path} not found; check the path, or use --auto_resume")
-        state = load_state(Path(path), Path(path).parents[1] / "models")
+    named = None if opt["auto_resume"] else opt["path"].get("resume_state")
+    if named is not None:
+        _check_state_is_of_this_run(Path(named), opt)
+    if opt["rank"] == 0:
+        hold_run(Path(opt["path"]["experiments_root"]))
+    state = _last_whole_state(opt) if opt["auto_resume"] else None
+    if named is not None:
+        state = load_state(Path(named), Path(opt["path"]["models"]))
+    if state is None:
+        return None
+    _keep_drawn_seed(opt, state)
     for line in changed_keys(state.get("options") or {}, opt):
         _say(opt, f"changed since iteration {state['iter']}: {line}")
     check_resume(opt, state["iter"])
+    if "network_g" not in (opt["path"].get("ignore_resume_networks") or ()):
+        opt["path"]["param_key_g"] = "params"  # training goes on with the weights, not with their average
     return state
+
+
+def _check_state_is_of_this_run(path: Path, opt: Mapping[str, Any]) -> None:
+    """Its weights are taken from this run's folder, so that the state has to come from there too."""
+    folder = Path(opt["path"]["training_states"])
+    if path.absolute().parent.resolve() != folder.resolve():
+        raise UserError(
+            f"path.resume_state: {path} is not of this run, whose states are in {folder}; to begin with the weights of "
+            "another run, name them in path.pretrain_network_g"
+        )
+    if not path.is_file():
+        raise UserError(f"path.resume_state: {path} not found; check the path, or use --auto_resume")
+
+
+def _last_whole_state(opt: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What `--auto_resume` goes on from, and takes down as `path.resume_state`."""
+    found = newest_state(Path(opt["path"]["training_states"]), Path(opt["path"]["models"]))
+    if found is None:
+        return None
+    path, state, problems = found
+    for problem in problems:
+        _say(opt, f"warning: {problem}")
+    if problems:
+        _say(opt, f"warning: going on from {path}, the last state that is whole")
+    opt["path"]["resume_state"] = str(path)
+    return state
+
+
+def _keep_drawn_seed(opt: dict[str, Any], state: Mapping[str, Any]) -> None:
+    """Go on with the seed that the run has drawn, where the option file names none."""
+    seed = (state.get("options") or {}).get("manual_seed")
+    if opt.get("seed_drawn") and seed is not None:
+        opt["manual_seed"] = seed
+        set_random_seed(seed + opt["rank"])
 
 
 def changed_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:

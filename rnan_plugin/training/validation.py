@@ -13,6 +13,7 @@ from torch import Tensor
 from torch import distributed as dist
 from torch.utils.data import DataLoader, Subset
 
+from rnan_plugin.errors import UserError
 from rnan_plugin.inference.policy import policy_of, restore
 from rnan_plugin.toolbox.api import SRModel, calculate_metric, get_root_logger, imwrite, tensor2img
 
@@ -85,7 +86,7 @@ class ValidatedModel(SRModel):
             if has_gt:
                 images["img2"] = tensor2img([self.gt.detach().cpu()])
             if save_img:
-                imwrite(images["img"], self._image_file(dataset.opt["name"], data["lq_path"][0], current_iter))
+                self._save_image(images["img"], self._image_file(dataset.opt["name"], data["lq_path"][0], current_iter))
             wanted = has_gt and index < (self.opt.get("val") or {}).get("num_panel", 3)
             metrics = (self.opt["val"].get("metrics") or {}).items()
             yield {
@@ -98,6 +99,15 @@ class ValidatedModel(SRModel):
             del self.lq, self.output  # the next image needs the memory
             if has_gt:
                 del self.gt
+
+    def _save_image(self, image: Any, file: str) -> None:
+        """Write a restored image; in a training, a full disk costs the image alone."""
+        try:
+            imwrite(image, file)
+        except (OSError, UserError) as error:
+            if not self.opt["is_train"]:
+                raise UserError(f"{file}: can't be written ({error}); free disk space or check the folder") from None
+            get_root_logger().warning(f"{file}: can't be written ({error}); training goes on without this image")
 
     def _image_file(self, dataset_name: str, lq_path: str, current_iter: int) -> str:
         """Where the toolbox would save a restored image."""
@@ -121,9 +131,21 @@ class ValidatedModel(SRModel):
         if chosen and name == first and self.best_metric_results[name][chosen]["iter"] == current_iter:
             self._save_best()
 
+    def _initialize_best_metric_results(self, dataset_name: str) -> None:
+        """Begin a set's record of its best; on resuming, of metrics alone that the training state does not know."""
+        before = getattr(self, "best_metric_results", {})
+        self.best_metric_results: dict[str, Any] = {}
+        super()._initialize_best_metric_results(dataset_name)
+        fresh = self.best_metric_results[dataset_name]
+        known = {key: row for key, row in before.get(dataset_name, {}).items() if key in fresh}
+        self.best_metric_results = before | {dataset_name: fresh | known}
+
     def _save_best(self) -> None:
         ema = [self.net_g_ema] if hasattr(self, "net_g_ema") else []
-        self.save_network([self.net_g, *ema], "net_g", "best", ["params", "params_ema"][: 1 + len(ema)])
+        try:
+            self.save_network([self.net_g, *ema], "net_g", "best", ["params", "params_ema"][: 1 + len(ema)])
+        except UserError as error:
+            get_root_logger().error(f"{error}; the best weights were not saved, training goes on")
 
 
 def make_panel(lq: Tensor, output: Tensor, gt: Tensor) -> Tensor:
