@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from rnan_plugin.data.image_store import index_by_stem, list_images
 from rnan_plugin.errors import UserError
+from rnan_plugin.files import readable
 from rnan_plugin.images.codec import IMAGE_ENDINGS, read_file
 
 
@@ -54,12 +55,21 @@ def collect_images(sources: Sequence[str | Path]) -> dict[str, ImageSource]:
 def _of_folder(folder: Path) -> dict[str, ImageSource]:
     images = {}
     for name, file in index_by_stem(list_images(folder), folder).items():
-        state = file.stat()
-        images[name] = ImageSource(str(file), f"{state.st_size} {state.st_mtime_ns}", partial(read_file, file))
+        images[name] = ImageSource(readable(file), _stamp_of(file), partial(read_file, file))
     return images
 
 
+def _stamp_of(file: Path) -> str:
+    try:
+        state = file.stat()
+    except OSError:  # a link that leads nowhere: reading it says so
+        return "absent"
+    return f"{state.st_size} {state.st_mtime_ns}"
+
+
 def _of_zip(file: Path) -> dict[str, ImageSource]:
+    if file.exists() and not file.is_file():
+        raise UserError(f"{file}: no regular file; name a zip file, or a folder whose name does not end in .zip")
     try:
         archive = zipfile.ZipFile(file)
     except FileNotFoundError:

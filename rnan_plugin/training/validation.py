@@ -7,14 +7,18 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 from torch import distributed as dist
 from torch.utils.data import DataLoader, Subset
 
+from rnan_plugin.files import atomic_path, shortened
+from rnan_plugin.images.codec import encode_png
 from rnan_plugin.inference.policy import policy_of, restore
-from rnan_plugin.toolbox.api import SRModel, calculate_metric, get_root_logger, imwrite, tensor2img
+from rnan_plugin.toolbox.api import SRModel, calculate_metric, get_root_logger, tensor2img
 
 _PANEL_SIZE = 256  # pixels; larger images show their centre
 # Ranks wait for each other's validation images, however long one takes.
@@ -85,7 +89,7 @@ class ValidatedModel(SRModel):
             if has_gt:
                 images["img2"] = tensor2img([self.gt.detach().cpu()])
             if save_img:
-                imwrite(images["img"], self._image_file(dataset.opt["name"], data["lq_path"][0], current_iter))
+                _write_png(images["img"], self._image_file(dataset.opt["name"], data["lq_path"][0], current_iter))
             wanted = has_gt and index < (self.opt.get("val") or {}).get("num_panel", 3)
             metrics = (self.opt["val"].get("metrics") or {}).items()
             yield {
@@ -99,12 +103,12 @@ class ValidatedModel(SRModel):
             if has_gt:
                 del self.gt
 
-    def _image_file(self, dataset_name: str, lq_path: str, current_iter: int) -> str:
-        """Where the toolbox would save a restored image."""
+    def _image_file(self, dataset_name: str, lq_path: str, current_iter: int) -> Path:
+        """Where BasicSR would save a restored image; the name shortened if it is too long for a file system."""
         folder, stem = Path(self.opt["path"]["visualization"]), Path(lq_path).stem
         if self.opt["is_train"]:
-            return str(folder / stem / f"{stem}_{current_iter}.png")
-        return str(folder / dataset_name / f"{stem}_{self.opt['val'].get('suffix') or self.opt['name']}.png")
+            return folder / stem / shortened(stem, f"_{current_iter}.png")
+        return folder / dataset_name / shortened(stem, f"_{self.opt['val'].get('suffix') or self.opt['name']}.png")
 
     def _record_metrics(self, name: str, images: list[dict[str, Any]], current_iter: int, tb_logger: Any) -> None:
         self._initialize_best_metric_results(name)
@@ -124,6 +128,13 @@ class ValidatedModel(SRModel):
     def _save_best(self) -> None:
         ema = [self.net_g_ema] if hasattr(self, "net_g_ema") else []
         self.save_network([self.net_g, *ema], "net_g", "best", ["params", "params_ema"][: 1 + len(ema)])
+
+
+def _write_png(img: NDArray[np.uint8], file: Path) -> None:
+    """Write (H, W, 3) BGR or (H, W) grey, 0..255. OpenCV's own writer dies of names that are no UTF-8."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(file) as temporary:
+        temporary.write_bytes(encode_png(img[..., None] if img.ndim == 2 else np.ascontiguousarray(img[..., ::-1])))
 
 
 def make_panel(lq: Tensor, output: Tensor, gt: Tensor) -> Tensor:
