@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -97,5 +98,7 @@ def _is_image(name: str) -> bool:
 def _read_member(archive: zipfile.ZipFile, name: str, label: str) -> bytes:
     try:
         return archive.read(name)
-    except (OSError, zipfile.BadZipFile, EOFError) as error:
+    except (OSError, zipfile.BadZipFile, EOFError, zlib.error) as error:
         raise UserError(f"{label}: can't be read ({error}); download the zip file again") from None
+    except RuntimeError as error:  # encrypted, or packed by a method that Python does not know
+        raise UserError(f"{label}: can't be read ({error}); unpack the zip file, and name the folder") from None
