@@ -85,11 +85,18 @@ class DrawnDegradation:
     build: Callable[[Any], Degradation]
     levels: LevelRange
     whole: bool = False
-    scale = 1
 
     def __post_init__(self) -> None:
         for level in (self.levels.low, self.levels.high):  # whatever lies between is legal too
-            self.build(int(level) if self.whole and float(level).is_integer() else level)
+            self._at(level)
+
+    @property
+    def scale(self) -> int:
+        """Input pixels per output pixel, in each direction; the same at all levels."""
+        return self._at(self.levels.low).scale
+
+    def _at(self, level: float) -> Degradation:
+        return self.build(int(level) if self.whole and float(level).is_integer() else level)
 
     def draw(self, rng: np.random.Generator) -> Degradation:
         """The degradation at a level drawn from a sample's stream."""

@@ -19,6 +19,7 @@ from rnan_plugin.errors import UserError, collect, nearest, shown
 from rnan_plugin.inference.policy import policy_of
 from rnan_plugin.options.schema import check_arguments, check_call, normalise
 from rnan_plugin.options.sections import NEEDED, SCHEDULERS, Metric
+from rnan_plugin.paper.tasks import trained_task
 from rnan_plugin.toolbox.api import DATASET_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY
 from rnan_plugin.training.loss_check import check_losses
 from rnan_plugin.training.network_check import check_fit, check_network
@@ -128,13 +129,23 @@ def _unreached(opt: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _unlike_the_paper(opt: Mapping[str, Any]) -> Iterator[str]:
-    """Metrics that are not the paper's for the task: Y and a border of the scale belong to super-resolution alone."""
+    """Metrics that are not the task's: Y and a border of the scale, or all channels without a border."""
     scale = opt.get("scale", 1)
-    wanted = {"test_y_channel": scale > 1, "crop_border": scale if scale > 1 else 0}
+    on_y = _scored_on_y(opt)
+    wanted = {"test_y_channel": on_y, "crop_border": scale if on_y else 0}
     for name, metric in ((opt.get("val") or {}).get("metrics") or {}).items():
         for key, value in wanted.items():
             if key in metric and metric[key] != value:
                 yield f"val.metrics.{name}.{key}: {metric[key]}, the paper's protocol for this task has {value}"
+
+
+def _scored_on_y(opt: Mapping[str, Any]) -> bool:
+    """As the task's row has it; what is no task is taken for super-resolution if it enlarges."""
+    for dataset in opt["datasets"].values():
+        found = trained_task(dataset.get("degradation"), dataset.get("channels", "rgb"))
+        if found is not None:
+            return found[0].scored_on == "y"
+    return bool(opt.get("scale", 1) > 1)
 
 
 def _check_training(opt: Mapping[str, Any], path: str) -> None:
