@@ -26,8 +26,9 @@ SECTIONS = {
 }
 # Modules all of whose dataclasses are such.
 SECTION_MODULES = ["rnan_plugin.options.schema", "rnan_plugin.options.sections"]
-# What is meant to be used from Python, in the order of the floors.
+# What is meant to be used from Python, the face first, then in the order of the floors.
 MODULES = [
+    "face",
     "images.degradations",
     "images.levels",
     "images.color",

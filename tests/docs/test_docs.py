@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY
+from test_layers import FLOORS
 
 from rnan_plugin.__main__ import FORWARDING, HELP_LINES, parser_of
 from rnan_plugin.training.launcher import argument_parser
@@ -96,6 +97,15 @@ def test_named_files_are_there() -> None:
 def test_links_lead_somewhere(page: Path) -> None:
     links = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8"))
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_the_picture_of_the_floors_has_every_room() -> None:
+    text = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    (picture,) = re.findall(r"```text\n(13 .*?)```", text, re.DOTALL)
+    floors = dict(re.findall(r"^ ?(\d+)((?:  .*\n(?: {4}.*\n)*))", picture, re.MULTILINE))
+    assert len(floors) == len(FLOORS)
+    wrong = [room for number, rooms in enumerate(FLOORS, 1) for room in rooms if room not in floors[str(number)]]
+    assert wrong == []
 
 
 def test_tables_are_current() -> None:
