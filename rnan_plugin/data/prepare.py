@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from rnan_plugin.data.download import download, md5_of
+from rnan_plugin.data.download import download, file_name, masked, md5_of
 from rnan_plugin.data.image_sources import ImageSource, collect_images
 from rnan_plugin.data.image_store import FolderStore, LmdbStore
 from rnan_plugin.data.lmdb_check import check_lmdb
@@ -81,19 +81,27 @@ def _local_files(sources: Sequence[str], folder: Path, named: NamedSet | None, s
         if named is None or named.url is None:
             raise UserError(f"prepare: name what to pack: folders, zip files or URLs (set: {set_name or 'none'})")
         sources = [named.url]
-    for source in sources:  # before hours of downloading
-        if "://" not in source and not Path(source).exists():
-            raise UserError(f"{source}: no such file or folder; check the path")
+    for source in sources:
+        _check_source(source)
     files = [str(download(source, folder)) if "://" in source else source for source in sources]
     for file in files:
         if named is not None and named.md5 is not None and file.endswith(".zip") and Path(file).is_file():
             found = md5_of(Path(file))
             if found != named.md5:
                 raise UserError(
-                    f"{file}: MD5 is {found}, of the set '{set_name}' {named.md5}; download it again, "
-                    "or leave --set out for another version"
+                    f"{file}: MD5 is {found}, of the set '{set_name}' {named.md5}; remove it to download it "
+                    "again, or leave --set out for another version"
                 )
     return files
+
+
+def _check_source(source: str) -> None:
+    """What can be said of a source before hours of downloading others."""
+    if "://" not in source:
+        if not Path(source).exists():
+            raise UserError(f"{source}: no such file or folder; check the path")
+    elif not file_name(source).lower().endswith(".zip"):
+        raise UserError(f"{masked(source)}: not the URL of a zip file; unpack it yourself and name the folder")
 
 
 def _check_set(images: Mapping[str, ImageSource], named: NamedSet, set_name: str, where: str) -> None:

@@ -100,7 +100,7 @@ def write_report(evaluation: Evaluation, folder: Path, *, replace: bool = False)
     for ending, text in contents.items():
         files.append(folder / f"{stem}.{ending}")
         with atomic_path(files[-1]) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
     return files
 
 
@@ -201,7 +201,7 @@ def write_comparison(comparison: Comparison, costs: dict[str, Cost], results: Re
         ("table.json", json.dumps(content, indent=1)),
     ):
         with atomic_path(folder / file) as temporary:
-            temporary.write_text(written, encoding="utf-8")
+            temporary.write_text(written, encoding="utf-8", errors="backslashreplace")
     return rows
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args, get_type_hints
 
 import numpy as np
 
-from rnan_plugin.errors import UserError, nearest
+from rnan_plugin.errors import UserError, nearest, shown
 from rnan_plugin.images.degradations import DEGRADATIONS, Degradation
 
 Spread = Literal["uniform", "log"]
@@ -53,7 +53,7 @@ class LevelRange:
     def __post_init__(self) -> None:
         numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in (self.low, self.high))
         if not numbers or not -math.inf < self.low < self.high < math.inf:
-            raise UserError(f"[{self.low}, {self.high}] is no range; it needs two numbers, the smaller first")
+            raise UserError(f"{shown([self.low, self.high])} is no range; it needs two numbers, the smaller first")
         if self.spread not in get_args(Spread):
             raise UserError(f"spread is '{self.spread}'{nearest(str(self.spread), get_args(Spread))}")
         if self.spread == "log" and self.low <= 0:
@@ -112,13 +112,20 @@ def level_range(value: Any) -> LevelRange | None:
     """
     if isinstance(value, Mapping):
         if not {"low", "high"} <= value.keys() <= {"low", "high", "spread"}:
-            raise UserError(f"a range needs the keys low and high (and spread: uniform or log), not {list(value)}")
+            raise UserError(
+                f"a range needs the keys low and high (and spread: uniform or log), not {shown(list(value))}"
+            )
         return LevelRange(**value)
     if isinstance(value, list | tuple):
         if len(value) != 2:
-            raise UserError(f"{list(value)} is no range; it needs two numbers, the smaller first")
+            raise UserError(f"{shown(list(value))} is no range; it needs two numbers, the smaller first")
         return LevelRange(*value)
     return None
+
+
+def _are_levels(value: Any) -> bool:
+    """Whether a value is a list of single levels."""
+    return isinstance(value, list) and all(isinstance(item, str | int | float) for item in value)
 
 
 def expand_levels(phase: str, section: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -132,7 +139,7 @@ def expand_levels(phase: str, section: Mapping[str, Any]) -> dict[str, dict[str,
     entries = degradation if isinstance(degradation, list) else [degradation]
     for place, entry in enumerate(entries):
         key = level_key(entry.get("type")) if isinstance(entry, Mapping) else None
-        if key is not None and isinstance(entry.get(key), list) and entry[key]:
+        if key is not None and entry.get(key) and _are_levels(entry[key]):
             expanded = {}
             for level in dict.fromkeys(map(str, entry[key])):
                 own = copy.deepcopy(dict(section))

@@ -14,7 +14,7 @@ from rnan_plugin.errors import UserError
 from rnan_plugin.options.inputs import Inputs, inputs_of
 from rnan_plugin.options.layout import lay_out
 from rnan_plugin.options.networks import Section, msrresnet, network_section, rnan, small_rnan
-from rnan_plugin.options.sections import (
+from rnan_plugin.options.parts import (
     cosine,
     data_set,
     metrics,

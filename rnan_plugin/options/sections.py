@@ -1,181 +1,216 @@
-"""The sections of the shipped option files, and whole trainings and tests made of them.
+"""The sections of an option file: their legal keys, and for each what its values may be.
 
-Keys stand in the order that files have them.
+Data sets stand in `rnan_plugin.data.dataset_options`, the keys of a training step in `rnan_plugin.training.step`;
+networks, losses and metrics are checked against what is called with them. A default is what holds where the key is
+left out; keys that training can't do without are named in `NEEDED`.
 """
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
 
-from rnan_plugin.errors import UserError
-from rnan_plugin.options.inputs import Inputs
-from rnan_plugin.options.networks import PATCH, Section
-from rnan_plugin.paper.image_sets import VALIDATION_SETS
-
-DIV2K = ("DIV2K", "datasets/DIV2K/DIV2K_train_HR_sub.lmdb")
-BSD400 = ("BSD400", "datasets/BSD400.lmdb")
-BSD400_HELD_OUT = ("BSD400_held_out", "datasets/BSD400_held_out.lmdb")
-
-_WATCHED_SETS = 2  # the first ones of a task, while training
-
-
-def paper_training(
-    name: str,
-    inputs: Inputs,
-    network: Section,
-    *,
-    train: tuple[str, str] = DIV2K,
-    sets: Sequence[str] | None = None,
-) -> Section:
-    """A training with the paper's patches and schedule."""
-    cut = patches(PATCH * inputs.scale, workers=4, batch=16, enlarge=1, persistent=True)
-    looked_at = _sets_of(inputs)[:_WATCHED_SETS] if sets is None else sets
-    return training(
-        name,
-        inputs,
-        datasets={"train": data_set(*train, inputs, inputs.drawn()) | cut, **_image_sets("val", looked_at, inputs)},
-        network=network,
-        train=_multi_step(loss_of(inputs)),
-        val={"val_freq": val_freq(inputs), "save_img": False, **tiles(128, 16), **metrics(inputs)},
-        logger={"print_freq": 100, "save_checkpoint_freq": 5000},
-    )
+from rnan_plugin.choices import PolicyName
+from rnan_plugin.options.values import (
+    Count,
+    CountOrNone,
+    Milestones,
+    Name,
+    NotNegative,
+    PathText,
+    Positive,
+    Rule,
+    Share,
+    at_least,
+    within,
+)
 
 
-def small_training(
-    name: str, inputs: Inputs, network: Section, *, learning_rate: float, steps: int, looked_every: int
-) -> Section:
-    """A training on BSD400 with short patches, in bfloat16."""
-    enlarges = inputs.scale > 1
-    cut = patches((24 if enlarges else 32) * inputs.scale, workers=1, batch=16 if enlarges else 8, enlarge=100)
-    train_set = data_set(*BSD400, inputs, inputs.drawn()) | cut
-    schedule = cosine(learning_rate, steps, lowest=1e-6, warmup=500, loss=loss_of(inputs))
-    return training(
-        name,
-        inputs,
-        datasets={"train": train_set, "val": data_set(*BSD400_HELD_OUT, inputs, inputs.looked_at())},
-        network=network,
-        train={"precision": "bfloat16", **schedule},
-        val={"val_freq": looked_every, "save_img": False, **tiles(64, 8), **metrics(inputs)},
-        logger={"print_freq": 100, "save_checkpoint_freq": 1000, "keep_last": 2, "save_best": "psnr"},
-    )
+@dataclass(frozen=True)
+class DistParams:
+    """How processes talk to each other; `port` is for `--launcher slurm`."""
+
+    backend: Literal["nccl", "gloo"] = "nccl"
+    port: Annotated[int, within(1, 65535)] | None = None
 
 
-def training(
-    name: str, inputs: Inputs, *, datasets: Section, network: Section, train: Section, val: Section, logger: Section
-) -> Section:
-    """Options of a training, without the sections that all have alike."""
-    return {
-        **_top(name, inputs),
-        "datasets": datasets,
-        "network_g": copy.deepcopy(network),
-        "path": {"pretrain_network_g": None, "strict_load_g": True, "resume_state": None},
-        "train": train,
-        "val": val,
-        "logger": {**logger, "use_tb_logger": True},
-        "dist_params": {"backend": "nccl", "port": 29500},
-    }
+@dataclass(frozen=True)
+class AnyModel:
+    """Keys at the top that BasicSR's parsing reads, whatever the model."""
+
+    name: Name = "unnamed"
+    model_type: str = "RestorationModel"
+    num_gpu: Literal["auto"] | Annotated[int, within(0, 1024)] = "auto"
+    manual_seed: Annotated[int, within(0, 2**32 - 1)] | None = None
+    dist_params: DistParams | None = None
+    datasets: Mapping[str, Any] = field(default_factory=dict)
+    path: Mapping[str, Any] = field(default_factory=dict)
+    train: Mapping[str, Any] | None = None
+    val: Mapping[str, Any] | None = None
+    logger: Mapping[str, Any] | None = None
 
 
-def testing(name: str, inputs: Inputs, trained: Section, weights: str) -> Section:
-    """Options of a test on the task's image sets.
+@dataclass(frozen=True)
+class Top(AnyModel):
+    """Keys at the top; those from `dist` on are BasicSR's, added while it reads the file."""
 
-    Args:
-        name: Of the run.
-        inputs: What is restored.
-        trained: Options of the training, whose network and tiles it has.
-        weights: File of the weights.
-
-    Raises:
-        UserError: The task's row has no image sets, or none in colour where it takes that.
-    """
-    sets = _sets_of(inputs)
-    if not sets:
-        raise UserError(
-            f"test: task {inputs.task.name} has no image sets for {inputs.title}; leave out --test, and name yours"
-        )
-    cut = {key: trained["val"][key] for key in tiles(0, 0)}
-    return {
-        **_top(name, inputs),
-        "datasets": _image_sets("test", sets, inputs),
-        "network_g": copy.deepcopy(trained["network_g"]),
-        "path": {"pretrain_network_g": weights, "strict_load_g": True},
-        "val": {"save_img": True, "suffix": None, **cut, **metrics(inputs)},
-    }
+    scale: Count = 1
+    find_unused_parameters: bool = False
+    device: str | None = None
+    deterministic: bool = False
+    network_g: Mapping[str, Any] = field(default_factory=dict)
+    dist: bool = False
+    rank: CountOrNone = 0
+    world_size: Count = 1
+    auto_resume: bool = False
+    is_train: bool = True
+    root_path: str = ""
+    seed_drawn: bool = False  # by the plugin: the file leaves manual_seed to chance
 
 
-def _top(name: str, inputs: Inputs) -> Section:
-    general = {"model_type": "RestorationModel", "scale": inputs.scale, "num_gpu": "auto", "manual_seed": 0}
-    return {"name": name, **general}
+@dataclass(frozen=True)
+class Paths:
+    """The section `path`; the keys from `experiments_root` on are BasicSR's, added while it reads the file."""
+
+    pretrain_network_g: PathText | None = None
+    param_key_g: str | None = None
+    strict_load_g: bool = True
+    resume_state: PathText | None = None
+    ignore_resume_networks: list[str] | None = None
+    experiments_root: PathText = "."
+    models: PathText = "."
+    training_states: PathText = "."
+    log: PathText = "."
+    visualization: PathText = "."
+    results_root: PathText = "."
 
 
-def data_set(name: str, root: str, inputs: Inputs, degradation: Section) -> Section:
-    """An entry of `datasets`, from an LMDB or a folder of images."""
-    backend = {"type": "lmdb" if root.endswith(".lmdb") else "disk"}
-    entry = {"name": name, "type": "RestorationDataset", "dataroot_gt": root, "io_backend": backend}
-    return {**entry, "channels": inputs.channels, "degradation": degradation}
+@dataclass(frozen=True)
+class Adam:
+    """The section `train.optim_g`: arguments of `torch.optim.Adam`, the only optimiser."""
+
+    type: str = "Adam"
+    lr: NotNegative = 1e-3
+    betas: tuple[Share, Share] = (0.9, 0.999)
+    eps: NotNegative = 1e-8
+    weight_decay: NotNegative = 0
+    amsgrad: bool = False
+    foreach: bool | None = None
+    maximize: bool = False
+    capturable: Literal[False] = False  # for CUDA graphs, which no loop here records
+    differentiable: Literal[False] = False  # for gradients of the step itself
+    fused: bool | None = None
+    decoupled_weight_decay: bool = False
 
 
-def _sets_of(inputs: Inputs) -> list[str]:
-    """The image sets of the task's row that can be an input: a network on RGB can't be shown grey images."""
-    grey = {name for name, known in VALIDATION_SETS.items() if not known.colour}
-    return [name for name in inputs.task.row.sets if inputs.channels != "rgb" or name not in grey]
+@dataclass(frozen=True)
+class MultiStep:
+    """The section `train.scheduler`: the rate is multiplied by `gamma` at each milestone."""
+
+    type: Literal["MultiStepLR", "MultiStepRestartLR"] = "MultiStepLR"
+    milestones: Milestones = field(default_factory=lambda: [1])
+    gamma: Positive = 0.1
+    restarts: list[CountOrNone] = field(default_factory=lambda: [0])
+    restart_weights: list[NotNegative] = field(default_factory=lambda: [1])
+    last_epoch: Literal[-1] = -1
 
 
-def _image_sets(phase: str, names: Sequence[str], inputs: Inputs) -> Section:
-    """Entries `val`, `val_2`, … or `test`, `test_2`, … for image sets below `datasets/`."""
-    return {
-        phase if number == 1 else f"{phase}_{number}": data_set(name, f"datasets/{name}", inputs, inputs.looked_at())
-        for number, name in enumerate(names, start=1)
-    }
+@dataclass(frozen=True)
+class CosineAnnealing:
+    """The section `train.scheduler`: the rate falls to `eta_min` along a cosine, once in each period."""
+
+    type: Literal["CosineAnnealingRestartLR"] = "CosineAnnealingRestartLR"
+    periods: Annotated[list[Count], Rule(bool, "not empty")] = field(default_factory=lambda: [1])
+    restart_weights: list[NotNegative] = field(default_factory=lambda: [1])
+    eta_min: NotNegative = 0
+    last_epoch: Literal[-1] = -1
 
 
-def patches(gt_size: int, *, workers: int, batch: int, enlarge: int, persistent: bool = False) -> Section:
-    """The keys of a training set that say how it is drawn from; `gt_size` is the patch's side in pixels of the GT."""
-    loader = {"use_shuffle": True, "num_worker_per_gpu": workers, "batch_size_per_gpu": batch}
-    loader |= {"dataset_enlarge_ratio": enlarge} | ({"persistent_workers": True} if persistent else {})
-    return {"gt_size": gt_size, "use_hflip": True, "use_rot": True, **loader, "prefetch_mode": None}
+# By what `type` says, the section, and its two lists that must be of one length.
+SCHEDULERS: dict[str, tuple[type, str, str]] = {
+    "MultiStepLR": (MultiStep, "restarts", "restart_weights"),
+    "MultiStepRestartLR": (MultiStep, "restarts", "restart_weights"),
+    "CosineAnnealingRestartLR": (CosineAnnealing, "periods", "restart_weights"),
+}
 
 
-def _multi_step(loss: str) -> Section:
-    """The paper's schedule: half the rate every 200 000 iterations."""
-    every, last = 200_000, 1_300_000
-    scheduler = {"type": "MultiStepLR", "milestones": list(range(every, last, every)), "gamma": 0.5}
-    return {"optim_g": _adam(1e-4) | {"eps": 1e-8}, "scheduler": scheduler, **_steps(last, -1, loss)}
+@dataclass(frozen=True)
+class Train:
+    """The section `train`, beside the keys of `rnan_plugin.training.step.StepOptions`."""
+
+    ema_decay: Share = 0.0
+    optim_g: Adam = field(default_factory=Adam)
+    scheduler: Mapping[str, Any] = field(default_factory=dict)
+    total_iter: Count = 1
+    warmup_iter: Annotated[int, within(-1, 10**9)] = -1
+    pixel_opt: Mapping[str, Any] | None = None
+    perceptual_opt: Mapping[str, Any] | None = None
 
 
-def cosine(rate: float, steps: int, *, lowest: float, warmup: int, loss: str) -> Section:
-    """The section `train` with a rate that falls along a cosine to `lowest`; a `warmup` of -1 is none."""
-    scheduler = {"type": "CosineAnnealingRestartLR", "periods": [steps], "restart_weights": [1], "eta_min": lowest}
-    return {"optim_g": _adam(rate), "scheduler": scheduler, **_steps(steps, warmup, loss)}
+@dataclass(frozen=True)
+class Validation:
+    """The section `val`; the keys from `policy` on are `rnan_plugin.inference.policy.Policy`'s."""
+
+    val_freq: Count = 1
+    save_img: bool = False
+    pbar: bool = True
+    suffix: Name | None = None
+    metrics: Mapping[str, Any] | None = None
+    num_panel: CountOrNone = 3
+    policy: PolicyName = "auto"
+    tile: Count = 128
+    tile_overlap: CountOrNone = 16
+    tile_batch: Annotated[int, within(1, 2**16)] = 1
+    self_ensemble: bool = False
 
 
-def _adam(rate: float) -> dict[str, Any]:
-    return {"type": "Adam", "lr": rate, "weight_decay": 0, "betas": [0.9, 0.999]}
+@dataclass(frozen=True)
+class Metric:
+    """Keys that entries of `val.metrics` share; which of them a metric takes, its function says."""
+
+    type: str = ""
+    crop_border: CountOrNone = 0
+    test_y_channel: bool = False
+    input_order: Literal["HWC", "CHW"] = "HWC"
+    convert_to: Literal["y", "gray"] = "y"
+    better: Literal["higher", "lower"] = "higher"
 
 
-def _steps(total: int, warmup: int, loss: str) -> Section:
-    pixel = {"type": loss, "loss_weight": 1.0, "reduction": "mean"}
-    return {"total_iter": total, "warmup_iter": warmup, "pixel_opt": pixel}
+@dataclass(frozen=True)
+class Loss:
+    """Keys that the pixel losses share; "none" would leave nothing to minimise."""
+
+    type: str = ""
+    loss_weight: Annotated[float, at_least(0)] = 1.0
+    reduction: Literal["mean", "sum"] = "mean"
+    eps: Positive = 1e-12
 
 
-def loss_of(inputs: Inputs) -> str:
-    """The task's loss; blind it is L1, in which images of strong degradation don't drown the others."""
-    return "L1Loss" if inputs.blind else inputs.task.row.loss
+@dataclass(frozen=True)
+class Wandb:
+    """The section `logger.wandb`."""
+
+    project: str | None = None
+    resume_id: str | None = None
 
 
-def val_freq(inputs: Inputs) -> int:
-    """Iterations between two validations: more where there are several levels to look at."""
-    return 10_000 if inputs.blind else 5000
+@dataclass(frozen=True)
+class Logger:
+    """The section `logger`."""
+
+    print_freq: Count = 1
+    save_checkpoint_freq: Count = 1
+    use_tb_logger: bool = False
+    wandb: Wandb | None = None
+    keep_last: Count | None = None
+    save_best: str | None = None
 
 
-def tiles(side: int, overlap: int) -> Section:
-    """The keys of `val` that say how a network is applied to an image; both in pixels of the input."""
-    return {"policy": "tile", "tile": side, "tile_overlap": overlap}
-
-
-def metrics(inputs: Inputs) -> Section:
-    """The key `metrics` of `val`, by the paper's protocol for the task."""
-    how = {"crop_border": inputs.task.border, "test_y_channel": inputs.task.row.scored_on == "y"}
-    return {"metrics": {name: {"type": f"calculate_{name}", **how} for name in ("psnr", "ssim")}}
+# What a training reads without a default.
+NEEDED: dict[str, tuple[str, ...]] = {
+    "train": ("optim_g", "scheduler", "total_iter"),
+    "logger": ("print_freq", "save_checkpoint_freq"),
+    "datasets.train": ("batch_size_per_gpu", "num_worker_per_gpu"),
+    "val": ("val_freq", "save_img"),
+}

@@ -17,6 +17,7 @@ import pytest
 import torch
 import yaml
 
+from rnan_plugin.__main__ import main
 from rnan_plugin.data.image_store import FolderStore
 from rnan_plugin.data.pairs import pair
 from rnan_plugin.errors import UserError
@@ -246,3 +247,21 @@ def test_a_grey_image_in_a_set_of_colour_is_scored(tmp_path: Path, name: str, le
     assert of_grey.fingerprint == of_colour.fingerprint
     perfect = build_method(MethodSource("files", files=str(tmp_path / "grey")), task, RestoreSettings(), ["bridge"])
     assert evaluate(perfect, task, str(tmp_path / "colour")).mean.psnr == float("inf")
+
+
+def test_names_that_are_no_utf8_are_scored_and_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / os.fsdecode(b"s\xe9t")
+    folder.mkdir()
+    img = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (40, 36, 3), dtype=np.uint8), (0, 0), 2)
+    (folder / os.fsdecode(b"caf\xe9.png")).write_bytes(cv2.imencode(".png", img)[1].tobytes())
+    out = tmp_path / os.fsdecode(b"r\xe9sults")
+    arguments = ["evaluate", str(folder), "--task", "graydn", "--level", "50", "--input", "--out", str(out)]
+    assert main(arguments) == 0
+    assert "caf\\xe9" in capsys.readouterr().out
+    (report,) = out.glob("*.json")
+    written = json.loads(report.read_bytes().decode("ascii"))
+    assert list(written["images"]) == ["caf\\xe9"]
+    assert written["protocol"]["image_set"] == "s\\xe9t"
+    for ending in ("csv", "md"):
+        (report,) = out.glob(f"*.{ending}")
+        assert "caf\\xe9" in report.read_text(encoding="utf-8")

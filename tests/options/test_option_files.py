@@ -21,7 +21,9 @@ from rnan_plugin.options.shipped_files import differences, shipped_files
 from rnan_plugin.paper.tables import all_published
 from rnan_plugin.toolbox.api import ARCH_REGISTRY
 from rnan_plugin.training.launcher import _derive_paths
+from rnan_plugin.training.network_check import check_fit
 from rnan_plugin.training.option_check import check_option_file
+from rnan_plugin.training.section_check import check_values
 
 OPTIONS = REPOSITORY / "options"
 FILES = sorted(OPTIONS.glob("*.yml"))
@@ -167,10 +169,9 @@ def test_builds_and_passes_the_checks_up_to_the_missing_data(file, tmp_path, mon
     assert opt["name"] == file.stem
     for phase, dataset in opt["datasets"].items():
         parse_dataset(dataset, phase)
-    if opt["network_g"]["type"] not in {"RIDNet", "SwinIR"}:  # which torch's meta device can't build
-        with torch.device("meta"):
-            build(opt["network_g"])
     monkeypatch.chdir(tmp_path)
+    assert check_values(opt, str(file), is_train=opt["is_train"]) == []
+    check_fit(opt, str(file))
     with pytest.raises(UserError, match=r"dataroot_gt: datasets/.* not found") as error:
         check_option_file(opt, str(file))
     missing = ("dataroot_gt: datasets/", "path.pretrain_network_g: ")
