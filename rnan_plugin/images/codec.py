@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
-from PIL import UnidentifiedImageError
 
 from rnan_plugin.errors import UserError
 
@@ -44,7 +43,10 @@ def decode_image(code: bytes, source: str) -> NDArray[np.uint8]:
     """
     is_jpeg = code[:2] == b"\xff\xd8"
     truncated = is_jpeg and b"\xff\xd9" not in code  # some OpenCV versions fill the missing part with grey
-    img = cv2.imdecode(np.frombuffer(code, np.uint8), cv2.IMREAD_UNCHANGED) if code and not truncated else None
+    try:
+        img = cv2.imdecode(np.frombuffer(code, np.uint8), cv2.IMREAD_UNCHANGED) if code and not truncated else None
+    except cv2.error as error:  # more pixels than OpenCV decodes
+        raise UserError(f"{source}: can't be decoded ({' '.join(str(error).split())[-80:]}); take it out") from None
     if img is None:
         raise UserError(f"{source}: unreadable or truncated image; replace it or take it out")
     if img.dtype != np.uint8:
@@ -125,7 +127,7 @@ def jpeg_quality(code: bytes) -> int | None:
     try:
         with PillowImage.open(io.BytesIO(code)) as file:
             tables = getattr(file, "quantization", {})
-    except (UnidentifiedImageError, OSError):
+    except Exception:  # what can be said of a file never fails it
         return None
     if 0 not in tables:
         return None
