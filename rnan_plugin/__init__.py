@@ -1,7 +1,8 @@
 """RNAN for BasicSR.
 
 Importing this package is cheap: no torch, no BasicSR. It makes the next `import basicsr` of this process work on
-today's torchvision and register RNAN (see `rnan_plugin.startup`).
+today's torchvision and register RNAN (see `rnan_plugin.startup`). Its functions are those of `rnan_plugin.face`, which
+is imported when the first of them is asked for.
 """
 
 from __future__ import annotations
@@ -12,22 +13,21 @@ TYPE_CHECKING = False  # importing typing would take longer than all of the envi
 if TYPE_CHECKING:
     from typing import Any
 
-    from rnan_plugin.archs.official_weights import load_released
+    from rnan_plugin.face import evaluate, load_network, load_released, restore
     from rnan_plugin.version import __version__
 
-__all__ = ["__version__", "load_released"]
+__all__ = ["__version__", "evaluate", "load_network", "load_released", "restore"]
 
 startup.install()
 
 
 def __getattr__(name: str) -> Any:
-    # Only when asked for: torch takes seconds.
     if name == "__version__":
         from rnan_plugin.version import __version__
 
         return __version__
-    if name == "load_released":
-        from rnan_plugin.archs.official_weights import load_released
+    if name in __all__:
+        from rnan_plugin import face
 
-        return load_released
+        return getattr(face, name)
     raise AttributeError(f"module 'rnan_plugin' has no attribute '{name}'")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -54,6 +55,9 @@ FORWARDING = frozenset({"train", "test"})  # take all arguments as they are: Bas
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return the exit status."""
     startup.install()  # `import rnan_plugin` may have happened long ago, switched off
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files may be no UTF-8
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         return exit_status(lambda: _run(arguments))

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import pickle
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from rnan_plugin.errors import UserError
+from rnan_plugin.errors import UserError, shown
 from rnan_plugin.files import atomic_path
 
 _STATE_KEYS = {"epoch", "iter", "optimizers", "schedulers"}
@@ -126,6 +126,12 @@ def load_state(path: Path, models: Path) -> dict[str, Any]:
     state = read(path)
     if not state.keys() >= _STATE_KEYS:
         raise UserError(f"{path}: not a readable training state, it holds no {', '.join(sorted(_STATE_KEYS))}")
+    wrong = next((key for key, legal in _STATE_PARTS.items() if key in state and not legal(state[key])), None)
+    if wrong is not None:
+        raise UserError(f"{path}: not a readable training state, its '{wrong}' is {shown(state[wrong])}")
+    named = next(iter(iterations([path])), state["iter"])
+    if named != state["iter"]:
+        raise UserError(f"{path}: is the state of iteration {state['iter']}; give it its name, {state['iter']}.state")
     weights = models / f"net_g_{state['iter']}.pth"
     for file in (path, weights):
         if not is_intact(file):
@@ -133,9 +139,68 @@ def load_state(path: Path, models: Path) -> dict[str, Any]:
     return state
 
 
+_LARGEST = 2**31  # of iterations and seeds
+_DEEPEST = 20  # of an option file's sections
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < _LARGEST
+
+
+def _is_whole(value: Any) -> bool:
+    return type(value) is int and abs(value) < _LARGEST
+
+
+def _is_list_of_states(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, dict) for item in value)
+
+
+def _is_plain(value: Any, depth: int = 0) -> bool:
+    """Whether a value is one that an option file can hold."""
+    if isinstance(value, dict):
+        value = [*value.keys(), *value.values()]
+    if isinstance(value, list | tuple | set | frozenset):
+        return depth < _DEEPEST and all(_is_plain(item, depth + 1) for item in value)
+    return value is None or isinstance(value, str | int | float)
+
+
+def _are_options(value: Any) -> bool:
+    seed = value.get("manual_seed", 0) if isinstance(value, dict) else None
+    return _is_count(seed) and _is_plain(value) and all(isinstance(key, str) for key in value)
+
+
+def _is_best(value: Any) -> bool:
+    """Whether a value is BasicSR's record of the best: `{SET: {METRIC: {better, val, iter}}}`."""
+    sets = value.values() if isinstance(value, dict) else [None]
+    rows = [row for metrics in sets for row in (metrics.values() if isinstance(metrics, dict) else [None])]
+    return all(
+        isinstance(row, dict)
+        and row.get("better") in ("higher", "lower")
+        and isinstance(row.get("val"), float | int)
+        and _is_whole(row.get("iter"))
+        for row in rows
+    )
+
+
+# What the parts of a training state may be; those of other programs than the plugin hold no more than the first four.
+_STATE_PARTS: dict[str, Callable[[Any], bool]] = {
+    "epoch": _is_whole,
+    "iter": _is_count,
+    "optimizers": _is_list_of_states,
+    "schedulers": _is_list_of_states,
+    "scaler": lambda value: isinstance(value, dict),
+    "draws": lambda value: type(value) is int and 0 <= value < _LARGEST * _LARGEST,
+    "validated": _is_whole,
+    "best": _is_best,
+    "skipped_steps": _is_count,
+    "options": _are_options,
+}
+
+
 def iterations(files: Iterable[Path]) -> dict[int, Path]:
     """Files by the iteration that their names end in (`5000.state`, `net_g_5000.pth`), the last first."""
-    found = {int(file.stem.rpartition("_")[2]): file for file in files if file.stem.rpartition("_")[2].isdigit()}
+    ends = {file: file.stem.rpartition("_")[2] for file in files}
+    found = {int(end): file for file, end in ends.items() if end.isascii() and end.isdigit()}
     return dict(sorted(found.items(), reverse=True))
 
 

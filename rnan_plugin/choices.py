@@ -9,3 +9,9 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 PolicyName = Literal["auto", "whole", "tile", "release"]
 POLICIES: tuple[PolicyName, ...] = get_args(PolicyName)
+
+NetworkName = Literal["RNAN", "EDSR", "MSRResNet", "RCAN", "RIDNet", "SwinIR"]  # RNAN, and BasicSR's in its place
+NETWORKS: tuple[NetworkName, ...] = get_args(NetworkName)
+
+Size = Literal["paper", "small"]
+SIZES: tuple[Size, ...] = get_args(Size)

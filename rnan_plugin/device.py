@@ -6,6 +6,7 @@ One answer for training, restoring, evaluating, benchmarks and the doctor.
 from __future__ import annotations
 
 import ctypes
+import os
 import re
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +20,20 @@ _MEMINFO = Path("/proc/meminfo")
 _CGROUP = Path("/sys/fs/cgroup")
 _KINDS = ("cpu", "cuda", "mps")
 _STATUS, _CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+def choose_kernels(*, reproducible: bool) -> None:
+    """Choose how this process computes on a GPU.
+
+    Args:
+        reproducible: The same bits each time, where there are such kernels (torch warns of what has none); else
+            whatever cuDNN measures to be the fastest.
+    """
+    torch.backends.cudnn.benchmark = not reproducible
+    torch.backends.cudnn.deterministic = reproducible
+    torch.use_deterministic_algorithms(reproducible, warn_only=True)
+    if reproducible:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS is first used
 
 
 def choose(name: str = "auto", *, gpu: bool = True) -> torch.device:

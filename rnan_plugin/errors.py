@@ -28,12 +28,24 @@ def collect(checks: Iterable[Callable[[], object]]) -> None:
         raise UserError("\n".join(dict.fromkeys(problems)))
 
 
+_MOST_LINES = 20  # of a message; whoever has more problems than that mends these first
+
+
+def tell(error: UserError) -> None:
+    """Print the lines of an error to standard error, `error: ` before each; of very many the first."""
+    lines = str(error).splitlines()
+    shown_lines = lines[:_MOST_LINES]
+    if len(lines) > _MOST_LINES:
+        shown_lines.append(f"and {len(lines) - _MOST_LINES} more")
+    print(*(f"error: {line}" for line in shown_lines), sep="\n", file=sys.stderr)
+
+
 def exit_status(run: Callable[[], int | None]) -> int:
     """Run a command; return its exit status: its own, or 2 after a `UserError`, whose lines go to standard error."""
     try:
         return run() or 0
     except UserError as error:
-        print(*(f"error: {line}" for line in str(error).splitlines()), sep="\n", file=sys.stderr)
+        tell(error)
         return 2
 
 
@@ -45,11 +57,13 @@ _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
 _SHORT.maxlist = _SHORT.maxdict = 8
 _SHORT.maxlevel = 3
+_MOST_SHOWN = 200  # characters
 
 
 def shown(value: object) -> str:
     """A value of the user's for a message, in one line and short, however large it is."""
-    return " ".join(_SHORT.repr(value).split())
+    text = " ".join(_SHORT.repr(value).split())
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
 
 
 _UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")

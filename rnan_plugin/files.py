@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,27 @@ from pathlib import Path
 from rnan_plugin.errors import UserError, shown
 
 _LONGEST_NAME = 200  # file systems allow 255; endings and dates are added to names
+
+
+_MOST_BYTES = 255  # of a name, in all usual file systems
+
+
+def readable(name: str | Path) -> str:
+    r"""A file's name as text that can be written anywhere: bytes that are no UTF-8 become \xe9 and the like."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def shortened(stem: str, ending: str) -> str:
+    """A file's name of a stem and an ending, which is at least as long as its dot; cut where it would be too long.
+
+    A cut stem ends in a checksum of the whole, so that two long names that begin alike stay apart.
+    """
+    room = _MOST_BYTES - len(os.fsencode(ending))
+    code = os.fsencode(stem)
+    if len(code) <= room:
+        return stem + ending
+    mark = f"~{zlib.crc32(code):08x}"
+    return code[: room - len(mark)].decode("utf-8", "ignore") + mark + ending
 
 
 @contextmanager
@@ -26,7 +48,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     if not os.access(final.parent, os.W_OK):
         raise UserError(f"{final}: no permission to write into {final.parent}")
     # The ending is kept: image writers choose the format by it.
-    temporary = final.with_name(f".{final.stem}.{uuid.uuid4().hex[:8]}.partial{final.suffix}")
+    temporary = final.with_name(shortened(f".{final.stem}", f".{uuid.uuid4().hex[:8]}.partial{final.suffix}"))
     try:
         yield temporary
         with temporary.open("rb+") as file:

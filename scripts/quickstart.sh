@@ -4,5 +4,5 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/setup_env.sh
 setup_env
-.venv/bin/python -m rnan_plugin enable --link
+.venv/bin/rnan enable --link
 .venv/bin/python scripts/quickstart.py

@@ -1,5 +1,5 @@
 # Sourced by quickstart.sh and test.sh: makes .venv with everything in it, or leaves a complete one as it is.
-# PYTHON names the interpreter (3.10 to 3.12; the toolbox can't be built on later ones).
+# PYTHON names the interpreter (3.10 to 3.12; BasicSR can't be built on later ones).
 
 find_python() {
     local candidate
@@ -22,7 +22,7 @@ from packaging.requirements import Requirement
 
 for line in importlib.metadata.requires(sys.argv[1]) or []:
     requirement = Requirement(line)
-    # tb-nightly would overwrite files of tensorboard, and its command fails with today's setuptools. The toolbox,
+    # tb-nightly would overwrite files of tensorboard, and its command fails with today's setuptools. BasicSR,
     # installed already, is left out because pip would add its tb-nightly.
     if requirement.name not in ("tb-nightly", "basicsr") and (not requirement.marker or requirement.marker.evaluate({"extra": sys.argv[2]})):
         requirement.marker = None
@@ -39,7 +39,7 @@ setup_env() {
     pip=".venv/bin/python -m pip install --quiet --disable-pip-version-check"
     echo "Installing into .venv, once (3 to 6 minutes, most of it torch)"
     $pip torch torchvision numpy cython packaging "setuptools>=77" wheel
-    # The toolbox's build imports torch: without isolation it takes the one just installed, not a second one.
+    # BasicSR's build imports torch: without isolation it takes the one just installed, not a second one.
     $pip --no-build-isolation --no-deps basicsr==1.4.2
     $pip --no-build-isolation --no-deps --editable .
     { requirements basicsr; requirements rnan-plugin dev; } >.venv/requirements.txt

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Set up whatever is missing, then lint, type check and the whole test suite. Arguments go to pytest.
+# Set up whatever is missing, then lint, type check and the whole test suite, which builds the documentation, too. Arguments go to pytest.
 # RNAN_REFERENCE_DIR, if set, names the folder of reference outputs and benchmark images; without it their tests skip.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

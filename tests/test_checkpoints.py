@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import os
 import pickle
+import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 import yaml
 from conftest import log_of, tiny_options, write_options
 
+from rnan_plugin.__main__ import main
+from rnan_plugin.archs.rnan_arch import RNAN
 from rnan_plugin.checkpoints import is_intact, load_state, newest_state, read, save_checkpoint
 from rnan_plugin.errors import UserError
+from rnan_plugin.inference.networks import load_network
 from rnan_plugin.training.launcher import changed_keys
 
 
@@ -184,3 +191,153 @@ def test_state_of_the_stock_loop_serves_the_plugins(enabled_env, data, tmp_path)
     assert "changed since iteration 2: train.total_iter: 2 -> 4" in result.stdout
     assert yaml.safe_load((tmp_path / "experiments/tiny/tiny.yml").read_text())["train"]["total_iter"] == 4
     assert (tmp_path / "experiments/tiny/training_states/4.state").exists()
+
+
+def tensors_of(content: object) -> list[torch.Tensor]:
+    """All tensors of a checkpoint, at any depth."""
+    if isinstance(content, torch.Tensor):
+        return [content]
+    parts = content.values() if isinstance(content, dict) else content if isinstance(content, list) else []
+    return [tensor for part in parts for tensor in tensors_of(part)]
+
+
+def flips(path: Path, count: int, seed: int):
+    """Flip one bit after another at random, each in the whole file; yields after each flip."""
+    whole = path.read_bytes()
+    rng = random.Random(seed)
+    for _ in range(count):
+        spoilt = bytearray(whole)
+        place = rng.randrange(len(whole))
+        spoilt[place] ^= 1 << rng.randrange(8)
+        path.write_bytes(spoilt)
+        yield place
+    path.write_bytes(whole)
+
+
+def same_tensors(first: object, second: object) -> bool:
+    pairs = list(zip(tensors_of(first), tensors_of(second), strict=True))
+    return bool(pairs) and all(torch.equal(one, other) for one, other in pairs)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_no_flipped_bit_of_weights_goes_unnoticed(seed, tmp_path):
+    """What is read in spite of a flip, as in the filling between records, is what was written."""
+    net = RNAN(num_in_ch=1, num_out_ch=1, num_feat=4, num_rab=1, num_rnab=1)
+    network = {"type": "RNAN", "num_in_ch": 1, "num_out_ch": 1, "num_feat": 4, "num_rab": 1, "num_rnab": 1}
+    path = tmp_path / "net.pth"
+    save_checkpoint({"params": net.state_dict(), "network_g": network}, path)
+    told = []
+    for _ in flips(path, 100, seed):
+        try:
+            loaded = load_network(None, str(path)).net
+        except UserError as error:
+            told.append(str(error))
+        else:
+            assert same_tensors(loaded.state_dict(), net.state_dict())
+    assert len(told) > 50
+    assert all(str(path) in line and "\n" not in line for line in told)
+
+
+def test_restore_from_damaged_weights_is_one_line(tmp_path, capfd):
+    net = RNAN(num_in_ch=1, num_out_ch=1, num_feat=4, num_rab=1, num_rnab=1)
+    network = {"type": "RNAN", "num_in_ch": 1, "num_out_ch": 1, "num_feat": 4, "num_rab": 1, "num_rnab": 1}
+    path, image = tmp_path / "net.pth", tmp_path / "x.png"
+    cv2.imwrite(str(image), np.zeros((8, 8), np.uint8))
+    infinite = {name: torch.full_like(value, float("inf")) for name, value in net.state_dict().items()}
+    for weights, fragment in ((net.state_dict(), "a checksum is wrong"), (infinite, "holds NaN or infinite values")):
+        save_checkpoint({"params": weights, "network_g": network}, path)
+        if weights is not infinite:
+            flip_a_bit(path)
+        arguments = ["restore", str(image), str(tmp_path / "out.png"), "--weights", str(path)]
+        assert main(arguments) == 2
+        (line,) = capfd.readouterr().err.splitlines()
+        assert line.startswith(f"error: {path}: ")
+        assert fragment in line
+        assert not (tmp_path / "out.png").exists()
+
+
+def test_flipped_bit_of_a_state_or_its_weights_costs_that_state_alone(tmp_path):
+    expected = {}
+    for iteration in (8, 9):
+        path = checkpoint(tmp_path, iteration)
+        moments = {0: {"step": torch.tensor(1.0), "exp_avg": torch.rand(20)}}
+        state = {"epoch": 0, "iter": iteration, "optimizers": [{"state": moments}], "schedulers": []}
+        save_checkpoint(state, path)
+        expected[iteration] = state
+    passed_over = 0
+    for file in (tmp_path / "states/9.state", tmp_path / "models/net_g_9.pth"):
+        for _ in flips(file, 50, 2):
+            path, state, problems = newest_state(tmp_path / "states", tmp_path / "models")
+            assert path.name == f"{state['iter']}.state"
+            assert bool(problems) == (state["iter"] == 8)
+            assert same_tensors(state, expected[state["iter"]])
+            passed_over += state["iter"] == 8
+    assert passed_over > 50
+
+
+CRAFTED = {
+    "iter": ["9", 9.0, True, None, -9, 10**40, [9]],
+    "epoch": ["0", None, 10**40],
+    "optimizers": [None, {}, [1], "x"],
+    "schedulers": [None, 3, [None]],
+    "scaler": [3, [1]],
+    "draws": ["9", -1, 1.5, 10**40],
+    "validated": ["9", None],
+    "skipped_steps": ["0", -1, 2.5],
+    "best": [
+        *([], {"set": 3}, {"set": {"psnr": 3}}, {"set": {"psnr": {"better": "higher"}}}),
+        {"set": {"psnr": {"better": "no", "val": 1.0, "iter": 3}}},
+        {"set": {"psnr": {"better": "higher", "val": "1", "iter": 3}}},
+    ],
+    "options": [3, [], {1: 2}, {"manual_seed": "x"}, {"manual_seed": 10**30}, {"train": torch.zeros(3)}],
+}
+
+
+@pytest.mark.parametrize("key", CRAFTED)
+def test_state_with_a_part_of_another_kind_is_passed_over(key, tmp_path):
+    checkpoint(tmp_path, 8)
+    path = checkpoint(tmp_path, 9)
+    whole = read(path)
+    for value in CRAFTED[key]:
+        save_checkpoint({**whole, key: value}, path)
+        taken, _, problems = newest_state(tmp_path / "states", tmp_path / "models")
+        assert taken.name == "8.state", value
+        assert problems[0].startswith(f"{path}: not a readable training state, its '{key}' is ")
+        assert len(problems[0]) < 400
+
+
+def test_state_under_another_iterations_name_is_passed_over(tmp_path):
+    checkpoint(tmp_path, 8)
+    path = checkpoint(tmp_path, 7)
+    path.rename(path.with_name("9.state"))
+    shutil.copy(tmp_path / "models/net_g_7.pth", tmp_path / "models/net_g_9.pth")
+    taken, _, problems = newest_state(tmp_path / "states", tmp_path / "models")
+    assert taken.name == "8.state"
+    assert "9.state: is the state of iteration 7" in problems[0]
+
+
+def test_names_that_are_no_numbers_are_no_states(tmp_path):
+    checkpoint(tmp_path, 8)
+    for name in ("²5.state", "٣.state", "x.state", ".state", "9_.state", "-9.state", "1e9.state"):
+        shutil.copy(tmp_path / "states/8.state", tmp_path / "states" / name)
+    (tmp_path / "states/99.state").mkdir()
+    taken, _, problems = newest_state(tmp_path / "states", tmp_path / "models")
+    assert taken.name == "8.state"
+    assert all("99.state: no such file" in problem for problem in problems)
+
+
+@pytest.mark.parametrize(
+    "error", [NotImplementedError, UnicodeDecodeError, RecursionError, MemoryError, AssertionError]
+)
+def test_whatever_a_damaged_state_makes_its_reader_raise_it_is_passed_over(error, monkeypatch, tmp_path):
+    checkpoint(tmp_path, 8)
+    checkpoint(tmp_path, 9)
+    load = torch.load
+
+    def fails(path, **arguments):
+        if Path(path).name == "9.state":
+            raise error(*(("utf-8", b"", 0, 1, "x") if error is UnicodeDecodeError else ()))
+        return load(path, **arguments)
+
+    monkeypatch.setattr(torch, "load", fails)
+    assert newest_state(tmp_path / "states", tmp_path / "models")[0].name == "8.state"

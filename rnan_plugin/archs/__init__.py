@@ -1,1 +1,5 @@
-"""Networks: RNAN, its non-local block, and the bridge to the released weights."""
+"""RNAN, its exact non-local attention, and the bridge to the released weights."""
+
+from rnan_plugin.archs.kernels import plain
+
+__all__ = ["plain"]

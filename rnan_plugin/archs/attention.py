@@ -29,6 +29,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from rnan_plugin.archs import onednn_attention
+from rnan_plugin.archs.kernels import private_allowed
 from rnan_plugin.device import is_out_of_memory
 
 SoftmaxOver = Literal["keys", "queries"]
@@ -132,7 +133,8 @@ class _OverQueries(torch.autograd.Function):
 
 
 def _cpu_kernel_serves(tensor: Tensor) -> bool:
-    return tensor.device.type == "cpu" and _CPU_FORWARD is not None and _CPU_BACKWARD is not None
+    there = _CPU_FORWARD is not None and _CPU_BACKWARD is not None
+    return tensor.device.type == "cpu" and there and private_allowed()
 
 
 def _needs_gradient(*tensors: Tensor) -> bool:

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rnan_plugin.archs.kernels import private_allowed
+
 _OPERATORS = torch.ops.mkldnn
 _AVAILABLE = torch.backends.mkldnn.is_available() and hasattr(_OPERATORS, "_convolution_pointwise")  # type: ignore[no-untyped-call]
 
@@ -23,6 +25,7 @@ def serves(conv: nn.Conv2d, x: Tensor) -> bool:
         and not torch.is_grad_enabled()
         and not torch.is_autocast_enabled("cpu")  # the operators do not take part in it
         and not torch.compiler.is_compiling()  # which fuses by itself
+        and private_allowed()
         and x.is_contiguous(memory_format=torch.channels_last)
         and not (conv._forward_hooks or conv._forward_pre_hooks)  # the operators do not call the layer
     )

@@ -61,10 +61,14 @@ def load_released(path: str | Path, *, softmax_over: SoftmaxOver = "queries") ->
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
-    """Read a flat state dict without running pickled code; errors are `UserError`s that name the file."""
+    """Read a flat state dict without running pickled code.
+
+    Raises:
+        UserError: The file is missing, damaged, or no plain state dict.
+    """
     state = checkpoints.read(path)
     if "params" in state:
-        raise UserError(f"{path}: a toolbox checkpoint; name it in path.pretrain_network_g of an option file")
+        raise UserError(f"{path}: a checkpoint of BasicSR; name it in path.pretrain_network_g of an option file")
     if not all(isinstance(value, Tensor) for value in state.values()):
         raise UserError(f"{path}: not a plain state dict; use the authors' .pt file")
     return checkpoints.weights_in(state, path)

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rnan_plugin.archs.kernels import private_allowed
+
 _LINEAR: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 
 # Values of a block of W, 4 MB that stay in cache (8 MB of the longest rows); fewest rows, which make a product
@@ -32,7 +34,7 @@ _LEAST = -126.0
 def serves(tensor: Tensor) -> bool:
     """Whether this version of torch, the device and the type allow it."""
     available = _LINEAR is not None and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    return available and tensor.device.type == "cpu" and tensor.dtype == torch.float32
+    return available and tensor.device.type == "cpu" and tensor.dtype == torch.float32 and private_allowed()
 
 
 def gather(row: Tensor, col: Tensor, y: Tensor) -> Tensor:

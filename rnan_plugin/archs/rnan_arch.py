@@ -35,6 +35,9 @@ RELEASED: dict[str, Any] = {
     "img_range": 255.0,
 }
 
+# 1 restores at the input's size, the others are the super-resolution form.
+UPSCALES = (1, 2, 3, 4)
+
 
 class ResBlock(nn.Module):
     """Simplified residual block (section 3.2.1): x + conv(ReLU(conv(x)))."""
@@ -274,7 +277,7 @@ class RNAN(nn.Module):
 def _check_arguments(
     num_in_ch: int, num_out_ch: int, upscale: int, upscale_kernel: int, attention_residual: str
 ) -> None:
-    if upscale not in {1, 2, 3, 4}:
+    if upscale not in UPSCALES:
         raise ValueError(f"upscale is {upscale}, legal are 1 (restoration), 2, 3 and 4 (super-resolution)")
     if num_in_ch != num_out_ch:
         raise ValueError(f"num_in_ch is {num_in_ch} but num_out_ch {num_out_ch}: RNAN restores like to like")

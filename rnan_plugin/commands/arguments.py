@@ -13,11 +13,19 @@ if TYPE_CHECKING:  # torch takes seconds, and help needs none of it
     from rnan_plugin.inference.policy import Policy
 
 
-def add_task(parser: argparse.ArgumentParser, *, required: bool, why: str) -> None:
-    """Add `--task` and `--level`; `why` is the task's help."""
-    parser.add_argument("--task", required=required, choices=sorted(TASKS), help=why)
+def add_task(parser: argparse.ArgumentParser, *, required: bool, why: str, finds_level: bool = False) -> None:
+    """Add `--task` and `--level`; `why` is the task's help, and both may be "auto" where `finds_level`."""
+    parser.add_argument(
+        "--task", required=required, choices=[*(["auto"] if finds_level else []), *sorted(TASKS)], help=why
+    )
     meanings = ", ".join(f"{task.level} ({name})" for name, task in sorted(TASKS.items()) if task.level)
-    parser.add_argument("--level", type=float, help=f"{meanings}; other tasks have none")
+    found = "; auto (default) finds it in each file" if finds_level else ""
+    kind = _level_or_auto if finds_level else float
+    parser.add_argument("--level", type=kind, help=f"{meanings}; other tasks have none{found}")
+
+
+def _level_or_auto(text: str) -> float | None:
+    return None if text == "auto" else float(text)
 
 
 def task_of(options: argparse.Namespace) -> TaskAtLevel | None:
@@ -26,7 +34,7 @@ def task_of(options: argparse.Namespace) -> TaskAtLevel | None:
     Raises:
         UserError: A level without a task, or one that the task does not have.
     """
-    if options.task is None:
+    if options.task in {None, "auto"}:
         if options.level is not None:
             raise UserError("--level: needs --task, whose level it is")
         return None

@@ -19,7 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command line."""
     parser.add_argument("source", metavar="INPUT", help="image or folder")
     parser.add_argument("target", metavar="OUTPUT", help="PNG file for an image, or folder")
-    add_task(parser, required=False, why="what to restore from; takes the package's weights unless others are named")
+    why = "what to restore from, with the package's weights unless others are named; auto (default) looks at each file"
+    add_task(parser, required=False, why=why, finds_level=True)
     add_network(parser)
     add_weights(parser)
     parser.add_argument("--channels", choices=["y", "gray"], help="of colour images, for one-channel networks")
@@ -30,16 +31,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Restore; see `restore_files` for errors."""
-    from rnan_plugin.inference.networks import load_network
+    from rnan_plugin.inference.pick import PackagePick, Pick, always, build_worker
     from rnan_plugin.inference.restore_files import restore_files
-    from rnan_plugin.inference.restorer import Restorer, RestoreSettings, provenance_of
+    from rnan_plugin.inference.restorer import RestoreSettings
 
     settings = RestoreSettings(policy_of(options), options.device, options.precision, options.compile, options.channels)
-    task = task_of(options)
-    loaded = load_network(options.opt, options.weights, task)
-    restorer = Restorer(loaded.net, loaded.channels, settings, task)
-    named = {"option_file": options.opt, "task": str(task) if task else None, "channels": restorer.channels}
-    provenance = named | provenance_of(loaded.weights, settings, restorer)
-    count = restore_files(options.source, options.target, restorer, provenance)
-    print(f"{count} image(s) restored")
+    pick: Pick
+    if options.opt or options.weights:
+        pick = always(build_worker(options.opt, options.weights, task_of(options), settings))
+    else:
+        if options.level is not None:
+            task_of(options)  # checks that the task has such a level
+        name = options.task or "auto"
+        is_named = options.policy is not None or options.tile is not None or options.overlap is not None
+        pick = PackagePick(settings, name, options.level, is_policy_named=is_named)
+    count = restore_files(options.source, options.target, pick)
+    print(f"{count} image(s) done")
     return 0

@@ -8,44 +8,76 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from rnan_plugin.errors import UserError, nearest
+from rnan_plugin.errors import UserError, nearest, shown
 from rnan_plugin.images.color import Channels
 from rnan_plugin.images.degradations import DEGRADATIONS, Degradation, total_scale
-from rnan_plugin.images.levels import LEVEL_KEYS, DrawnDegradation, level_range
+from rnan_plugin.images.levels import DrawnDegradation, has_whole_levels, level_key, level_range
 from rnan_plugin.options.schema import check_keys, parse
+from rnan_plugin.options.values import Count, Name, PathText, Rule, within
+
+
+def _is_template(text: str) -> bool:
+    return text.count("{}") == 1 and not set("{}\0") & set(text.replace("{}", "", 1))
+
+
+Roots = Annotated[list[PathText], Rule(bool, "not empty")]
 
 
 @dataclass(frozen=True)
 class DatasetOptions:
     """One entry of `datasets` in an option file.
 
-    `sampling` says what training draws uniformly: images, or pixels (more patches of larger images).
-    The keys from `phase` on are the toolbox's own: it adds the first two and its data loader reads the rest.
+    The keys from `phase` on are BasicSR's own: it adds the first two and its data loader reads the rest.
+
+    Args:
+        name: Of the set, in logs and folders.
+        type: RestorationDataset.
+        dataroot_gt: Folder or LMDB of ground truth.
+        degradation: What makes the input, `{type: jpeg, quality: 10}`, or a list of such entries, applied in turn.
+        dataroot_lq: Folder or LMDB of ready-made inputs, instead of `degradation`.
+        filename_tmpl: Name of a ready-made input, with `{}` for the ground truth's.
+        io_backend: `{type: disk}` or `{type: lmdb}`.
+        channels: What the task works on; colour images are converted.
+        gt_size: Side of a training patch of the ground truth, in pixels; needed in training.
+        use_hflip: Mirror half of the training patches.
+        use_rot: Turn half of the training patches upside down, and swap rows and columns of half of them.
+        noise_seed: Of validation's noise, which depends on it and the image alone.
+        sampling: What training draws uniformly: images, or pixels (more patches of larger images).
+        phase: Added by BasicSR.
+        scale: Added by BasicSR, from the top of the file.
+        use_shuffle: Draw training samples in random order.
+        num_worker_per_gpu: Processes that read data, for each GPU.
+        batch_size_per_gpu: Samples of a batch, for each GPU.
+        dataset_enlarge_ratio: Times that an epoch goes through the set.
+        prefetch_mode: Of BasicSR's script; the plugin's loop does without.
+        num_prefetch_queue: The same.
+        pin_memory: Let batches reach a GPU while it computes.
+        persistent_workers: Of BasicSR's script; the plugin's loop does without.
     """
 
-    name: str
+    name: Name
     type: str
-    dataroot_gt: str
+    dataroot_gt: PathText | Roots
     degradation: Any = None
-    dataroot_lq: str | None = None
-    filename_tmpl: str = "{}"
+    dataroot_lq: PathText | None = None
+    filename_tmpl: Annotated[str, Rule(_is_template, "with one {} and no other braces")] = "{}"
     io_backend: Mapping[str, Any] = field(default_factory=lambda: {"type": "disk"})
     channels: Channels = "rgb"
-    gt_size: int | None = None
+    gt_size: Count | None = None
     use_hflip: bool = True
     use_rot: bool = True
-    noise_seed: int = 0
+    noise_seed: Annotated[int, within(0, 2**63 - 1)] = 0
     sampling: Literal["images", "pixels"] = "images"
     phase: Literal["train", "val", "test"] = "train"
-    scale: int = 1
+    scale: Count = 1
     use_shuffle: bool | None = None
-    num_worker_per_gpu: int | None = None
-    batch_size_per_gpu: int | None = None
-    dataset_enlarge_ratio: int = 1
-    prefetch_mode: str | None = None
-    num_prefetch_queue: int | None = None
+    num_worker_per_gpu: Annotated[int, within(0, 1024)] | None = None
+    batch_size_per_gpu: Annotated[int, within(1, 2**20)] | None = None
+    dataset_enlarge_ratio: Annotated[int, within(1, 10**6)] = 1
+    prefetch_mode: Literal["cpu", "cuda"] | None = None
+    num_prefetch_queue: Annotated[int, within(1, 1024)] | None = None
     pin_memory: bool = False
     persistent_workers: bool = False
 
@@ -73,9 +105,10 @@ def parse_dataset(mapping: Mapping[str, Any], where: str) -> tuple[DatasetOption
     options = parse(DatasetOptions, mapping, where)
     check_keys(options.io_backend, ["type"], f"{where}.io_backend")
     if options.io_backend.get("type") not in ("disk", "lmdb"):  # may be unhashable
-        raise UserError(f"{where}.io_backend.type: {options.io_backend.get('type')!r} is not one of disk, lmdb")
+        raise UserError(f"{where}.io_backend.type: {shown(options.io_backend.get('type'))} is not one of disk, lmdb")
     if (options.degradation is None) == (options.dataroot_lq is None):
         raise UserError(f"{where}: needs either 'degradation' (LQ made on the fly) or 'dataroot_lq' (ready-made)")
+    _check_loader(options, where)
     chain = build_chain(options.degradation, f"{where}.degradation") if options.degradation is not None else []
     if chain and total_scale(chain) != options.scale:
         raise UserError(f"{where}: scale is {options.scale}, but its degradation shrinks by {total_scale(chain)}")
@@ -88,6 +121,14 @@ def parse_dataset(mapping: Mapping[str, Any], where: str) -> tuple[DatasetOption
     return options, chain
 
 
+def _check_loader(options: DatasetOptions, where: str) -> None:
+    """What torch's data loader and BasicSR's prefetching refuse after the training's folders were made."""
+    if options.prefetch_mode == "cuda" and not options.pin_memory:
+        raise UserError(f"{where}.prefetch_mode: cuda needs pin_memory: true")
+    if options.persistent_workers and not (options.phase == "train" and options.num_worker_per_gpu):
+        raise UserError(f"{where}.persistent_workers: is for training with num_worker_per_gpu of 1 or more")
+
+
 def build_chain(config: Any, where: str) -> Chain:
     """Build degradations from `{type: jpeg, quality: 10}` or a list of such mappings; a level may be a range.
 
@@ -96,23 +137,27 @@ def build_chain(config: Any, where: str) -> Chain:
     """
     entries = [config] if isinstance(config, Mapping) else config
     if not isinstance(entries, list) or not entries:
-        raise UserError(f"{where}: {config!r} is not a mapping such as {{type: jpeg, quality: 10}}, or a list of them")
+        raise UserError(
+            f"{where}: {shown(config)} is not a mapping such as {{type: jpeg, quality: 10}}, or a list of them"
+        )
     return [_build_degradation(entry, where) for entry in entries]
 
 
 def _build_degradation(entry: Any, where: str) -> Degradation | DrawnDegradation:
     if not isinstance(entry, Mapping) or "type" not in entry:
-        raise UserError(f"{where}: {entry!r} has no 'type'{nearest('', DEGRADATIONS)}")
+        raise UserError(f"{where}: {shown(entry)} has no 'type'{nearest('', DEGRADATIONS)}")
     kind = entry["type"]
     if not isinstance(kind, str) or kind not in DEGRADATIONS:
-        raise UserError(f"{where}.type: unknown degradation '{kind}'{nearest(str(kind), DEGRADATIONS)}")
+        raise UserError(f"{where}.type: unknown degradation {shown(kind)}{nearest(shown(kind), DEGRADATIONS)}")
     arguments = {key: value for key, value in entry.items() if key != "type"}
-    key = LEVEL_KEYS.get(kind, "")
+    key = level_key(kind) or ""
     try:
         levels = level_range(arguments.get(key))
         if levels is None:
             return parse(DEGRADATIONS[kind], arguments, where)  # type: ignore[arg-type]
-        return DrawnDegradation(partial(_at_level, kind, arguments, key, where), levels, whole=key == "quality")
+        return DrawnDegradation(
+            partial(_at_level, kind, arguments, key, where), levels, whole=has_whole_levels(kind, key)
+        )
     except UserError as error:
         raise UserError(str(error) if str(error).startswith(where) else f"{where}: {error}") from None
 

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from rnan_plugin.data.image_store import index_by_stem, list_images
 from rnan_plugin.errors import UserError, one_line
+from rnan_plugin.files import readable
 from rnan_plugin.images.codec import IMAGE_ENDINGS, read_file
 
 MEMBER_LIMIT = 2**29  # bytes of one image in a zip file; a member that is larger is no photograph, but a trap
@@ -74,7 +75,10 @@ def collect_images(sources: Sequence[str | Path]) -> dict[str, ImageSource]:
 
 def _of_folder(folder: Path) -> dict[str, ImageSource]:
     files = index_by_stem(list_images(folder), folder)
-    return {name: ImageSource(one_line(file), _stamp(file), partial(read_file, file)) for name, file in files.items()}
+    return {
+        name: ImageSource(one_line(readable(file)), _stamp(file), partial(read_file, file))
+        for name, file in files.items()
+    }
 
 
 def _stamp(file: Path) -> str:
@@ -86,6 +90,8 @@ def _stamp(file: Path) -> str:
 
 
 def _of_zip(file: Path) -> dict[str, ImageSource]:
+    if file.exists() and not file.is_file():
+        raise UserError(f"{file}: no regular file; name a zip file, or a folder whose name does not end in .zip")
     try:
         archive = zipfile.ZipFile(file)
     except FileNotFoundError:

@@ -12,11 +12,11 @@ from typing import Protocol
 import lmdb
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
 from rnan_plugin.data.lmdb_pages import check_pages
 from rnan_plugin.errors import UserError, one_line, shown
-from rnan_plugin.images.codec import IMAGE_ENDINGS, decode_image, read_file
+from rnan_plugin.files import readable
+from rnan_plugin.images.codec import IMAGE_ENDINGS, decode_image, image_size, read_file
 from rnan_plugin.images.degradations import Box
 from rnan_plugin.images.png_rows import decode_rows, read_header
 from rnan_plugin.images.raw_codec import Value, decode_raw, is_raw
@@ -76,38 +76,53 @@ def shape_of(value: Value, source: str) -> tuple[int, ...]:
 
 
 def list_images(folder: Path) -> list[Path]:
-    """Image files below a folder, sorted; hidden files and folders are passed over.
+    """Image files below a folder and the folders linked into it, sorted; what is hidden, and no regular file, is not.
 
     Raises:
         UserError: No such folder, no image in it, or a folder below it can't be read.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; check the path")
-    found = (path for path in _files_below(folder) if path.suffix.lower() in IMAGE_ENDINGS and not path.is_dir())
-    relative = (path.relative_to(folder) for path in found)
-    files = sorted(folder / path for path in relative if not any(part.startswith(".") for part in path.parts))
+    files = sorted(_images_below(folder))
     if not files:
         raise UserError(f"{folder}: no images in it; known endings are {' '.join(sorted(IMAGE_ENDINGS))}")
     return files
 
 
-def _files_below(folder: Path) -> Iterator[Path]:
-    def stop(error: OSError) -> None:
-        raise UserError(f"{error.filename}: can't be read ({error.strerror}); check the folder's permissions") from None
+def _images_below(root: Path) -> Iterator[Path]:
+    """Each folder is entered once, however many links lead to it, and by its own name if it has one below `root`."""
+    folders, links, entered = [root], list[Path](), set[str]()
+    while folders or links:
+        folder = folders.pop() if folders else links.pop(0)
+        real = os.path.realpath(folder)
+        if real in entered:
+            continue
+        entered.add(real)
+        for path in _visible(folder):
+            if path.is_dir():
+                (links if path.is_symlink() else folders).append(path)
+            elif path.suffix.lower() in IMAGE_ENDINGS and (path.is_file() or not path.exists()):
+                yield path  # a link that leads nowhere, too: reading it says so
 
-    for place, _, names in os.walk(folder, onerror=stop):
-        yield from (Path(place, name) for name in names)
+
+def _visible(folder: Path) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        raise UserError(
+            f"{readable(folder)}: can't be read ({error.strerror}); check the folder's permissions"
+        ) from None
 
 
 def index_by_stem(files: Sequence[Path], folder: Path) -> dict[str, Path]:
-    """Map each file's path below `folder`, without its ending, to the file.
+    """Map each file's path below `folder`, without its ending and `readable`, to the file.
 
     Raises:
         UserError: Two files differ in their ending alone.
     """
     index: dict[str, Path] = {}
     for file in files:
-        name = file.relative_to(folder).with_suffix("").as_posix()
+        name = readable(file.relative_to(folder).with_suffix("").as_posix())
         if name in index:
             raise UserError(f"{file} and {index[name]}: two images of one name; rename one")
         index[name] = file
@@ -115,7 +130,7 @@ def index_by_stem(files: Sequence[Path], folder: Path) -> dict[str, Path]:
 
 
 class FolderStore:
-    """Image files below a folder, named by relative path without ending.
+    """Image files below a folder, named by relative path without ending; see `index_by_stem`.
 
     Raises:
         UserError: No such folder, no image in it, or two images of one name.
@@ -133,19 +148,15 @@ class FolderStore:
 
     def path(self, name: str) -> str:
         """See `ImageStore`."""
-        return str(self._files[name])
+        return readable(str(self._files[name]))
+
+    def file(self, name: str) -> Path:
+        """The file of an image."""
+        return self._files[name]
 
     def sizes(self) -> dict[str, tuple[int, int]]:
         """See `ImageStore`."""
-        return {name: _file_size(file) for name, file in self._files.items()}
-
-
-def _file_size(file: Path) -> tuple[int, int]:
-    try:
-        with Image.open(file) as img:
-            return img.height, img.width
-    except (OSError, UnidentifiedImageError):
-        raise UserError(f"{file}: unreadable or truncated image; replace it or take it out") from None
+        return {name: image_size(file) for name, file in self._files.items()}
 
 
 class LmdbStore:

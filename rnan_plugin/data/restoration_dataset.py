@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypedDict
@@ -14,7 +15,7 @@ from torch.utils.data import Dataset
 
 from rnan_plugin.data.dataset_options import DatasetOptions, missing_data_remedy, option_file, parse_dataset
 from rnan_plugin.data.image_store import ImageStore, open_store
-from rnan_plugin.errors import UserError
+from rnan_plugin.errors import RnanWarning, UserError
 from rnan_plugin.images.color import convert_channels
 from rnan_plugin.images.degradations import (
     Box,
@@ -60,6 +61,7 @@ class RestorationDataset(Dataset[Sample]):
         self.gt_store = _open(self.options, "dataroot_gt", where)
         self.lq_store = _open(self.options, "dataroot_lq", where) if self.options.dataroot_lq else None
         self._check_images(where)
+        self._grey_told = torch.zeros((), dtype=torch.bool).share_memory_()  # type: ignore[no-untyped-call]
         self._patch_count = self._count_patches() if self.options.sampling == "pixels" else None
 
     def __len__(self) -> int:
@@ -116,7 +118,19 @@ class RestorationDataset(Dataset[Sample]):
         return height, width
 
     def _read(self, store: ImageStore, name: str, box: Box | None = None) -> Image:
-        return convert_channels(store.read(name, box), self.options.channels, store.path(name))
+        img = store.read(name, box)
+        if img.shape[2] == 1 and self.options.channels == "rgb" and self.options.phase == "train":
+            self._tell_of_grey(store.path(name))
+        return convert_channels(img, self.options.channels, store.path(name))
+
+    def _tell_of_grey(self, path: str) -> None:
+        """Warn once for all the workers of a data loader, which share the note."""
+        if not self._grey_told:
+            self._grey_told.fill_(True)
+            told = (
+                f"{path}: grey in '{self.options.name}', a set of colour; it and others like it are taken as R = G = B"
+            )
+            warnings.warn(told, RnanWarning, stacklevel=2)
 
     def _whole(self, index: int) -> tuple[Degraded, Image, str]:
         name = self.gt_store.names[index]

@@ -18,9 +18,14 @@ from torch.utils.data import Dataset, Sampler
 Draw = tuple[int, int]  # index of the image, number of the draw
 
 
+def hashed_seed(*entropy: int | str) -> int:
+    """A seed in [0, 2^32) from anything that names the moment; torch's CPU generator takes no more bits."""
+    return int.from_bytes(hashlib.blake2b(repr(entropy).encode(), digest_size=4).digest(), "big")
+
+
 def seed_streams(*entropy: int | str) -> None:
     """Seed Python's, NumPy's and torch's streams of this process from anything that names the moment."""
-    seed = int.from_bytes(hashlib.blake2b(repr(entropy).encode(), digest_size=4).digest(), "big")
+    seed = hashed_seed(*entropy)
     random.seed(seed)
     np.random.seed(seed)
     torch.default_generator.manual_seed(seed)
@@ -53,7 +58,7 @@ class DrawSampler(Sampler[Draw]):
         for number in self.numbers:
             turn, place = divmod(number, self.size)
             if turn != current:
-                generator = torch.Generator().manual_seed((self.seed << 32) + turn)
+                generator = torch.Generator().manual_seed(hashed_seed(self.seed, "order", turn))
                 order, current = torch.randperm(self.size, generator=generator).tolist(), turn
             yield order[place], number
 

@@ -163,7 +163,7 @@ def _keeps_size(task: Task) -> bool:
 _DEMOSAICING = "colour_demosaicing"
 CLASSICAL = {
     "input": Classical(_keeps_size, unrestored, "the degraded image", "rnan_plugin"),
-    "bicubic": Classical(_enlarges, unrestored, "the toolbox's imresize", "basicsr"),
+    "bicubic": Classical(_enlarges, unrestored, "BasicSR's imresize", "basicsr"),
     "opencv_nlm": Classical(_denoises, _opencv_nlm, "fastNlMeansDenoising(Colored)", "cv2"),
     "skimage_wavelet": Classical(_denoises, partial(_denoiser, _wavelet), "denoise_wavelet", "skimage"),
     "skimage_tv": Classical(_denoises, partial(_denoiser, _total_variation), "denoise_tv_chambolle", "skimage"),

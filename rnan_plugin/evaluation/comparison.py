@@ -19,8 +19,11 @@ from rnan_plugin.images.degradations import Image
 from rnan_plugin.inference.restorer import RestoreSettings
 
 
-def compare(path: str, out: Path) -> None:
+def compare(path: str, out: Path) -> dict[str, list[Evaluation]]:
     """Run a comparison file; print its table, and write everything below `out/NAME`.
+
+    Returns:
+        By method its evaluations, in the order of the sets.
 
     Raises:
         UserError: The file, a method or an image set has something to mend.
@@ -41,6 +44,7 @@ def compare(path: str, out: Path) -> None:
     rows = write_comparison(comparison, costs, results, folder)
     print(text_table(rows), *comparison_paper_rows(results), sep="\n")
     print(f"-> {write_html(comparison, rows, results, folder)}")
+    return results
 
 
 def build_for_all_sets(comparison: Comparison, name: str) -> dict[str, Method]:

@@ -21,6 +21,7 @@ from rnan_plugin.data.pairs import pair
 from rnan_plugin.errors import UserError
 from rnan_plugin.evaluation.methods import Method
 from rnan_plugin.evaluation.protocol import score
+from rnan_plugin.files import readable
 from rnan_plugin.images.degradations import Image
 from rnan_plugin.paper.image_sets import VALIDATION_SETS
 from rnan_plugin.paper.tasks import TaskAtLevel
@@ -127,7 +128,9 @@ def evaluate(
         if keep is not None:
             keep(key, restored, gt)
     unlike = _set_problems(root, store)
-    return Evaluation(method.name, task, Path(root).stem, digest.hexdigest()[:16], scores, method.facts(), unlike)
+    return Evaluation(
+        method.name, task, readable(Path(root).stem), digest.hexdigest()[:16], scores, method.facts(), unlike
+    )
 
 
 def _set_problems(root: str, store: ImageStore) -> list[str]:

@@ -13,6 +13,7 @@ from rnan_plugin.data.image_store import FolderStore
 from rnan_plugin.errors import UserError
 from rnan_plugin.evaluation.classical import CLASSICAL, classical
 from rnan_plugin.evaluation.protocol import Restore
+from rnan_plugin.images.color import convert_channels
 from rnan_plugin.images.degradations import Image
 from rnan_plugin.inference.networks import load_network
 from rnan_plugin.inference.policy import Policy
@@ -80,7 +81,7 @@ def build_method(
         UserError: A file is missing or does not fit the task.
     """
     if source.type == "files":
-        restore, folder = RestoredFiles(str(source.files), wanted), str(source.files)
+        restore, folder = ResultsFolder(str(source.files), wanted), str(source.files)
         return Method(name or Path(folder).name, restore, lambda: {"files": folder}, computes=False)
     if source.type in CLASSICAL:
         described: Callable[[], dict[str, Any]] = CLASSICAL[source.type].describe
@@ -132,7 +133,7 @@ def _not_comparable_because(policy: Policy, *, is_released: bool) -> str:
     return weights + (", tiles as in the release" if policy.name == "release" else ", other tiles")
 
 
-class RestoredFiles:
+class ResultsFolder:
     """Results of any other program, read from a folder and matched by name.
 
     Args:
@@ -157,4 +158,6 @@ class RestoredFiles:
             if (restored != restored[..., :1]).any():
                 raise UserError(f"{self.store.path(name)}: colour, where the task is of one channel")
             restored = restored[..., :1]
+        if lq.shape[2] == 3:
+            return convert_channels(restored, "rgb", self.store.path(name))  # of a grey image of the set
         return restored

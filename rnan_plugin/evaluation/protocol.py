@@ -28,5 +28,5 @@ def score(restored: Image, gt: Image, task: TaskAtLevel) -> tuple[float, float]:
     rim = task.border
     pair: list[NDArray[Any]] = [img[rim : img.shape[0] - rim, rim : img.shape[1] - rim] for img in (restored, gt)]
     if task.row.scored_on == "y":
-        pair = [to_y_channel(img[..., ::-1]) for img in pair]  # BGR, as the toolbox reads files
+        pair = [to_y_channel(img[..., ::-1]) for img in pair]  # BGR, as BasicSR reads files
     return psnr(pair[0], pair[1]), ssim(pair[0], pair[1])

@@ -100,7 +100,7 @@ def write_report(evaluation: Evaluation, folder: Path, *, replace: bool = False)
     for ending, text in contents.items():
         files.append(folder / f"{stem}.{ending}")
         with atomic_path(files[-1]) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
     return files
 
 
@@ -134,8 +134,8 @@ def _own_paper_rows(evaluation: Evaluation) -> Iterator[str]:
     """The paper's rows; what was measured here stands apart from them, and says in what it differs."""
     if evaluation.set_problems:
         yield f"not the paper's {evaluation.image_set}: {'; '.join(evaluation.set_problems)}"
-    unlike = evaluation.settings.get("not_comparable_because")
-    yield from paper_rows(evaluation, f"measured here: {unlike}" if unlike else "")
+    reason = evaluation.settings.get("not_comparable_because")
+    yield from paper_rows(evaluation, f"measured here: {reason}" if reason else "")
 
 
 def paper_rows(evaluation: Evaluation, remark: str) -> Iterator[str]:
@@ -201,7 +201,7 @@ def write_comparison(comparison: Comparison, costs: dict[str, Cost], results: Re
         ("table.json", json.dumps(content, indent=1)),
     ):
         with atomic_path(folder / file) as temporary:
-            temporary.write_text(written, encoding="utf-8")
+            temporary.write_text(written, encoding="utf-8", errors="backslashreplace")
     return rows
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from rnan_plugin.checkpoints import iterations
+from rnan_plugin.checkpoints import iterations, newest_state
 from rnan_plugin.errors import UserError, shown
 from rnan_plugin.evaluation.plotting import pyplot
 from rnan_plugin.evaluation.reports import markdown_table
@@ -38,7 +38,11 @@ class Training:
     @property
     def finished(self) -> bool:
         """Whether it came to its end, the last validation and the last weights included."""
-        return self.done >= self.total and (EXPERIMENTS / self.name / "models/net_g_latest.pth").is_file()
+        run = EXPERIMENTS / self.name
+        if self.done < self.total or not (run / "models/net_g_latest.pth").is_file():
+            return False
+        found = newest_state(run / "training_states", run / "models")
+        return found is not None and found[1]["iter"] == found[1].get("validated", found[1]["iter"]) >= self.total
 
 
 def read_set(files: Sequence[str]) -> list[Training]:

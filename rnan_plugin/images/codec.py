@@ -1,31 +1,86 @@
-"""Image files to 8-bit arrays and back: decoding, the orientation and the JPEG quality that a file tells, PNG."""
+"""Image files to 8-bit arrays and back: decoding, the orientation that a file tells, PNG."""
 
 from __future__ import annotations
 
 import io
-from contextlib import suppress
+import stat
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
+from PIL import PngImagePlugin
 
 from rnan_plugin.errors import UserError
+from rnan_plugin.images.jpeg_segments import is_jpeg, is_whole
+from rnan_plugin.images.png_rows import chunks, read_header
 
 IMAGE_ENDINGS = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+
+
+MOST_PIXELS = 2**30  # of an image; more than OpenCV decodes
+
+_MOST_TEXT = 2**26  # bytes of a PNG file's texts, unpacked
+_pillows_bounds = threading.Lock()
+
+
+@contextmanager
+def _pillow(file: Path | io.BytesIO) -> Iterator[PillowImage.Image]:
+    """A file opened by Pillow, which reads its header; within this package's bounds instead of Pillow's smaller ones.
+
+    Raises:
+        Exception: Of any kind: Pillow's readers let out what a damaged file brings about.
+    """
+    with _pillows_bounds:
+        before = PillowImage.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY
+        PillowImage.MAX_IMAGE_PIXELS = MOST_PIXELS
+        PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = _MOST_TEXT
+        try:
+            image = PillowImage.open(file)
+        finally:
+            PillowImage.MAX_IMAGE_PIXELS = before[0]
+            PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY = before[1:]
+    with image:
+        yield image
 
 
 def read_file(path: Path) -> bytes:
     """Read a file's content.
 
     Raises:
-        UserError: It is gone, or may not be read.
+        UserError: It is gone, may not be read, or is no regular file, which might never end.
     """
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise UserError(f"{path}: a folder, pipe or device, not an image file; take it out or name another")
         return path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: can't be read ({error.strerror}); check the file and its permissions") from None
+
+
+def header_size(file: Path | bytes) -> tuple[int, int] | None:
+    """Height and width of an image, by its header alone; None where Pillow can't read it."""
+    with suppress(Exception), _pillow(io.BytesIO(file) if isinstance(file, bytes) else file) as image:
+        return image.height, image.width
+    return None
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Height and width of an image file, by its header where that can be read.
+
+    Raises:
+        UserError: As by `read_file` and `decode_image`.
+    """
+    size = header_size(path) if path.is_file() else None
+    if size is None:  # OpenCV may read it, and says what is wrong if not
+        height, width = decode_image(read_file(path), str(path)).shape[:2]
+        return height, width
+    return size
 
 
 def decode_image(code: bytes, source: str) -> NDArray[np.uint8]:
@@ -39,14 +94,16 @@ def decode_image(code: bytes, source: str) -> NDArray[np.uint8]:
         (H, W, 3) RGB or (H, W, 1) grey, 0..255.
 
     Raises:
-        UserError: Unreadable or truncated, not 8 bits, or with an alpha channel.
+        UserError: Unreadable or truncated, too large, not 8 bits, or with an alpha channel.
     """
-    is_jpeg = code[:2] == b"\xff\xd8"
-    truncated = is_jpeg and b"\xff\xd9" not in code  # some OpenCV versions fill the missing part with grey
+    # Some OpenCV versions fill what is missing of a JPEG with grey.
+    whole = bool(code) and not (is_jpeg(code) and not is_whole(code))
     try:
-        img = cv2.imdecode(np.frombuffer(code, np.uint8), cv2.IMREAD_UNCHANGED) if code and not truncated else None
-    except cv2.error as error:  # more pixels than OpenCV decodes
-        raise UserError(f"{source}: can't be decoded ({' '.join(str(error).split())[-80:]}); take it out") from None
+        img = cv2.imdecode(np.frombuffer(code, np.uint8), cv2.IMREAD_UNCHANGED) if whole else None
+    except MemoryError:
+        raise UserError(f"{source}: too large for the memory there is; free some, or make the image smaller") from None
+    except Exception as error:  # `cv2.error` is all that it should raise
+        raise UserError(f"{source}: {_reason(error)}; replace it or take it out") from None
     if img is None:
         raise UserError(f"{source}: unreadable or truncated image; replace it or take it out")
     if img.dtype != np.uint8:
@@ -55,7 +112,22 @@ def decode_image(code: bytes, source: str) -> NDArray[np.uint8]:
         return img[..., None].astype(np.uint8, copy=False)
     if img.shape[2] != 3:
         raise UserError(f"{source}: {img.shape[2]} channels (alpha?); convert it to RGB or grey without alpha")
-    return cv2.cvtColor(img, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+    for top in range(0, img.shape[0], _SWAPPED_ROWS):  # in place: large images have no room for two copies
+        img[top : top + _SWAPPED_ROWS] = cv2.cvtColor(img[top : top + _SWAPPED_ROWS], cv2.COLOR_BGR2RGB)
+    return img.astype(np.uint8, copy=False)
+
+
+_SWAPPED_ROWS = 1024
+
+
+def _reason(error: Exception) -> str:
+    """What OpenCV's own decoders, or the memory, have to say."""
+    text = " ".join(str(error).split())
+    if "CV_IO_MAX_IMAGE" in text:
+        return f"larger than the {MOST_PIXELS} pixels that are decoded"
+    if "emory" in text:
+        return "too large for the memory there is"
+    return "unreadable image"
 
 
 def encode_png(img: NDArray[np.uint8], level: int = 1, *, filtered: bool = True) -> bytes:
@@ -77,63 +149,46 @@ def encode_png(img: NDArray[np.uint8], level: int = 1, *, filtered: bool = True)
 _TAG = 0x0112
 
 
-_TURNS = {
-    2: PillowImage.Transpose.FLIP_LEFT_RIGHT,
-    3: PillowImage.Transpose.ROTATE_180,
-    4: PillowImage.Transpose.FLIP_TOP_BOTTOM,
-    5: PillowImage.Transpose.TRANSPOSE,
-    6: PillowImage.Transpose.ROTATE_270,
-    7: PillowImage.Transpose.TRANSVERSE,
-    8: PillowImage.Transpose.ROTATE_90,
+_TURNS: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
+    2: lambda img: img[:, ::-1],
+    3: lambda img: img[::-1, ::-1],
+    4: lambda img: img[::-1],
+    5: lambda img: img.transpose(1, 0, 2),
+    6: lambda img: np.rot90(img, -1),
+    7: lambda img: img[::-1, ::-1].transpose(1, 0, 2),
+    8: np.rot90,
 }
 
 
 def orientation_of(code: bytes) -> int:
     """How to turn what `decode_image` makes of a file's content: 1 (not at all) to 8, as EXIF numbers them.
 
-    Also 1 where Pillow can't read the file or its EXIF data, and for TIFF files, which OpenCV turns by itself.
+    Also 1 where the file or its EXIF data can't be read, and for TIFF files, which OpenCV turns by itself.
     """
-    with (
-        suppress(OSError, SyntaxError, ValueError, PillowImage.DecompressionBombError),
-        PillowImage.open(io.BytesIO(code)) as file,
-    ):
-        if file.format != "TIFF":
-            return int(file.getexif().get(_TAG, 1))
-    return 1
+    try:
+        return _png_orientation(code) if read_header(code) else _orientation(code)
+    except Exception:  # metadata never fail an image
+        return 1
+
+
+def _orientation(code: bytes) -> int:
+    with _pillow(io.BytesIO(code)) as file:
+        return int(file.getexif().get(_TAG, 1)) if file.format != "TIFF" else 1
+
+
+def _png_orientation(code: bytes) -> int:
+    """As `_orientation`; Pillow would decode a PNG's pixels first, behind which the data may stand."""
+    exif = PillowImage.Exif()
+    try:
+        for kind, start, end in chunks(code):
+            if kind == b"eXIf":
+                exif.load(code[start:end])
+    except struct.error:  # the file is cut short
+        return 1
+    return int(exif.get(_TAG, 1))
 
 
 def upright(img: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """Turn (H, W, C), 0..255, to (H, W, C) or (W, H, C) that stands as a viewer shows the photograph."""
+    """Turn (H, W, C), 0..255, to a view (H, W, C) or (W, H, C) that stands as a viewer shows it."""
     turn = _TURNS.get(orientation)
-    if turn is None:
-        return img
-    turned = np.asarray(PillowImage.fromarray(img[..., 0] if img.shape[2] == 1 else img).transpose(turn))
-    return turned.reshape(*turned.shape[:2], img.shape[2])
-
-
-# First and last rows of the luminance table that libjpeg scales by quality (ITU-T T.81, Annex K.1): small entries tell
-# the lowest qualities apart, large ones the highest.
-_FIRST = [16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55]
-
-
-_LAST = [49, 64, 78, 87, 103, 121, 120, 101, 72, 92, 95, 98, 112, 100, 103, 99]
-
-
-_TABLE = np.array(_FIRST + _LAST)
-
-
-def jpeg_quality(code: bytes) -> int | None:
-    """The quality, 1 to 100, with which libjpeg has written a file; None for other files and tables."""
-    try:
-        with PillowImage.open(io.BytesIO(code)) as file:
-            tables = getattr(file, "quantization", {})
-    except Exception:  # what can be said of a file never fails it
-        return None
-    if 0 not in tables:
-        return None
-    found = np.array([*tables[0][: len(_FIRST)], *tables[0][-len(_LAST) :]])
-    for quality in range(1, 101):
-        scale = 5000 // quality if quality < 50 else 200 - 2 * quality
-        if (np.clip((_TABLE * scale + 50) // 100, 1, 255) == found).all():
-            return quality
-    return None
+    return img if turn is None else turn(img)

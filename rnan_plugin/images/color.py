@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, get_args
 
 import numpy as np
@@ -17,9 +18,34 @@ _RGB2GRAY = (0.298936021293775, 0.587043074451121, 0.114020904255103)
 _RGB2Y = (65.481 / 255, 128.553 / 255, 24.966 / 255)
 
 
+_STRIP_PIXELS = 2**20
+
+
+def in_strips(convert: Callable[..., NDArray[np.uint8]], *images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Apply a function of single pixels to images of one size, some rows at a time, so that its floats stay few."""
+    height, width = images[0].shape[:2]
+    rows = max(1, _STRIP_PIXELS // max(1, width))
+    if height <= rows:
+        return convert(*images)
+    first = convert(*(img[:rows] for img in images))
+    result = np.empty((height, *first.shape[1:]), np.uint8)
+    result[:rows] = first
+    for top in range(rows, height, rows):
+        result[top : top + rows] = convert(*(img[top : top + rows] for img in images))
+    return result
+
+
 def _weighted_sum(img: NDArray[np.uint8], weights: tuple[float, float, float], offset: float) -> NDArray[np.uint8]:
-    red, green, blue = (img[..., channel] * weight for channel, weight in enumerate(weights))
-    return np.floor(offset + red + green + blue + 0.5).astype(np.uint8)[..., None]
+    def of_strip(strip: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        red, green, blue = (strip[..., channel] * weight for channel, weight in enumerate(weights))
+        return np.floor(offset + red + green + blue + 0.5).astype(np.uint8)[..., None]
+
+    return in_strips(of_strip, img)
+
+
+def mean_of_channels(img: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Mean of the channels, (H, W, C) to (H, W, 1), 0..255, rounded to the nearest."""
+    return in_strips(lambda strip: np.rint(strip.mean(axis=2, keepdims=True)).astype(np.uint8), img)
 
 
 def rgb2gray(img: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -37,16 +63,14 @@ def convert_channels(img: NDArray[np.uint8], channels: Channels, name: str) -> N
 
     Args:
         img: (H, W, 3) RGB or (H, W, 1) grey, 0..255.
-        channels: "rgb", "gray" or "y". A grey image is taken as it is for "gray" and "y".
+        channels: "rgb", "gray" or "y". A grey image is taken as it is for "gray" and "y", and three times for "rgb".
         name: File or key of the image, for the error.
 
     Raises:
-        UserError: "rgb" is asked for and the image is grey.
+        UserError: There are no such channels.
     """
     if channels not in get_args(Channels):
-        raise UserError(f"channels is '{channels}', legal are {', '.join(get_args(Channels))}")
+        raise UserError(f"{name}: channels is '{channels}', legal are {', '.join(get_args(Channels))}")
     if img.shape[2] == 1:
-        if channels == "rgb":
-            raise UserError(f"{name}: a grey image where colour is needed; use colour images or channels: gray")
-        return img
+        return img.repeat(3, axis=2) if channels == "rgb" else img
     return {"rgb": lambda rgb: rgb, "gray": rgb2gray, "y": rgb2y}[channels](img)

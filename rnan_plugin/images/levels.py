@@ -6,17 +6,30 @@ import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, get_type_hints
 
 import numpy as np
 
-from rnan_plugin.errors import UserError, nearest
+from rnan_plugin.errors import UserError, nearest, shown
 from rnan_plugin.images.degradations import DEGRADATIONS, Degradation
 
 Spread = Literal["uniform", "log"]
 
-# By type, the argument that may be a range in training and a list in validation.
-LEVEL_KEYS: dict[str, str] = {name: kind.level for name, kind in DEGRADATIONS.items() if hasattr(kind, "level")}
+
+def level_key(kind: object) -> str | None:
+    """The argument of a type of degradation that may be a range in training and a list in validation, if there is one.
+
+    Args:
+        kind: One of `DEGRADATIONS`, also of those that were added; None for anything else.
+    """
+    build = DEGRADATIONS.get(kind) if isinstance(kind, str) else None
+    key: str | None = getattr(build, "level", None)
+    return key
+
+
+def has_whole_levels(kind: str, argument: str) -> bool:
+    """Whether an argument of a type of degradation takes whole numbers alone, as JPEG's quality does."""
+    return get_type_hints(DEGRADATIONS[kind]).get(argument) is int
 
 
 @dataclass(frozen=True)
@@ -40,7 +53,7 @@ class LevelRange:
     def __post_init__(self) -> None:
         numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in (self.low, self.high))
         if not numbers or not -math.inf < self.low < self.high < math.inf:
-            raise UserError(f"[{self.low}, {self.high}] is no range; it needs two numbers, the smaller first")
+            raise UserError(f"{shown([self.low, self.high])} is no range; it needs two numbers, the smaller first")
         if self.spread not in get_args(Spread):
             raise UserError(f"spread is '{self.spread}'{nearest(str(self.spread), get_args(Spread))}")
         if self.spread == "log" and self.low <= 0:
@@ -99,13 +112,20 @@ def level_range(value: Any) -> LevelRange | None:
     """
     if isinstance(value, Mapping):
         if not {"low", "high"} <= value.keys() <= {"low", "high", "spread"}:
-            raise UserError(f"a range needs the keys low and high (and spread: uniform or log), not {list(value)}")
+            raise UserError(
+                f"a range needs the keys low and high (and spread: uniform or log), not {shown(list(value))}"
+            )
         return LevelRange(**value)
     if isinstance(value, list | tuple):
         if len(value) != 2:
-            raise UserError(f"{list(value)} is no range; it needs two numbers, the smaller first")
+            raise UserError(f"{shown(list(value))} is no range; it needs two numbers, the smaller first")
         return LevelRange(*value)
     return None
+
+
+def _are_levels(value: Any) -> bool:
+    """Whether a value is a list of single levels."""
+    return isinstance(value, list) and all(isinstance(item, str | int | float) for item in value)
 
 
 def expand_levels(phase: str, section: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -118,8 +138,8 @@ def expand_levels(phase: str, section: Mapping[str, Any]) -> dict[str, dict[str,
     degradation = section.get("degradation")
     entries = degradation if isinstance(degradation, list) else [degradation]
     for place, entry in enumerate(entries):
-        key = LEVEL_KEYS.get(str(entry.get("type"))) if isinstance(entry, Mapping) else None
-        if key is not None and isinstance(entry.get(key), list):
+        key = level_key(entry.get("type")) if isinstance(entry, Mapping) else None
+        if key is not None and entry.get(key) and _are_levels(entry[key]):
             expanded = {}
             for level in dict.fromkeys(map(str, entry[key])):
                 own = copy.deepcopy(dict(section))

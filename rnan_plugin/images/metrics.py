@@ -1,4 +1,4 @@
-"""PSNR and SSIM of 8-bit images, equal to the toolbox's `calculate_psnr` and `calculate_ssim`."""
+"""PSNR and SSIM of 8-bit images, equal to BasicSR's `calculate_psnr` and `calculate_ssim`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def psnr(img: NDArray[Any], other: NDArray[Any]) -> float:
 def ssim(img: NDArray[Any], other: NDArray[Any]) -> float:
     """Structural similarity of two images (H, W, C), 0..255, mean over the channels.
 
-    Gaussian window of 11×11 with sigma 1.5, applied where it fits into the image. The toolbox's value to rounding
+    Gaussian window of 11×11 with sigma 1.5, applied where it fits into the image. BasicSR's value to rounding
     (1e-10) at about three times its speed: the window is separable, local variances are needed as their sum alone,
     and strips keep intermediate results in the cache.
 

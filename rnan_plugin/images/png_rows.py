@@ -1,4 +1,4 @@
-"""The upper rows of a PNG image whose rows are unfiltered, without inflating the rest.
+"""PNG a few rows at a time: the upper rows of an image whose rows are unfiltered, and writing images of any size.
 
 PNG can only be decoded from the top, and most of the time goes into inflating. A random crop ends on average a little
 below the middle, and where rows are unfiltered (as this plugin packs them) there is nothing else to do.
@@ -89,3 +89,35 @@ def chunks(value: Value) -> Iterator[tuple[bytes, int, int]]:
         start = position + _CHUNK.size
         yield kind, start, start + length
         position = start + length + 4
+
+
+_PIECE_PIXELS = 2**20
+_SUB = 1  # the filter that keeps each sample's difference from the same of the pixel before
+
+
+def png_pieces(img: NDArray[np.uint8], level: int) -> Iterator[bytes]:
+    """Yield the parts of a PNG file of (H, W, 3) RGB or (H, W, 1) grey, without holding all of it.
+
+    Args:
+        img: The image, 0..255, or a view of one.
+        level: Compression level of zlib, 0..9.
+    """
+    height, width, num_channel = img.shape
+    yield _SIGNATURE
+    yield _chunk(b"IHDR", _IHDR.pack(width, height, 8, 2 if num_channel == 3 else 0, 0, 0, 0))
+    packer = zlib.compressobj(level)
+    rows = max(1, _PIECE_PIXELS // width)
+    for top in range(0, height, rows):
+        piece = np.ascontiguousarray(img[top : top + rows]).reshape(-1, width * num_channel)
+        filtered = np.empty((len(piece), 1 + width * num_channel), np.uint8)
+        filtered[:, 0] = _SUB
+        filtered[:, 1 : 1 + num_channel] = piece[:, :num_channel]
+        np.subtract(piece[:, num_channel:], piece[:, :-num_channel], out=filtered[:, 1 + num_channel :])
+        if data := packer.compress(filtered.tobytes()):
+            yield _chunk(b"IDAT", data)
+    yield _chunk(b"IDAT", packer.flush())
+    yield _chunk(b"IEND", b"")
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    return _CHUNK.pack(len(content), kind) + content + struct.pack(">I", zlib.crc32(content, zlib.crc32(kind)))

@@ -32,7 +32,7 @@ def load_network(option_file: str | None, weights: str | None, task: TaskAtLevel
     """Build the network of an option file, of a checkpoint, or of the weights in the package.
 
     Args:
-        option_file: Its `network_g`, any network of the toolbox, and `path.pretrain_network_g`.
+        option_file: Its `network_g`, any network of BasicSR, and `path.pretrain_network_g`.
         weights: A checkpoint: with `option_file`, instead of the file's own; alone, a released one, one that says what
             its network is (the plugin's trainings and the package's weights do), or one in its training's folder.
         task: The task and level to take the package's weights for, where neither of the others is given.
@@ -97,7 +97,7 @@ def _build(network: Mapping[str, Any], where: str) -> nn.Module:
     """A network from a `network_g` section; without a type it is RNAN."""
     arguments = {key: value for key, value in network.items() if key != "type"}
     kind = network.get("type", "RNAN")
-    architecture = RNAN if kind == "RNAN" else _toolbox_architecture(kind, where)
+    architecture = RNAN if kind == "RNAN" else _basicsr_architecture(kind, where)
     check_call(architecture, arguments, where)
     try:
         return architecture(**arguments)
@@ -105,11 +105,11 @@ def _build(network: Mapping[str, Any], where: str) -> nn.Module:
         raise UserError(f"{where}: {' '.join(str(error).split())}") from None
 
 
-def _toolbox_architecture(kind: Any, where: str) -> type[nn.Module]:
+def _basicsr_architecture(kind: Any, where: str) -> type[nn.Module]:
     import rnan_plugin.toolbox.networks  # noqa: F401 - takes seconds; RNAN needs none of it
     from rnan_plugin.toolbox.api import ARCH_REGISTRY
 
     if kind not in ARCH_REGISTRY:
-        raise UserError(f"{where}.type: no '{kind}' in the toolbox{nearest(str(kind), ARCH_REGISTRY.keys())}")
+        raise UserError(f"{where}.type: no '{kind}' in BasicSR{nearest(str(kind), ARCH_REGISTRY.keys())}")
     architecture: type[nn.Module] = ARCH_REGISTRY.get(kind)
     return architecture

@@ -1,21 +1,39 @@
-"""Whole images through a network: in one pass, in tiles, or as the release did; without the toolbox."""
+"""Whole images through a network: in one pass, in tiles, or as the release did; without BasicSR."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import count
-from typing import Any
+from math import ceil
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from rnan_plugin.choices import POLICIES, PolicyName
 from rnan_plugin.device import available_bytes, is_out_of_memory
 from rnan_plugin.errors import UserError
-from rnan_plugin.inference.tiling import RELEASE_PIXELS, RELEASE_SHAVE, Network, halved, tiled
+from rnan_plugin.images.tensors import to_image
+from rnan_plugin.inference.ensemble import TURNS, ensembled_rows, self_ensembled
+from rnan_plugin.inference.strips import place_of, streamed
+from rnan_plugin.inference.tiling import (
+    RELEASE_PIXELS,
+    RELEASE_PIXELS_ENLARGING,
+    RELEASE_SHAVE,
+    Network,
+    grid_of,
+    halved,
+    release_parts,
+    tiled,
+    tiled_rows,
+)
 
+Restored = TypeVar("Restored")
 Progress = Callable[[int, int], None]  # passes through the network that are done, and in all
 
 # `auto`: feature maps alive at once in a pass without gradients, and the share of free memory it may plan with.
@@ -32,7 +50,7 @@ class Policy:
 
     Args:
         name: "whole" (one pass, exact), "tile" (overlapping tiles, blended), "release" (the released code's recursive
-            halving with a hard cut, to reproduce published numbers), or "auto" (the largest of whole and tiles of 256
+            quarters with a hard cut, to reproduce published numbers), or "auto" (the largest of whole and tiles of 256
             to 32 pixels that fits the memory at hand; on a CPU, whole up to 65 536 pixels alone).
         tile: Largest side of a tile in LQ pixels.
         overlap: LQ pixels that neighbouring tiles share, 0 to half a tile.
@@ -66,7 +84,8 @@ class Policy:
         """What to write beside a result."""
         text = f"tile {self.tile}, overlap {self.overlap}, blended" if self.name == "tile" else self.name
         if self.name == "release":
-            text = f"release (halved below {RELEASE_PIXELS} pixels, shave {RELEASE_SHAVE}, hard cut)"
+            limits = f"{RELEASE_PIXELS} pixels, {RELEASE_PIXELS_ENLARGING} where the network enlarges"
+            text = f"release (quarters, again while not below {limits}; shave {RELEASE_SHAVE}, hard cut)"
         return text + (", self-ensemble of 8" if self.self_ensemble else "")
 
 
@@ -103,9 +122,67 @@ def restore(net: Network, lq: Tensor, policy: Policy, progress: Progress | None 
     Returns:
         (B, C', H*scale, W*scale), and the policy that was used: for "auto" the one it took.
     """
+    return _first_that_fits(net, lq, policy, lambda candidate: _apply(net, lq, candidate, progress))
+
+
+@torch.inference_mode()
+def restore_image(
+    net: Network, img: NDArray[np.uint8], policy: Policy, device: torch.device, progress: Progress | None = None
+) -> tuple[NDArray[np.uint8], Policy]:
+    """Restore an 8-bit image; with tiles, no more than a few rows of them are held in more than 8 bits.
+
+    Args:
+        net: As of `restore`.
+        img: (H, W, C), 0..255.
+        policy: How.
+        device: The network's.
+        progress: As of `restore`.
+
+    Returns:
+        (H*scale, W*scale, C'), 0..255, and the policy that was used.
+
+    Raises:
+        UserError: More memory is needed than there is, as far as can be said before.
+    """
+    like = torch.empty(1, device=device).expand(1, img.shape[2], *img.shape[:2])  # takes no memory
+
+    def attempt(candidate: Policy) -> NDArray[np.uint8]:
+        _check_room(net, like, candidate)
+        if candidate.name == "tile":
+            grid = grid_of(img.shape[:2], candidate.tile, candidate.overlap)
+            rows_of = ensembled_rows if candidate.self_ensemble else tiled_rows
+            run = _wrapped(net, grid.size, candidate, progress)
+            return streamed(rows_of(run, partial(place_of, img, device), grid, candidate.tile_batch), grid)
+        everything = place_of(img, device, (0, 0, *img.shape[:2]))
+        return to_image(_apply(net, everything, candidate, progress))
+
+    return _first_that_fits(net, like, policy, attempt)
+
+
+def _check_room(net: Network, lq: Tensor, policy: Policy) -> None:
+    """What a CPU's memory certainly can't hold, before the system kills the process (a GPU says so itself)."""
+    if lq.device.type != "cpu":
+        return
+    result = lq.numel() * (scale_of(net) or 1) ** 2
+    height, width = lq.shape[2:]
+    if policy.name == "whole":
+        needed = height * width * _pixel_bytes(net, lq)
+    elif policy.name == "release":
+        needed = 4 * (lq.numel() + result)
+    else:
+        needed = result + min(policy.tile, height) * min(policy.tile, width) * policy.tile_batch * _pixel_bytes(net, lq)
+    if needed > (there := available_bytes(lq.device)):
+        told = f"{height}×{width} pixels with policy {policy.label} need about {needed / 2**30:.1f} GiB"
+        raise UserError(f"{told}, {there / 2**30:.1f} GiB are free; use smaller tiles (--tile 64), or a smaller image")
+
+
+def _first_that_fits(
+    net: Network, lq: Tensor, policy: Policy, attempt: Callable[[Policy], Restored]
+) -> tuple[Restored, Policy]:
+    """What an attempt gives with the policy, or for "auto" with the first for which memory suffices."""
     for candidate in _candidates(net, lq, policy):
         try:
-            return _apply(net, lq, candidate, progress), candidate
+            return attempt(candidate), candidate
         except (RuntimeError, MemoryError) as error:
             if policy.name != "auto" or not is_out_of_memory(error):
                 raise
@@ -121,7 +198,7 @@ def _candidates(net: Network, lq: Tensor, policy: Policy) -> Iterator[Policy]:
         yield policy
         return
     budget = _MEMORY_SHARE * available_bytes(lq.device)
-    pixel_bytes = lq.shape[0] * _LIVE_MAPS * _widest(net) * lq.element_size()
+    pixel_bytes = _pixel_bytes(net, lq)
     height, width = lq.shape[2:]
     fast = lq.device.type != "cpu" or height * width <= _WHOLE_PIXELS_CPU
     if fast and height * width * pixel_bytes <= budget:
@@ -130,6 +207,17 @@ def _candidates(net: Network, lq: Tensor, policy: Policy) -> Iterator[Policy]:
         pixels = min(tile, height) * min(tile, width) * policy.tile_batch
         if pixels * pixel_bytes <= budget or tile == _AUTO_TILES[-1][0]:
             yield replace(policy, name="tile", tile=tile, overlap=overlap)
+
+
+def _pixel_bytes(net: Network, lq: Tensor) -> int:
+    """Bytes that a pass takes for each LQ pixel, about."""
+    return lq.shape[0] * _LIVE_MAPS * _widest(net) * lq.element_size()
+
+
+def scale_of(net: Network) -> int | None:
+    """What a network enlarges by, if it tells: as RNAN and most of BasicSR's do."""
+    told = getattr(net, "upscale", None)
+    return told if isinstance(told, int) else None
 
 
 def _widest(net: Network) -> int:
@@ -163,54 +251,41 @@ def _reporting(net: Network, passes: int, progress: Progress) -> Network:
 
     def run(img: Tensor) -> Tensor:
         out = net(img)
-        progress(next(numbers), passes)
+        done = next(numbers)
+        progress(done, max(done, passes))
         return out
 
     return run
 
 
-def _count_passes(lq: Tensor, policy: Policy) -> int:
-    """How often a policy calls a network, by applying it to a tensor without data."""
-    inputs: list[Tensor] = []
+def _count_passes(size: tuple[int, int], policy: Policy, *, enlarging: bool) -> int:
+    """How often a policy calls a network for an image of a height and width."""
+    passes = 1
+    if policy.name == "tile":
+        passes = ceil(grid_of(size, policy.tile, policy.overlap).count / policy.tile_batch)
+    elif policy.name == "release":
+        passes = sum(1 for _ in release_parts(size, enlarging=enlarging))
+    return passes * (len(TURNS) if policy.self_ensemble else 1)
 
-    def same(img: Tensor) -> Tensor:
-        inputs.append(img)
-        return img
 
-    _apply(same, lq.to("meta"), policy)
-    return len(inputs)
+def _wrapped(net: Network, size: tuple[int, int], policy: Policy, progress: Progress | None) -> Network:
+    """The network for any size, its passes told."""
+    enlarging = (scale_of(net) or 1) > 1
+    if (multiple := window_of(net)) > 1:
+        net = padded(net, multiple)
+    return net if progress is None else _reporting(net, _count_passes(size, policy, enlarging=enlarging), progress)
 
 
 def _apply(net: Network, lq: Tensor, policy: Policy, progress: Progress | None = None) -> Tensor:
-    if (multiple := window_of(net)) > 1:
-        net = padded(net, multiple)
-    if progress is not None:
-        net = _reporting(net, _count_passes(lq, policy), progress)
+    scale = scale_of(net)
+    net = _wrapped(net, (lq.shape[2], lq.shape[3]), policy, progress)
 
     def once(img: Tensor) -> Tensor:
         if policy.name == "tile":
             return tiled(net, img, policy.tile, policy.overlap, policy.tile_batch)
-        return halved(net, img) if policy.name == "release" else net(img)
+        return halved(net, img, scale) if policy.name == "release" else net(img)
 
     return self_ensembled(once, lq) if policy.self_ensemble else once(lq)
-
-
-def self_ensembled(net: Network, lq: Tensor) -> Tensor:
-    """Mean of a network's outputs over the eight flips and transposes of its input, each turned back.
-
-    Summed in float64, where eight float32 values of like size add up without rounding: the order does not matter, so
-    that the ensemble of a flipped image is the flipped ensemble, to the last bit. (MPS has no float64.)
-    """
-    wide = torch.float32 if lq.device.type == "mps" else torch.float64
-    total: Tensor | None = None
-    for transpose in (False, True):
-        for dims in ([], [2], [3], [2, 3]):
-            img = (lq.transpose(2, 3) if transpose else lq).flip(dims).contiguous()
-            out = net(img).flip(dims)
-            out = out.transpose(2, 3) if transpose else out
-            total = out.to(wide, copy=True) if total is None else total.add_(out)
-    assert total is not None
-    return (total / 8).to(lq.dtype)
 
 
 def policy_of(val: Mapping[str, Any]) -> Policy:

@@ -15,10 +15,9 @@ from torch import nn
 from rnan_plugin import device as devices
 from rnan_plugin.choices import Precision
 from rnan_plugin.errors import UserError
-from rnan_plugin.images.color import Channels, convert_channels, rgb2y
+from rnan_plugin.images.color import Channels, convert_channels, in_strips, mean_of_channels, rgb2y
 from rnan_plugin.images.degradations import BayerMosaic, Image
-from rnan_plugin.images.tensors import to_image, to_tensor
-from rnan_plugin.inference.policy import Policy, Progress, restore
+from rnan_plugin.inference.policy import Policy, Progress, restore_image
 from rnan_plugin.paper.tasks import TaskAtLevel
 from rnan_plugin.version import __version__
 
@@ -65,6 +64,8 @@ class Restorer:
     ) -> tuple[NDArray[np.uint8], Policy]:
         """Restore (H, W, 3) RGB or (H, W, 1) grey, 0..255; return the restored image and the policy used.
 
+        A network for colour gets a grey image three times over, and the mean of what it makes of them is grey again.
+
         `progress` is as of `inference.restore`.
 
         Raises:
@@ -73,33 +74,42 @@ class Restorer:
         if self.task is not None and self.task.row.degradation == "mosaic":
             img = as_mosaic(img, name)
         if img.shape[2] < self.num_channel:
-            raise UserError(f"{name}: grey, but the network restores colour; take weights for grey or luma")
+            colour = np.broadcast_to(img, (*img.shape[:2], self.num_channel))
+            restored, used = self._restore(colour, name, progress)
+            return mean_of_channels(restored), used
         if img.shape[2] == self.num_channel:
-            return self._restore(img, progress)
+            return self._restore(img, name, progress)
         if self.channels not in {"gray", "y"}:
             raise UserError(f"{name}: colour, but the network restores one channel; add --channels y or gray")
         luma = convert_channels(img, self.channels, name)
-        restored, used = self._restore(luma, progress)
+        restored, used = self._restore(luma, name, progress)
         return (restored if self.channels == "gray" else _replace_luma(img, restored)), used
 
-    def _restore(self, img: NDArray[np.uint8], progress: Progress | None) -> tuple[NDArray[np.uint8], Policy]:
-        lq = to_tensor(img)[None].to(self.device).contiguous(memory_format=torch.channels_last)
-        with devices.autocast(self.device, self.precision):
-            try:
-                output, used = restore(self.net, lq, self.policy, progress)
-            except RuntimeError as error:
-                if "InvalidCxxCompiler" not in str(error):
-                    raise
+    def _restore(
+        self, img: NDArray[np.uint8], name: str, progress: Progress | None
+    ) -> tuple[NDArray[np.uint8], Policy]:
+        try:
+            with devices.autocast(self.device, self.precision):
+                return restore_image(self.net, img, self.policy, self.device, progress)
+        except UserError as error:
+            raise UserError(f"{name}: {error}") from None
+        except (RuntimeError, MemoryError) as error:
+            if "InvalidCxxCompiler" in str(error):
                 raise UserError("--compile: needs a C++ compiler; install g++, or leave it out") from None
-        return to_image(output), used
+            if not devices.is_out_of_memory(error):
+                raise
+        raise UserError(f"{name}: out of memory with policy {self.policy.describe()}; use smaller tiles (--tile 64)")
 
 
 def _replace_luma(img: NDArray[np.uint8], luma: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Give an RGB image another Y, its chroma kept: that adds the same to R, G and B."""
     if luma.shape[:2] != img.shape[:2]:
         raise UserError("super-resolution of luma alone is not supported; use a colour network")
-    gain = _Y_GAIN * (luma.astype(np.float32) - rgb2y(img))
-    return np.clip(np.rint(img + gain), 0, 255).astype(np.uint8)
+
+    def shifted(colour: NDArray[np.uint8], new: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return np.clip(np.rint(colour + _Y_GAIN * (new.astype(np.float32) - rgb2y(colour))), 0, 255).astype(np.uint8)
+
+    return in_strips(shifted, img, luma)
 
 
 def provenance_of(weights: str, settings: RestoreSettings, restorer: Restorer) -> dict[str, Any]:

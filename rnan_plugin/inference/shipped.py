@@ -1,49 +1,129 @@
-"""The small trained networks in the package: which there are, and loading one."""
+"""The small trained networks in the package: which there are, at which levels, and loading one.
+
+A file's name says all: `car_10.pth` is for quality 10, `colordn_0-75.pth` for every sigma from 0 to 75, `demosaic.pth`
+for a task without levels. A file that is put there is found.
+"""
 
 from __future__ import annotations
 
+import json
+import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from rnan_plugin import checkpoints
 from rnan_plugin.archs.rnan_arch import RNAN
 from rnan_plugin.errors import UserError
-from rnan_plugin.paper.tasks import TaskAtLevel
+from rnan_plugin.paper.tasks import TASKS, TaskAtLevel
 
 FOLDER = Path(__file__).parents[1] / "weights"
+TILE, OVERLAP = 64, 8  # that their numbers are measured with: larger tiles cost more time for the same PSNR
+_STEM = re.compile(r"(?P<task>.+?)(?:_(?P<low>\d+(?:\.\d+)?)(?:-(?P<high>\d+(?:\.\d+)?))?)?")
+
+
+@dataclass(frozen=True)
+class ShippedNetwork:
+    """One file of weights.
+
+    Args:
+        task: Name of its task.
+        low: The lowest level it was trained at; None for a task without levels.
+        high: The highest; the same as `low` for a single level.
+        file: Where it is.
+        gains: The lowest and the highest level at which it was measured to improve the mean PSNR; None where nobody
+            measured.
+    """
+
+    task: str
+    low: float | None
+    high: float | None
+    file: Path
+    gains: tuple[float, float] | None = None
+
+    def __str__(self) -> str:
+        if self.low is None or self.high is None:
+            return self.task
+        return f"{self.task} {self.low:g}" + (f"-{self.high:g}" if self.is_blind else "")
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether it is for a range of levels."""
+        return self.low != self.high
+
+    @property
+    def width(self) -> float:
+        """How many levels it is for."""
+        return (self.high or 0) - (self.low or 0)
+
+    def gains_at(self, level: float | None) -> bool:
+        """Whether it is expected to improve an image at a level."""
+        if self.gains is None or level is None:
+            return False
+        return self.gains[0] <= level <= self.gains[1]
+
+    def distance(self, level: float | None) -> tuple[float, float]:
+        """How far a level is from those it is for, then how many those are: the smaller the better."""
+        outside = 0.0 if level is None else max((self.low or 0) - level, level - (self.high or 0), 0.0)
+        return outside, self.width
+
+    def covers(self, task: TaskAtLevel) -> bool:
+        """Whether it is for a task at a level."""
+        if self.task != task.name or self.low is None or self.high is None or task.level is None:
+            return self.task == task.name and self.low is None and task.level is None
+        return self.low <= task.level <= self.high
+
+
+def shipped_networks() -> list[ShippedNetwork]:
+    """What the package has, by name; files of tasks that nobody knows are passed over."""
+    networks = []
+    for file in sorted(FOLDER.glob("*.pth")):
+        match = _STEM.fullmatch(file.stem)
+        assert match is not None
+        low, high = match["low"], match["high"] or match["low"]
+        if match["task"] in TASKS:
+            levels = float(low) if low else None, float(high) if high else None
+            networks.append(ShippedNetwork(match["task"], *levels, file, _gains_of(file)))
+    return networks
+
+
+def _gains_of(file: Path) -> tuple[float, float] | None:
+    """What the card beside a file says of the levels at which it gains."""
+    card = file.with_suffix(".json")
+    if not card.is_file():
+        return None
+    gains = json.loads(card.read_text(encoding="utf-8")).get("gains")
+    return (float(gains[0]), float(gains[1])) if gains else None
 
 
 def shipped_tasks() -> list[TaskAtLevel]:
-    """The tasks and levels that the package has weights for."""
-    settings = []
-    for file in sorted(FOLDER.glob("*.pth")):
-        name, _, level = file.stem.partition("_")
-        settings.append(TaskAtLevel(name, float(level) if level else None))
-    return settings
+    """The tasks and single levels that the package has weights for."""
+    return [TaskAtLevel(network.task, network.low) for network in shipped_networks() if not network.is_blind]
 
 
 def shipped_names() -> str:
     """The tasks and levels for a message: "car 10, demosaic"."""
-    return ", ".join(map(str, shipped_tasks()))
+    return ", ".join(map(str, shipped_networks()))
 
 
 def shipped_file(task: TaskAtLevel) -> Path:
-    """The weights in the package for a task at a level.
+    """The weights in the package for a task at a level: those for that level, else those for the narrowest range.
 
     Raises:
         UserError: There are none; names those there are, and how to get others.
     """
-    file = FOLDER / f"{task.file_stem}.pth"
-    if file.is_file():
-        return file
+    covering = [network for network in shipped_networks() if network.covers(task)]
+    if covering:
+        return min(covering, key=lambda network: network.width).file
     raise UserError(
-        f"no weights in the package for {task}; there are: {shipped_names()}. Train with options/train_RNAN_*.yml "
-        "and name the option file with -opt, or take released weights with --weights"
+        f"no weights in the package for {task}; there are: {shipped_names()}. Train with an option file that "
+        "`rnan options` writes and name it with -opt, or take released weights with --weights"
     )
 
 
 def load_shipped(task: TaskAtLevel) -> RNAN:
     """The network in the package for a task at a level, in eval mode; errors as of `shipped_file`."""
-    checkpoint = checkpoints.read(shipped_file(task))
+    file = shipped_file(task)
+    checkpoint = checkpoints.read(file)
     net = RNAN(**checkpoint["network_g"])
-    checkpoints.fill(net, checkpoints.weights_in(checkpoint, shipped_file(task)), shipped_file(task))
+    checkpoints.fill(net, checkpoints.weights_in(checkpoint, file), file)
     return net.eval()

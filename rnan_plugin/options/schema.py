@@ -2,45 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 import yaml
 
-from rnan_plugin.errors import UserError, collect, nearest, shown
+from rnan_plugin.errors import UserError, nearest, shown
+from rnan_plugin.options.values import MISFIT, describe, fitted, like_default
 
 Options = TypeVar("Options")
 
 _LARGEST_FILE = 2**20  # bytes of a YAML file; PyYAML takes a minute for 10 MB
-
-
-# Keys of the sections that the toolbox itself reads; `check_keys` adds nothing to them silently.
-MODEL_KEYS: dict[str, frozenset[str]] = {
-    "train": frozenset(
-        {"ema_decay", "optim_g", "scheduler", "total_iter", "warmup_iter", "pixel_opt", "perceptual_opt"}
-        | {"precision", "accumulate", "clip_grad_norm", "compile", "checkpoint_blocks", "skip_limit"}
-    ),
-    "val": frozenset(
-        {"val_freq", "save_img", "pbar", "suffix", "metrics", "num_panel"}
-        | {"policy", "tile", "tile_overlap", "tile_batch", "self_ensemble"}
-    ),
-    "path": frozenset(
-        {"pretrain_network_g", "param_key_g", "strict_load_g", "resume_state", "ignore_resume_networks"}
-        # added by the toolbox when it reads the file:
-        | {"experiments_root", "models", "training_states", "log", "visualization", "results_root"}
-    ),
-    "logger": frozenset({"print_freq", "save_checkpoint_freq", "use_tb_logger", "wandb", "keep_last", "save_best"}),
-}
-TOP_KEYS = frozenset(
-    {"name", "model_type", "scale", "num_gpu", "manual_seed", "dist_params", "find_unused_parameters", "device"}
-    | {"datasets", "network_g", "path", "train", "val", "logger"}
-    # added by the toolbox when it reads the file:
-    | {"dist", "rank", "world_size", "auto_resume", "is_train", "root_path"}
-)
+_MOST_NEAREST = 10  # unknown keys of a section for which the nearest legal one is looked up
 
 
 class _Loader(yaml.SafeLoader):
@@ -48,10 +26,12 @@ class _Loader(yaml.SafeLoader):
 
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    keys = [loader.construct_object(key) for key, _ in node.value if key.tag != _MERGE]
-    for index, key in enumerate(keys):
-        if key in keys[:index]:
-            raise yaml.constructor.ConstructorError(None, None, f"key {shown(key)} stands twice", node.start_mark)
+    seen: set[Any] = set()
+    for key in (loader.construct_object(key) for key, _ in node.value if key.tag != _MERGE):
+        with suppress(TypeError):  # unhashable: refused below
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {shown(key)} stands twice", node.start_mark)
+            seen.add(key)
     loader.flatten_mapping(node)
     return loader.construct_mapping(node, deep=True)
 
@@ -109,63 +89,132 @@ def read_option_file(path: str) -> Mapping[str, Any]:
 def _check_section(section: Any, where: str) -> None:
     if not isinstance(section, Mapping):
         raise UserError(f"{where}: the section is empty or not 'key: value' lines; fill it or take it out")
+    for key in section:
+        if not isinstance(key, str):
+            raise UserError(f"{where}: key {shown(key)} is not a text")
+
+
+def unknown_keys(keys: Mapping[Any, Any], legal: Sequence[str] | frozenset[str], where: str) -> Iterator[str]:
+    """Yield a line for each key that is not legal; the first ones name the nearest legal key."""
+    wrong = (key for key in keys if key not in legal)
+    for number, key in enumerate(wrong):
+        if not isinstance(key, str):
+            yield f"{where}: key {shown(key)} is not a text"
+        else:
+            yield f"{where}: unknown key {shown(key)}{nearest(key, legal) if number < _MOST_NEAREST else ''}"
 
 
 def check_keys(keys: Mapping[str, Any], legal: Sequence[str] | frozenset[str], where: str) -> None:
     """Raise a `UserError` with a line for each key that is not legal."""
-    unknown = [f"{where}: unknown key '{key}'{nearest(key, legal)}" for key in keys if key not in legal]
-    if unknown:
+    if unknown := list(unknown_keys(keys, legal, where)):
         raise UserError("\n".join(unknown))
+
+
+def normalise(
+    section: dict[str, Any], kinds: Sequence[type], where: str, *, joint: str = ".", others: bool = False
+) -> Iterator[str]:
+    """Bring the values of a section into the form to compute with, in place.
+
+    Numbers written as texts become numbers. A value that is not legal gives way to its default, so that what else is
+    wrong can still be looked for.
+
+    Args:
+        section: Of an option file.
+        kinds: Dataclasses whose fields are the legal keys.
+        where: The section's place, for messages.
+        joint: What stands between `where` and a key.
+        others: Pass over keys that no dataclass has.
+
+    Yields:
+        A line for each problem.
+    """
+    fields = {item.name: item for kind in kinds for item in dataclasses.fields(kind)}
+    hints = {key: hint for kind in kinds for key, hint in get_type_hints(kind, include_extras=True).items()}
+    if not others:
+        yield from unknown_keys(section, frozenset(fields), where)
+    for key in [key for key in section if key in fields]:
+        place = f"{where}{joint}{key}"
+        inner = _dataclass_in(hints[key])
+        if inner is not None and isinstance(section[key], Mapping):
+            section[key] = dict(section[key])
+            yield from normalise(section[key], [inner], place)
+        elif (value := fitted(section[key], _mapping_for(hints[key]))) is not MISFIT:
+            section[key] = value
+        else:
+            yield f"{place}: {shown(section[key])} is not {describe(_mapping_for(hints[key]))}"
+            section[key] = _default(fields[key])
+
+
+def _dataclass_in(hint: Any) -> type | None:
+    """The dataclass of a hint `Section` or `Section | None`."""
+    parts = (part for part in (hint, *get_args(hint)) if isinstance(part, type))
+    return next((part for part in parts if dataclasses.is_dataclass(part)), None)
+
+
+def _mapping_for(hint: Any) -> Any:
+    """The hint, with the section of a dataclass told in words."""
+    if _dataclass_in(hint) is None:
+        return hint
+    return Mapping[str, Any] | None if type(None) in get_args(hint) else Mapping[str, Any]
+
+
+def _default(item: dataclasses.Field[Any]) -> Any:
+    """A legal value of a field; a section's are its keys'."""
+    if item.default_factory is not dataclasses.MISSING:
+        made = item.default_factory()
+        return dataclasses.asdict(made) if dataclasses.is_dataclass(made) else made  # type: ignore[arg-type]
+    return None if item.default is dataclasses.MISSING else copy.copy(item.default)
 
 
 def parse(options: type[Options], mapping: Mapping[str, Any], where: str) -> Options:
     """Build a dataclass from a mapping.
 
     Raises:
-        UserError: An unknown or missing key, or a value of the wrong type.
+        UserError: Unknown or missing keys, or values that are not legal; a line for each.
     """
-    fields = {item.name: item for item in dataclasses.fields(options)}  # type: ignore[arg-type]
-    check_keys(mapping, frozenset(fields), where)
-    for name, item in fields.items():
+    values, problems = dict(mapping), []
+    for item in dataclasses.fields(options):  # type: ignore[arg-type]
         required = item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
-        if required and mapping.get(name) is None:
-            raise UserError(f"{where}: key '{name}' is missing")
-    check_types(mapping, get_type_hints(options), where)
-    return options(**mapping)
+        if required and values.get(item.name) is None:
+            values.pop(item.name, None)
+            problems.append(f"{where}: key '{item.name}' is missing")
+    if problems := [*normalise(values, [options], where), *problems]:
+        raise UserError("\n".join(problems))
+    return options(**values)
 
 
-def check_types(arguments: Mapping[str, Any], hints: Mapping[str, Any], where: str) -> None:
-    """Raise a `UserError` with a line for each value that is not of its key's type."""
-    wrong = [
-        f"{where}.{key}: {shown(value)} is not {_describe(hints[key])}"
-        for key, value in arguments.items()
-        if key in hints and not _fits(value, hints[key])
-    ]
-    if wrong:
-        raise UserError("\n".join(wrong))
+def check_arguments(
+    function: Callable[..., Any], arguments: dict[str, Any], where: str, known: type | None = None
+) -> Iterator[str]:
+    """Bring a section into the form that a function of BasicSR is called with, in place.
+
+    Args:
+        function: What is called.
+        arguments: The section.
+        where: The section's place, for messages.
+        known: A dataclass with hints for keys; others are judged by the function's own hints, or by their defaults.
+
+    Yields:
+        A line for each value that is not legal.
+    """
+    hints = {
+        name: like_default(item.default) if item.annotation is item.empty else item.annotation
+        for name, item in _parameters(function).items()
+    }
+    hints |= get_type_hints(known, include_extras=True) if known is not None else {}
+    for key in [key for key in arguments if key in hints]:
+        if (value := fitted(arguments[key], hints[key])) is not MISFIT:
+            arguments[key] = value
+        else:
+            yield f"{where}.{key}: {shown(arguments[key])} is not {describe(hints[key])}"
 
 
-def _fits(value: Any, hint: Any) -> bool:
-    origin = get_origin(hint)
-    if hint is Any:
-        return True
-    if origin is Literal:
-        return value in get_args(hint)
-    if origin is Union or origin is type(int | None):
-        return any(_fits(value, part) for part in get_args(hint))
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, origin or hint)
-
-
-def _describe(hint: Any) -> str:
-    if get_origin(hint) is Literal:
-        return "one of " + ", ".join(map(str, get_args(hint)))
-    if get_origin(hint) is Union or isinstance(hint, type(int | None)):
-        return " or ".join("~" if part is type(None) else _describe(part) for part in get_args(hint))
-    return str(getattr(hint, "__name__", hint))
+def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    try:
+        return inspect.signature(function, eval_str=True).parameters
+    except NameError:  # hints of a stranger's that are for type checkers alone
+        parameters = inspect.signature(function).parameters
+        return {name: item.replace(annotation=item.empty) for name, item in parameters.items()}
 
 
 def check_call(
@@ -191,10 +240,3 @@ def check_call(
     for name, item in named.items():
         if item.default is item.empty and name not in arguments:
             raise UserError(f"{where}: key '{name}' is missing")
-
-
-def check_sections(opt: Mapping[str, Any], where: str) -> None:
-    """Check the keys of an option file's sections, except data sets, networks, losses and metrics."""
-    sections = [(opt, TOP_KEYS, where)]
-    sections += [(opt.get(name) or {}, legal, f"{where}, {name}") for name, legal in MODEL_KEYS.items()]
-    collect(partial(check_keys, *section) for section in sections)

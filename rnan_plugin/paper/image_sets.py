@@ -20,6 +20,7 @@ class NamedSet:
         numbers: First and last of the names, numbers of four digits; None where names vary.
         url: Where its authors publish it as one zip file.
         md5: Of that file; as listed by several public projects that download it.
+        colour: Whether its images are; grey ones are no input of a task on RGB.
     """
 
     count: int
@@ -27,6 +28,7 @@ class NamedSet:
     numbers: tuple[int, int] | None = None
     url: str | None = None
     md5: str | None = None
+    colour: bool = True
 
     def problems(self, sizes: Mapping[str, tuple[int, int] | None]) -> Iterator[str]:
         """Say what is wrong with a set of images, given height and width by name (None if unknown)."""
@@ -68,5 +70,5 @@ VALIDATION_SETS = {
     "Kodak24": NamedSet(24, frozenset({(512, 768)})),
     "McMaster18": NamedSet(18, frozenset({(500, 500)})),
     "LIVE1": NamedSet(29),
-    "Classic5": NamedSet(5, frozenset({(512, 512)})),
+    "Classic5": NamedSet(5, frozenset({(512, 512)}), colour=False),
 }

@@ -6,11 +6,34 @@ Without torch, so that command lines can list tasks in no time. CONTRIBUTING.md 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_type_hints
+from typing import Literal
 
 from rnan_plugin.errors import UserError, nearest
 from rnan_plugin.images.color import Channels
 from rnan_plugin.images.degradations import DEGRADATIONS, Degradation
+from rnan_plugin.images.levels import has_whole_levels, level_key
+
+
+@dataclass(frozen=True)
+class Blind:
+    """How a network for unknown levels is trained.
+
+    Args:
+        low: The smallest level, drawn like all others.
+        high: The largest level.
+        levels: At which it is looked at while training, and tested.
+
+    Raises:
+        ValueError: No levels, or one that is not from low to high.
+    """
+
+    low: float
+    high: float
+    levels: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not self.levels or not all(self.low <= level <= self.high for level in self.levels):
+            raise ValueError(f"levels {self.levels} must be some from {self.low} to {self.high}")
 
 
 @dataclass(frozen=True)
@@ -28,9 +51,14 @@ class Task:
         level_tag: Before the level in names of option files, such as "q".
         levels: At which the paper trains and tests.
         scored_on: "channels": all of them, no border; "y": luma, unrounded, without a border of the scale.
-        loss: Type of the training's loss in the toolbox.
+        loss: Type of the training's loss in BasicSR.
         sets: Image sets of the paper's tables; the first two are looked at while training.
         released: Name of the authors' checkpoint.
+        heading: What is done, for the first line of option files; the title where it is left out.
+        typical: Level of the shipped small networks and comparisons; the first of `levels` where it is left out.
+        blind: How a network for unknown levels is trained; None where none is.
+        other_channels: On which networks are trained too, beside the paper's `channels`.
+        small_iter: Iterations of the small network's training.
     """
 
     name: str
@@ -46,6 +74,11 @@ class Task:
     loss: str = "MSELoss"
     sets: tuple[str, ...] = ()
     released: str | None = None
+    heading: str = ""
+    typical: float | None = None
+    blind: Blind | None = None
+    other_channels: tuple[Channels, ...] = ()
+    small_iter: int = 20_000
 
     @property
     def num_channel(self) -> int:
@@ -65,7 +98,7 @@ def add_task(task: Task) -> None:
     """Make a task known by its name to every command.
 
     Raises:
-        ValueError: The name is taken, or the degradation is unknown.
+        ValueError: The name is taken, the degradation is unknown, or has no range of levels for `blind`.
     """
     if task.name in TASKS:
         raise ValueError(f"there is a task '{task.name}' already")
@@ -73,10 +106,16 @@ def add_task(task: Task) -> None:
         raise ValueError(
             f"task {task.name}: no degradation '{task.degradation}'{nearest(task.degradation, DEGRADATIONS)}"
         )
+    if task.blind is not None and (task.level is None or level_key(task.degradation) != task.level):
+        raise ValueError(
+            f"task {task.name}: blind training draws the argument '{task.level}', which {task.degradation} does not "
+            "name as its attribute `level`"
+        )
     TASKS[task.name] = task
 
 
 _NOISE_SETS = ("Kodak24", "BSD68", "Urban100")
+_NOISE_BLIND = Blind(0, 75, levels=(30, 0, 10, 50, 70))
 
 add_task(
     Task(
@@ -91,6 +130,10 @@ add_task(
         levels=(10, 30, 50, 70),
         sets=_NOISE_SETS,
         released="RNAN_F64G10P48L2N{level:g}",
+        heading="Colour denoising, σ = {level:g}",
+        typical=50,
+        blind=_NOISE_BLIND,
+        small_iter=18_000,
     )
 )
 add_task(
@@ -106,6 +149,10 @@ add_task(
         levels=(10, 30, 50, 70),
         sets=_NOISE_SETS,
         released="RNAN_Gray_F64G10P48L2N{level:g}",
+        heading="Grey denoising, σ = {level:g}",
+        typical=50,
+        blind=_NOISE_BLIND,
+        small_iter=18_000,
     )
 )
 add_task(
@@ -117,8 +164,9 @@ add_task(
         channels="rgb",
         degradation="mosaic",
         level=None,
-        sets=("McMaster18", "Kodak24", "BSD68", "Urban100"),
+        sets=("Kodak24", "McMaster18", "BSD68", "Urban100"),
         released="RNAN_Demosaic_RGB_F64G10P48L2N1",
+        heading="Demosaicing of GRBG mosaics",
     )
 )
 add_task(
@@ -134,6 +182,9 @@ add_task(
         levels=(10, 20, 30, 40),
         sets=("Classic5", "LIVE1"),
         released="RNAN_CAR_Y_F64G10P48L2N{level:g}",
+        heading="JPEG artefact reduction on Y, quality {level:g}",
+        blind=Blind(5, 95, levels=(20, 10, 40, 75, 90)),
+        other_channels=("rgb",),
     )
 )
 add_task(
@@ -151,6 +202,7 @@ add_task(
         loss="L1Loss",
         sets=("Set5", "Set14", "B100", "Urban100", "Manga109"),
         released="RNAN_SR_F64G10P48BIX{level:g}",
+        heading="Super-resolution ×{level:g} of bicubic images",
     )
 )
 
@@ -197,11 +249,14 @@ class TaskAtLevel:
         if self.row.level is None or self.level is None:
             return build()
         level = self.level
-        if get_type_hints(build)[self.row.level] is int:
+        if has_whole_levels(self.row.degradation, self.row.level):
             if not float(level).is_integer():  # nor infinite, nor not a number
                 raise UserError(f"level: {level} is not a whole number, as {self.name} needs")
             level = int(level)
-        return build(**{self.row.level: level})
+        try:
+            return build(**{self.row.level: level})
+        except UserError as error:
+            raise UserError(f"level: {error}") from None
 
     @property
     def scale(self) -> int:
@@ -243,7 +298,9 @@ class TaskAtLevel:
     @property
     def released(self) -> str | None:
         """Name of the authors' checkpoint, without ending; None where they released none."""
-        return self.row.released and self.row.released.format(level=self.level or 0)
+        if self.row.released is None or (self.level is not None and self.level not in self.row.levels):
+            return None
+        return self.row.released.format(level=self.level or 0)
 
 
 def trained_task(degradation: object, channels: str) -> tuple[Task, object] | None:

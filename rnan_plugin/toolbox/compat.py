@@ -17,7 +17,7 @@ from collections.abc import Callable
 from importlib.machinery import ModuleSpec
 from typing import Any
 
-from rnan_plugin.errors import UserError
+from rnan_plugin.errors import UserError, tell
 
 TOOLBOX_VERSION = "1.4.2"
 FUNCTIONAL_TENSOR = "torchvision.transforms.functional_tensor"
@@ -142,7 +142,7 @@ def replace_load_resume_state(ours: Callable[[dict[str, Any]], Any], model_type:
         try:
             return ours(opt)
         except UserError as error:
-            print(*(f"error: {line}" for line in str(error).splitlines()), sep="\n", file=sys.stderr)
+            tell(error)
             raise SystemExit(2) from None
 
     sys.modules["basicsr.train"].load_resume_state = load_resume_state  # type: ignore[attr-defined]

@@ -13,13 +13,17 @@ from typing import Any
 
 import torch
 import yaml
+from torch import distributed as dist
 
 from rnan_plugin.checkpoints import iterations, load_state, newest_state
-from rnan_plugin.errors import UserError, nearest
+from rnan_plugin.errors import UserError, nearest, tell
 from rnan_plugin.images.levels import expand_levels
 from rnan_plugin.options.schema import read_option_file
+from rnan_plugin.options.values import number_in
 from rnan_plugin.toolbox.api import check_resume, get_dist_info, set_random_seed, stock_init_dist
 from rnan_plugin.training.option_check import check_option_file
+from rnan_plugin.training.run_lock import hold_run
+from rnan_plugin.training.section_check import check_values
 
 _PATHS = ("resume_state", "pretrain_network")  # beginnings or parts of keys whose `~` stands for the home folder
 
@@ -36,18 +40,20 @@ def parse_options(root_path: str, is_train: bool = True) -> tuple[dict[str, Any]
         opt = dict(read_option_file(args.opt))
         for entry in args.force_yml or []:
             _force(opt, entry)
+        problems = check_values(opt, args.opt, is_train=is_train)
         _distribute(opt, args.launcher)
         _derive(opt, args, root_path, is_train=is_train)
-        check_option_file(opt, args.opt)
+        check_option_file(opt, args.opt, problems)
         if is_train and opt["model_type"] == "RestorationModel":
             _refuse_to_archive(opt, args)
     except UserError as error:
-        print(*(f"error: {line}" for line in str(error).splitlines()), sep="\n", file=sys.stderr)
+        tell(error)
         raise SystemExit(2) from None
     return opt, args
 
 
-def _arguments() -> argparse.Namespace:
+def argument_parser() -> argparse.ArgumentParser:
+    """The arguments of `train` and `test`: BasicSR's, and `--archive`."""
     parser = argparse.ArgumentParser(prog=Path(sys.argv[0]).name)
     parser.add_argument("-opt", required=True, help="option file")
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm"], default="none", help="who starts processes")
@@ -56,7 +62,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--debug", action="store_true", help="log every step, validate and save every eighth")
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--force_yml", nargs="+", metavar="KEY:KEY=VALUE", help="change values of the option file")
-    args = parser.parse_args()
+    return parser
+
+
+def _arguments() -> argparse.Namespace:
+    args = argument_parser().parse_args()
     # torchrun starts a process anew with the same arguments.
     args.auto_resume |= int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
     return args
@@ -76,12 +86,10 @@ def _force(opt: dict[str, Any], entry: str) -> None:
     _child(place, key, entry)
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError, TypeError):
         raise UserError(f"--force_yml {entry}: the value is not YAML") from None
-    if isinstance(value, str):
-        with suppress(ValueError):
-            value = float(value)  # 1e-4, which YAML takes for a text
-    place[key] = value
+    number = number_in(value) if isinstance(value, str) else None  # 1e-4, which YAML takes for a text
+    place[key] = value if number is None else number
 
 
 def _child(place: Mapping[str, Any], name: str, entry: str) -> Any:
@@ -101,10 +109,9 @@ def _distribute(opt: dict[str, Any], launcher: str) -> None:
 
 def _derive(opt: dict[str, Any], args: argparse.Namespace, root_path: str, *, is_train: bool) -> None:
     """Add what the toolbox adds to an option file."""
-    if not isinstance(opt["name"], str):
-        raise UserError(f"{args.opt}, name: {opt['name']!r} is not a text; folders are called by it")
-    if opt.get("manual_seed") is None:
-        opt["manual_seed"] = random.randint(1, 10000)
+    opt["seed_drawn"] = opt.get("manual_seed") is None
+    if opt["seed_drawn"]:
+        opt["manual_seed"] = _drawn_seed()
     set_random_seed(opt["manual_seed"] + opt["rank"])
     opt["auto_resume"], opt["is_train"] = args.auto_resume, is_train
     if args.debug and not opt["name"].startswith("debug"):
@@ -119,6 +126,14 @@ def _derive(opt: dict[str, Any], args: argparse.Namespace, root_path: str, *, is
             opt["val"]["val_freq"] = 8
 
 
+def _drawn_seed() -> int:
+    """A seed at random, the first process's for all of them."""
+    drawn = [random.randint(1, 10000)]
+    if dist.is_available() and dist.is_initialized():
+        dist.broadcast_object_list(drawn, src=0)
+    return drawn[0]
+
+
 def _derive_paths(opt: dict[str, Any]) -> None:
     opt["datasets"] = {
         key: entry for phase, section in opt["datasets"].items() for key, entry in (_levels_of(phase, section)).items()
@@ -128,11 +143,20 @@ def _derive_paths(opt: dict[str, Any]) -> None:
         if "scale" in opt:
             dataset["scale"] = opt["scale"]
         for key in ("dataroot_gt", "dataroot_lq"):
-            if dataset.get(key) is not None:
-                dataset[key] = str(Path(dataset[key]).expanduser())
+            if key in dataset:
+                dataset[key] = _at_home(dataset[key])
     for key, value in opt["path"].items():
-        if value is not None and any(part in key for part in _PATHS):
-            opt["path"][key] = str(Path(value).expanduser())
+        if any(part in key for part in _PATHS):
+            opt["path"][key] = _at_home(value)
+
+
+def _at_home(value: Any) -> Any:
+    """A path, or several, with `~` replaced by the home folder; what is no path is left for the checks to tell."""
+    if isinstance(value, list):
+        return [_at_home(item) for item in value] if all(isinstance(item, str) for item in value) else value
+    with suppress(RuntimeError):  # ~nosuchuser
+        return str(Path(value).expanduser()) if isinstance(value, str) and value else value
+    return value
 
 
 def _levels_of(phase: str, section: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -168,33 +192,63 @@ def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
     """Find and read the training state to resume from: `path.resume_state`, or the last whole one with `--auto_resume`.
 
     Unlike the toolbox's it works without a GPU, looks where the toolbox writes, and verifies what it reads. What has
-    changed in the option file since is printed key by key.
+    changed in the option file since is printed key by key. From here on no other process can start the run.
 
     Raises:
-        UserError: The state is missing or damaged, or with `--auto_resume` all of them are.
+        UserError: The state is missing, damaged or of another run, or with `--auto_resume` all of them are damaged; or
+            the run is being trained already.
     """
-    models = Path(opt["path"]["models"])
-    if opt["auto_resume"]:
-        found = newest_state(Path(opt["path"]["training_states"]), models)
-        if found is None:
-            return None
-        path, state, problems = found
-        for problem in problems:
-            _say(opt, f"warning: {problem}")
-        if problems:
-            _say(opt, f"warning: going on from {path}, the last state that is whole")
-        opt["path"]["resume_state"] = str(path)
-    else:
-        path = opt["path"].get("resume_state")
-        if path is None:
-            return None
-        if not Path(path).is_file():
-            raise UserError(f"path.resume_state: {path} not found; check the path, or use --auto_resume")
-        state = load_state(Path(path), Path(path).parents[1] / "models")
+    named = None if opt["auto_resume"] else opt["path"].get("resume_state")
+    if named is not None:
+        _check_state_is_of_this_run(Path(named), opt)
+    if opt["rank"] == 0:
+        hold_run(Path(opt["path"]["experiments_root"]))
+    state = _last_whole_state(opt) if opt["auto_resume"] else None
+    if named is not None:
+        state = load_state(Path(named), Path(opt["path"]["models"]))
+    if state is None:
+        return None
+    _keep_drawn_seed(opt, state)
     for line in changed_keys(state.get("options") or {}, opt):
         _say(opt, f"changed since iteration {state['iter']}: {line}")
     check_resume(opt, state["iter"])
+    if "network_g" not in (opt["path"].get("ignore_resume_networks") or ()):
+        opt["path"]["param_key_g"] = "params"  # training goes on with the weights, not with their average
     return state
+
+
+def _check_state_is_of_this_run(path: Path, opt: Mapping[str, Any]) -> None:
+    """Its weights are taken from this run's folder, so that the state has to come from there too."""
+    folder = Path(opt["path"]["training_states"])
+    if path.absolute().parent.resolve() != folder.resolve():
+        raise UserError(
+            f"path.resume_state: {path} is not of this run, whose states are in {folder}; to begin with the weights of "
+            "another run, name them in path.pretrain_network_g"
+        )
+    if not path.is_file():
+        raise UserError(f"path.resume_state: {path} not found; check the path, or use --auto_resume")
+
+
+def _last_whole_state(opt: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What `--auto_resume` goes on from, and takes down as `path.resume_state`."""
+    found = newest_state(Path(opt["path"]["training_states"]), Path(opt["path"]["models"]))
+    if found is None:
+        return None
+    path, state, problems = found
+    for problem in problems:
+        _say(opt, f"warning: {problem}")
+    if problems:
+        _say(opt, f"warning: going on from {path}, the last state that is whole")
+    opt["path"]["resume_state"] = str(path)
+    return state
+
+
+def _keep_drawn_seed(opt: dict[str, Any], state: Mapping[str, Any]) -> None:
+    """Go on with the seed that the run has drawn, where the option file names none."""
+    seed = (state.get("options") or {}).get("manual_seed")
+    if opt.get("seed_drawn") and seed is not None:
+        opt["manual_seed"] = seed
+        set_random_seed(seed + opt["rank"])
 
 
 def changed_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:

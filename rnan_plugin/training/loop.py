@@ -7,7 +7,6 @@ was killed and resumed therefore ends with the same bits as one that was not.
 
 from __future__ import annotations
 
-import logging
 import multiprocessing
 import os
 import signal
@@ -22,24 +21,17 @@ from typing import Any
 import torch
 from torch import distributed as dist
 from torch.utils.data import DataLoader
-from torch.utils.tensorboard import SummaryWriter
 
 from rnan_plugin.data.sampler import DrawSampler, SeededDraws, seed_streams
-from rnan_plugin.files import remove_leftovers
 from rnan_plugin.toolbox.api import (
     MessageLogger,
     build_dataloader,
     build_dataset,
     build_model,
-    copy_opt_file,
-    dict2str,
-    get_env_info,
     get_root_logger,
-    get_time_str,
-    init_wandb_logger,
-    make_exp_dirs,
-    mkdir_and_rename,
 )
+from rnan_plugin.training.event_log import EventLog
+from rnan_plugin.training.run_folder import prepare_run
 
 DATA_SHARE_LIMIT = 0.1  # of a step's time; above it the data loader holds the training up
 
@@ -60,7 +52,7 @@ def train(opt: dict[str, Any], option_file: str, state: dict[str, Any] | None) -
     """
     torch.backends.cudnn.benchmark = True
     opt["root_path"] = str(Path(opt["path"]["experiments_root"]).parents[1])
-    writer = _prepare_folders(opt, option_file, state)
+    writer = prepare_run(opt, option_file, state)
     logger = get_root_logger()
     train_loader, val_loaders = _loaders(opt, state)
     model = build_model(opt)
@@ -68,7 +60,8 @@ def train(opt: dict[str, Any], option_file: str, state: dict[str, Any] | None) -
         model.resume_training(state)
         logger.info(f"Resuming training from epoch: {state['epoch']}, iter: {state['iter']}.")
     with _stop_signals() as caught:
-        run = _Run(opt, model, train_loader, val_loaders, writer, caught, state["iter"] if state else 0)
+        run = _Run(opt, model, train_loader, val_loaders, writer, caught)
+        run.go_on_from(state or {}, _first_draw(opt, state))
         try:
             stopped = run.to_the_end()
         finally:
@@ -76,40 +69,6 @@ def train(opt: dict[str, Any], option_file: str, state: dict[str, Any] | None) -
             if writer:
                 writer.close()
     return 128 + stopped if stopped else 0
-
-
-def _prepare_folders(opt: dict[str, Any], option_file: str, state: Mapping[str, Any] | None) -> SummaryWriter | None:
-    """Make the run's folders and logs; the TensorBoard writer of the first process, if wanted."""
-    tensorboard = Path(opt["root_path"], "tb_logger", opt["name"])
-    wanted = opt["logger"].setdefault("use_tb_logger", False) and "debug" not in opt["name"] and opt["rank"] == 0
-    if state is None and not _was_just_begun(opt):
-        make_exp_dirs(opt)
-        if wanted:
-            mkdir_and_rename(str(tensorboard))
-    if opt["rank"] == 0:
-        for folder in (Path(opt["path"][name]) for name in ("models", "training_states")):
-            folder.mkdir(exist_ok=True)
-            remove_leftovers(folder)
-        copy_opt_file(option_file, opt["path"]["experiments_root"])
-    log_file = Path(opt["path"]["log"], f"train_{opt['name']}_{get_time_str()}.log")
-    logger = get_root_logger(logger_name="basicsr", log_level=logging.INFO, log_file=str(log_file))
-    logger.info(get_env_info())
-    logger.info(dict2str(opt))
-    if not wanted:
-        return None
-    if (opt["logger"].get("wandb") or {}).get("project"):
-        init_wandb_logger(opt)  # before the writer, whose scalars it copies
-    # What an interrupted run logged after its last state is hidden, since it is logged again.
-    writer = SummaryWriter(str(tensorboard), purge_step=state["iter"] + 1 if state else 0)
-    writer.add_text("options", f"```yaml\n{Path(option_file).read_text(encoding='utf-8')}\n```")
-    return writer
-
-
-def _was_just_begun(opt: Mapping[str, Any]) -> bool:
-    """Whether a run to be resumed was killed before it saved anything: its folder then serves as it is."""
-    folders = [Path(opt["path"][name]) for name in ("models", "training_states")]
-    saved = any(file for folder in folders for file in folder.glob("[!.]*"))
-    return bool(opt["auto_resume"]) and Path(opt["path"]["experiments_root"]).is_dir() and not saved
 
 
 def _ignore_signals(_: int) -> None:
@@ -138,7 +97,7 @@ def _loaders(opt: dict[str, Any], state: Mapping[str, Any] | None) -> tuple[Data
         batch = options["batch_size_per_gpu"]
         first = _first_draw(opt, state)
         steps = max(0, int(opt["train"]["total_iter"]) - (state["iter"] if state else 0))
-        last = first + steps * batch * opt["world_size"]
+        last = first + steps * _samples_per_step(opt)
         place = {"rank": opt["rank"], "world_size": opt["world_size"]}
         train_loader = DataLoader(
             SeededDraws(dataset, opt["manual_seed"]),
@@ -156,8 +115,12 @@ def _loaders(opt: dict[str, Any], state: Mapping[str, Any] | None) -> tuple[Data
 def _first_draw(opt: Mapping[str, Any], state: Mapping[str, Any] | None) -> int:
     if state is None:
         return 0
-    per_step = opt["datasets"]["train"]["batch_size_per_gpu"] * opt["world_size"]
-    return int(state.get("draws", state["iter"] * per_step))  # states of the stock script know no draws
+    return int(state.get("draws", state["iter"] * _samples_per_step(opt)))  # states of the stock script know no draws
+
+
+def _samples_per_step(opt: Mapping[str, Any]) -> int:
+    """Samples of one iteration of all processes together."""
+    return int(opt["datasets"]["train"]["batch_size_per_gpu"] * opt["world_size"])
 
 
 @contextmanager
@@ -186,17 +149,24 @@ class _Run:
     model: Any
     train_loader: DataLoader[Any]
     val_loaders: list[DataLoader[Any]]
-    writer: SummaryWriter | None
+    writer: EventLog | None
     caught: list[int]  # signals that ask to stop
-    iteration: int
+    iteration: int = 0
+    draws: int = 0  # samples that all processes together have trained on
+    saved: int = -1  # last iteration that was
+    validated: int = -1  # last iteration that was, to the last image
     data_seconds: float = 0.0  # since the last line of the log
     step_seconds: float = 0.0
     steps: int = 0
-    validated: int = -1
     messages: Any = field(init=False)
 
-    def __post_init__(self) -> None:
+    def go_on_from(self, state: Mapping[str, Any], draws: int) -> None:
+        """Take over what a training state says of the loop; an empty one is the beginning."""
+        self.iteration, self.draws = state.get("iter", 0), draws
+        self.saved, self.validated = state.get("iter", -1), state.get("validated", -1)
         self.messages = MessageLogger(self.opt, self.iteration, self.writer)
+        # BasicSR's estimate is one step short: on the last line it would be less than nothing.
+        self.messages.max_iters = self._last + 1
         self.model.should_stop = lambda: bool(self.caught)
 
     def to_the_end(self) -> int:
@@ -204,26 +174,34 @@ class _Run:
         logger = get_root_logger()
         logger.info(f"Start training from iter: {self.iteration}")
         start = time.perf_counter()
-        for batch in self._timed(self.train_loader):
-            self.iteration += 1
-            self._step(batch)
-            stop = self._asked_to_stop()
+        # A run that was ended between saving and validating makes up for it: "best" depends on it.
+        stop = self._validate() if self._validation_is_due() else 0
+        for batch in () if stop else self._timed(self.train_loader):
+            stop = self._iterate(batch)
             if stop:
-                self._save()
-                logger.info(f"Stopped by {signal.Signals(stop).name} and saved; --auto_resume goes on from here.")
-                return stop
-            if self._due("logger", "save_checkpoint_freq"):
-                self._save()
-            if self._due("val", "val_freq"):
-                self._validate()
-        logger.info(f"End of training. Time consumed: {time.perf_counter() - start:.0f} s")
-        if not self._due("logger", "save_checkpoint_freq"):
+                break
+        if self.saved != self.iteration:
             self._save()
+        if not stop and self.validated != self.iteration:
+            stop = self._validate()
+        if stop:
+            logger.info(f"Stopped by {signal.Signals(stop).name} and saved; --auto_resume goes on from here.")
+            return stop
+        logger.info(f"End of training. Time consumed: {time.perf_counter() - start:.0f} s")
         self.model.save(-1, -1)
-        if self.validated != self.iteration:
-            self._validate()
+        self._record()  # what makes a finished run: it comes last
         self._summarise()
         return 0
+
+    def _iterate(self, batch: Any) -> int:
+        """Do all that an iteration asks for; return the signal that asks to stop, or 0."""
+        self.iteration += 1
+        self._step(batch)
+        self.draws += _samples_per_step(self.opt)
+        stop = self._asked_to_stop()
+        if not stop and self._due("logger", "save_checkpoint_freq"):
+            self._save()
+        return self._validate() if not stop and self._validation_is_due() else stop
 
     def _timed(self, loader: DataLoader[Any]) -> Iterator[Any]:
         """Yield batches, taking down how long each was waited for, and how long it was worked on."""
@@ -257,26 +235,50 @@ class _Run:
             dist.all_reduce(signals, op=dist.ReduceOp.MAX, group=group)
         return int(signals.item())
 
+    @property
+    def _last(self) -> int:
+        return int(self.opt["train"]["total_iter"])
+
+    def _validation_is_due(self) -> bool:
+        return self.iteration > 0 and self._due("val", "val_freq") and self.validated != self.iteration
+
     def _epoch(self) -> int:
-        train_set = self.opt["datasets"]["train"]
-        per_step = train_set["batch_size_per_gpu"] * self.opt["world_size"]
-        size = len(self.train_loader.dataset.dataset) * train_set.get("dataset_enlarge_ratio", 1)  # type: ignore[attr-defined]
-        return int(self.iteration * per_step // size)
+        ratio = self.opt["datasets"]["train"].get("dataset_enlarge_ratio", 1)
+        size = len(self.train_loader.dataset.dataset) * ratio  # type: ignore[attr-defined]
+        return int(self.draws // size)
 
     def _save(self) -> None:
         get_root_logger().info("Saving models and training states.")
+        self._hand_over()
         self.model.save(self._epoch(), self.iteration)
+        self.saved = self.iteration
 
-    def _validate(self) -> None:
-        self.validated = self.iteration
+    def _hand_over(self) -> None:
+        """Give the model what its next training state has to say of the loop."""
+        self.model.progress = {"draws": self.draws, "validated": self.validated}
+
+    def _record(self) -> None:
+        """Let the training state of this iteration, if any, know what was found since."""
+        if self.saved == self.iteration and hasattr(self.model, "update_training_state"):
+            self._hand_over()
+            self.model.update_training_state(self._epoch(), self.iteration)
+
+    def _validate(self) -> int:
+        """Validate; return the signal that asks to stop, after which it is done again, or 0."""
         for loader in self.val_loaders if self.opt.get("val") else []:
             self.model.validation(loader, self.iteration, self.writer, self.opt["val"]["save_img"])
+        stop = self._asked_to_stop()
+        if not stop:
+            self.validated = self.iteration
+            if self.iteration < self._last:
+                self._record()
+        return stop
 
     def _log(self) -> None:
         """A line of the log and the scalars of TensorBoard, over the steps since the last."""
         total = self.data_seconds + self.step_seconds
         share = self.data_seconds / total
-        batch = self.opt["datasets"]["train"]["batch_size_per_gpu"] * self.opt["world_size"]
+        batch = _samples_per_step(self.opt)
         line = {"epoch": self._epoch(), "iter": self.iteration, "lrs": self.model.get_current_learning_rate()}
         line |= {"time": total / self.steps, "data_time": self.data_seconds / self.steps}
         line |= self.model.get_current_log()
@@ -302,7 +304,7 @@ class _Run:
         settings |= {"lr": train["optim_g"]["lr"], "total_iter": train["total_iter"]}
         legal = {key: value for key, value in settings.items() if isinstance(value, (bool, int, float, str))}
         rows = [(f"best/{name}/{key}", row["val"]) for name, of_set in best.items() for key, row in of_set.items()]
-        self.writer.add_hparams(legal, dict(rows), run_name=".")
+        self.writer.add_hparams(legal, dict(rows))
 
 
 def _memory_mib() -> float:

@@ -18,6 +18,7 @@ from rnan_plugin import device as devices
 from rnan_plugin.checkpoints import fill, read, remove_old, save_checkpoint, weights_in
 from rnan_plugin.errors import UserError
 from rnan_plugin.toolbox.api import get_root_logger
+from rnan_plugin.training.schedule import fast_forward
 from rnan_plugin.training.step import step_options
 from rnan_plugin.training.validation import ValidatedModel
 
@@ -41,6 +42,8 @@ class RestorationModel(ValidatedModel):
         self.skipped_steps = 0
         self._skipped_in_a_row = 0
         self._names: list[str] = []
+        # What the loop counts, for the training state: "draws" and "validated". BasicSR's own loop counts neither.
+        self.progress: dict[str, int] = {}
         self._step = step_options(opt.get("train") or {})
         super().__init__(opt)
 
@@ -66,6 +69,7 @@ class RestorationModel(ValidatedModel):
 
     def init_training_settings(self) -> None:
         """See `SRModel`; the compiled form of the network is for training alone, where sizes do not vary."""
+        devices.choose_kernels(reproducible=self.opt.get("deterministic") is True)
         super().init_training_settings()
         self._train_net = torch.compile(self.net_g) if self._step.compile else self.net_g
         self._scaler = self._step.scaler(self.device)
@@ -184,7 +188,7 @@ class RestorationModel(ValidatedModel):
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "schedulers": [scheduler.state_dict() for scheduler in self.schedulers],
             "scaler": self._scaler.state_dict(),
-            "draws": current_iter * self.opt["world_size"] * self.opt["datasets"]["train"]["batch_size_per_gpu"],
+            **self.progress,
             "best": getattr(self, "best_metric_results", {}),
             "skipped_steps": self.skipped_steps,
             "options": self.options_as_read,
@@ -206,7 +210,17 @@ class RestorationModel(ValidatedModel):
             return
         keep = self.opt["logger"].get("keep_last")
         if keep is not None and self.opt["rank"] == 0:
-            remove_old(Path(self.opt["path"]["training_states"]), Path(self.opt["path"]["models"]), keep)
+            try:
+                remove_old(Path(self.opt["path"]["training_states"]), Path(self.opt["path"]["models"]), keep)
+            except OSError as error:
+                get_root_logger().warning(f"{error.filename}: can't be removed ({error.strerror}), training goes on")
+
+    def update_training_state(self, epoch: int, current_iter: int) -> None:
+        """Save the training state of an iteration anew, after its validation; a full disk does not end a training."""
+        try:
+            self.save_training_state(epoch, current_iter)
+        except UserError as error:
+            get_root_logger().error(f"{error}; the state stays as it was before the validation, training goes on")
 
     def load_network(
         self, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = "params"
@@ -228,21 +242,46 @@ class RestorationModel(ValidatedModel):
 
     def resume_training(self, resume_state: dict[str, Any]) -> None:
         """Take over a training state; hyperparameters and schedule are the option file's, up to its iteration."""
+        reached = resume_state["iter"]
         settings = [optimizer.state_dict()["param_groups"] for optimizer in self.optimizers]
-        for optimizer, saved, groups in zip(self.optimizers, resume_state["optimizers"], settings, strict=True):
-            optimizer.load_state_dict({**saved, "param_groups": groups})
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # the schedule steps without the optimiser here
-            for iteration in range(1, resume_state["iter"] + 1):
-                self.update_learning_rate(iteration, self.opt["train"].get("warmup_iter", -1))
-        if resume_state.get("scaler"):
-            self._scaler.load_state_dict(resume_state["scaler"])
+        try:
+            for optimizer, saved, groups in zip(self.optimizers, resume_state["optimizers"], settings, strict=True):
+                _check_moments(optimizer, saved["state"])
+                optimizer.load_state_dict({**saved, "param_groups": groups})
+            if resume_state.get("scaler"):
+                self._scaler.load_state_dict(resume_state["scaler"])
+        except (ValueError, LookupError, TypeError, AttributeError, RuntimeError):
+            raise UserError(
+                f"{self.opt['path'].get('resume_state')}: its optimizer or scaler does not fit the network; resume "
+                "from another state"
+            ) from None
+        try:
+            for scheduler in self.schedulers:
+                fast_forward(scheduler, max(0, reached - 2))
+            if reached:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", UserWarning)  # the schedule steps without the optimiser here
+                    self.update_learning_rate(reached, self.opt["train"].get("warmup_iter", -1))
+        except TypeError:  # of a cosine beyond its last period
+            raise UserError(
+                f"train.scheduler.periods end before iteration {reached}, from which the run goes on; add periods"
+            ) from None
         if resume_state.get("best"):
-            self.best_metric_results = resume_state["best"]
+            self.best_metric_results = deepcopy(resume_state["best"])
         self.skipped_steps = resume_state.get("skipped_steps", 0)
+
+
+def _check_moments(optimizer: torch.optim.Optimizer, state: Mapping[int, Mapping[str, Any]]) -> None:
+    """Raise a `ValueError` unless what an optimizer has saved of each parameter has that parameter's shape."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for index, moments in state.items():
+        for name, value in moments.items():
+            shape = value.shape if name != "step" else torch.Size()
+            if shape not in (parameters[index].shape, torch.Size()):
+                raise ValueError(f"{name} of parameter {index} has shape {tuple(shape)}")
 
 
 # What of the option file a training state keeps, to tell on resuming what has changed.
 _RECORDED = frozenset({"name", "model_type", "scale", "manual_seed", "device", "datasets", "network_g"}) | frozenset(
-    {"train", "val", "logger", "find_unused_parameters"}
+    {"train", "val", "logger", "find_unused_parameters", "deterministic"}
 )

@@ -2,98 +2,129 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import torch
 
 from rnan_plugin import device as devices
 from rnan_plugin.data.restoration_dataset import RestorationDataset
-from rnan_plugin.errors import UserError, collect, nearest
+from rnan_plugin.errors import UserError, collect, nearest, shown
 from rnan_plugin.inference.policy import policy_of
-from rnan_plugin.options.schema import check_call, check_sections, check_types
-from rnan_plugin.toolbox.api import (
-    ARCH_REGISTRY,
-    DATASET_REGISTRY,
-    LOSS_REGISTRY,
-    METRIC_REGISTRY,
-    MODEL_REGISTRY,
-    basicsr,
-)
-from rnan_plugin.training.step import STEP_KEYS, StepOptions, step_options
+from rnan_plugin.options.schema import check_arguments, check_call, normalise
+from rnan_plugin.options.sections import NEEDED, SCHEDULERS, Metric
+from rnan_plugin.toolbox.api import DATASET_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY
+from rnan_plugin.training.loss_check import check_losses
+from rnan_plugin.training.network_check import check_fit, check_network
+from rnan_plugin.training.section_check import OUR_MODEL, check_type, raise_lines
+from rnan_plugin.training.step import step_options
 
-_METRIC_EXTRA = frozenset({"better"})  # read by the toolbox beside the metric's own arguments
-# What the toolbox's training loop reads without a default.
-_TRAINING_NEEDS = {
-    "train": ("optim_g", "scheduler", "total_iter"),
-    "logger": ("print_freq", "save_checkpoint_freq"),
-    "datasets.train": ("batch_size_per_gpu", "num_worker_per_gpu"),
-    "val": ("val_freq", "save_img"),
-}
-_SCHEDULERS = {
-    "MultiStepLR": "MultiStepRestartLR",
-    "MultiStepRestartLR": "MultiStepRestartLR",
-    "CosineAnnealingRestartLR": "CosineAnnealingRestartLR",
-}
+_PHASE = re.compile(r"train|(val|test)(_.*)?", re.DOTALL)
+_METRIC_EXTRA = frozenset({"type", "better"})  # read by BasicSR beside the metric's own arguments
 
 
-def check_option_file(opt: Mapping[str, Any], path: str) -> None:
-    """Check sections, networks, losses, metrics and data sets; option files without the plugin's model pass.
+def check_option_file(opt: Mapping[str, Any], path: str, problems: Sequence[str] = ()) -> None:
+    """Check networks, losses, metrics and data sets, and what sections have to do with each other.
 
-    What is legal but hardly meant is printed as a warning.
+    Values are brought into the form to compute with, in place. Option files without the plugin's model pass. What is
+    legal but hardly meant is printed as a warning.
 
     Args:
-        opt: As the toolbox parsed it.
+        opt: As BasicSR parsed it, its sections' values checked (`rnan_plugin.training.section_check`).
         path: The file, for messages.
+        problems: Lines on what is wrong already.
 
     Raises:
         UserError: A line for each problem, with file, key and remedy.
     """
-    ours = opt.get("model_type") == "RestorationModel"
-    checks: list[Callable[[], object]] = []
+    ours = opt.get("model_type") == OUR_MODEL
+    checks: list[Callable[[], object]] = [partial(raise_lines, problems)]
     if ours:
-        checks.append(partial(check_sections, opt, path))
         if opt.get("is_train"):
             checks.append(partial(_check_training, opt, path))
+        val, train = opt.get("val") or {}, opt.get("train") or {}
         checks += [
-            partial(_check_network, opt["network_g"], f"{path}, network_g"),
-            partial(_check_losses, opt.get("train") or {}, f"{path}, train"),
-            partial(_check_metrics, opt.get("val") or {}, f"{path}, val.metrics"),
-            partial(_check_policy, opt.get("val") or {}, f"{path}, val"),
+            partial(_check_optimiser, train, f"{path}, train.optim_g"),
+            partial(_check_schedule, train, f"{path}, train.scheduler"),
+            partial(check_network, opt["network_g"], f"{path}, network_g"),
+            partial(check_losses, train, f"{path}, train"),
+            partial(_check_metrics, val, f"{path}, val.metrics"),
+            partial(_check_policy, val, f"{path}, val"),
             partial(_check_weights, opt["path"], path),
-            partial(_check_logger, opt, path),
+            partial(_check_best, opt, path),
             partial(_check_step, opt, path),
+            partial(_check_names, opt["datasets"], path),
         ]
     for phase, dataset in opt["datasets"].items():
         checks.append(partial(_check_dataset, opt, dataset, path, f"{path}, datasets.{phase}"))
     collect(checks)
-    if ours and opt.get("rank", 0) == 0:
-        for line in (*_unreached(opt), *_unlike_the_paper(opt)):
-            print(f"warning: {path}, {line}", file=sys.stderr)
+    if ours:
+        check_fit(opt, path)
+        if opt.get("rank", 0) == 0:
+            for line in (*_unreached(opt), *_unlike_the_paper(opt)):
+                print(f"warning: {path}, {line}", file=sys.stderr)
 
 
-def _check_dataset(opt: Mapping[str, Any], dataset: Mapping[str, Any], path: str, where: str) -> None:
-    if opt.get("model_type") == "RestorationModel":
-        _check_type(dataset, "type", DATASET_REGISTRY, where)
+def _check_names(datasets: Mapping[str, Any], path: str) -> None:
+    """Which entries of `datasets` there may be; those that are validated on have names of their own."""
+    lines = [
+        f"{path}, datasets.{phase}: is not train, val… or test…; several training sets are one entry with "
+        "dataroot_gt: [A, B]"
+        for phase in datasets
+        if not _PHASE.fullmatch(phase)
+    ]
+    names = Counter(str(entry.get("name")) for phase, entry in datasets.items() if phase != "train")
+    lines += [
+        f"{path}, datasets: {count} validation sets are called '{name}'; give each a name of its own"
+        for name, count in names.items()
+        if count > 1
+    ]
+    raise_lines(lines)
+
+
+def _check_dataset(opt: Mapping[str, Any], dataset: dict[str, Any], path: str, where: str) -> None:
+    if opt.get("model_type") == OUR_MODEL:
+        check_type(dataset, "type", DATASET_REGISTRY, where)
+        _check_metrics_have_gt(opt, dataset, where)
     if dataset.get("type") == "RestorationDataset":
-        _check_type(opt, "model_type", MODEL_REGISTRY, path)
-        collect(
-            [partial(RestorationDataset, dataset), partial(_check_channels, opt.get("network_g") or {}, dataset, where)]
-        )
+        check_type(opt, "model_type", MODEL_REGISTRY, path)
+        options = RestorationDataset(dataset).options
+        dataset |= {key: getattr(options, key) for key in dataset}
+        if options.prefetch_mode == "cuda" and not torch.cuda.is_available():
+            raise UserError(f"{where}.prefetch_mode: cuda, but there is no CUDA GPU here; take cpu, or leave it out")
+
+
+def _check_metrics_have_gt(opt: Mapping[str, Any], dataset: Mapping[str, Any], where: str) -> None:
+    """BasicSR's sets of inputs alone can't be scored by what compares."""
+    if dataset.get("dataroot_gt") is not None or dataset["phase"] == "train":
+        return
+    for name, metric in ((opt.get("val") or {}).get("metrics") or {}).items():
+        kind = metric.get("type") if isinstance(metric, Mapping) else None
+        known = isinstance(kind, str) and kind in METRIC_REGISTRY
+        if known and "img2" in inspect.signature(METRIC_REGISTRY.get(kind)).parameters:
+            raise UserError(
+                f"{where}: has no dataroot_gt, which val.metrics.{name} compares with; take one of them out"
+            )
 
 
 def _unreached(opt: Mapping[str, Any]) -> Iterator[str]:
     """What of a schedule lies beyond the run."""
     train = opt.get("train") or {}
-    scheduler, last = train.get("scheduler") or {}, train.get("total_iter", 0)
+    scheduler, last = train.get("scheduler") or {}, train.get("total_iter")
+    if last is None:
+        return
     late = [milestone for milestone in scheduler.get("milestones", []) if milestone > last]
     if late:
-        yield f"train.scheduler.milestones: {late} lie beyond total_iter {last} and are never reached"
-    if sum(scheduler.get("periods", [])) > last:
-        yield f"train.scheduler.periods: {scheduler['periods']} end beyond total_iter {last}, before the rate is down"
+        yield f"train.scheduler.milestones: {shown(late)} lie beyond total_iter {last} and are never reached"
+    periods = scheduler.get("periods", [])
+    if sum(periods) > last:
+        yield f"train.scheduler.periods: {shown(periods)} end beyond total_iter {last}, before the rate is down"
 
 
 def _unlike_the_paper(opt: Mapping[str, Any]) -> Iterator[str]:
@@ -106,54 +137,53 @@ def _unlike_the_paper(opt: Mapping[str, Any]) -> Iterator[str]:
                 yield f"val.metrics.{name}.{key}: {metric[key]}, the paper's protocol for this task has {value}"
 
 
-def _check_type(section: Mapping[str, Any], key: str, registry: Any, where: str) -> None:
-    if not isinstance(section, Mapping):
-        raise UserError(f"{where}: {section!r} is no section of keys; it needs a '{key}'")
-    if section.get(key) not in registry:
-        known = nearest(str(section.get(key)), registry.keys())
-        raise UserError(f"{where}.{key}: no '{section.get(key)}' in the toolbox{known}")
-
-
 def _check_training(opt: Mapping[str, Any], path: str) -> None:
     """Check what only training reads."""
     sections = {**opt, "datasets.train": opt["datasets"].get("train")}
-    for name, keys in _TRAINING_NEEDS.items():
-        section = sections.get(name)
-        if section is None and name == "val":  # training without validation is fine
-            continue
-        if section is None:
-            raise UserError(f"{path}: section '{name}' is missing; start from one of options/train_*.yml")
-        if missing := [key for key in keys if section.get(key) is None]:
-            raise UserError(f"{path}, {name}: key '{missing[0]}' is missing")
+    missing = [
+        f"{path}, {name}: key '{key}' is missing"
+        for name, keys in NEEDED.items()
+        if (section := sections.get(name)) is not None  # training without validation is fine
+        for key in keys
+        if section.get(key) is None
+    ]
     train = opt["train"]
     if not train.get("pixel_opt") and not train.get("perceptual_opt"):
-        raise UserError(f"{path}, train: needs a loss, 'pixel_opt' or 'perceptual_opt'")
-    optimizer, scheduler = train["optim_g"], train["scheduler"]
-    _check_type(optimizer, "type", {"Adam": torch.optim.Adam}, f"{path}, train.optim_g")
-    check_call(torch.optim.Adam, optimizer, f"{path}, train.optim_g", supplied=["params"])
-    _check_type(scheduler, "type", _SCHEDULERS, f"{path}, train.scheduler")
-    if scheduler["type"] == "CosineAnnealingRestartLR" and sum(scheduler.get("periods", [])) < train["total_iter"]:
+        missing.append(f"{path}, train: needs a loss, 'pixel_opt' or 'perceptual_opt'")
+    raise_lines(missing)
+
+
+def _check_optimiser(train: Mapping[str, Any], where: str) -> None:
+    optimizer = train.get("optim_g")
+    if optimizer is None:  # where it is needed, that is told elsewhere
+        return
+    check_type(optimizer, "type", {"Adam": torch.optim.Adam}, where)
+    check_call(torch.optim.Adam, optimizer, where, supplied=["params"])
+    arguments = {key: value for key, value in optimizer.items() if key != "type"}
+    try:
+        torch.optim.Adam([torch.zeros(1, requires_grad=True)], **arguments)
+    except (ValueError, RuntimeError) as error:  # keys that exclude each other
+        raise UserError(f"{where}: {' '.join(str(error).split())}") from None
+
+
+def _check_schedule(train: dict[str, Any], where: str) -> None:
+    if train.get("scheduler") is None:
+        return
+    scheduler = train["scheduler"] = dict(train["scheduler"])
+    check_type(scheduler, "type", SCHEDULERS, where)
+    kind, first, second = SCHEDULERS[scheduler["type"]]
+    needed = "milestones" if "milestones" in kind.__dataclass_fields__ else "periods"  # type: ignore[attr-defined]
+    if needed not in scheduler:
+        raise UserError(f"{where}: key '{needed}' is missing")
+    raise_lines(list(normalise(scheduler, [kind], where)))
+    lengths = [len(scheduler.get(key, [0])) for key in (first, second)]
+    if lengths[0] != lengths[1]:
+        raise UserError(f"{where}.{second}: {lengths[1]} value(s) for {lengths[0]} of {first}; each needs one")
+    periods = scheduler.get("periods")
+    if periods is not None and sum(periods) < train.get("total_iter", 0):
         raise UserError(
-            f"{path}, train.scheduler.periods: {scheduler.get('periods')} end before total_iter {train['total_iter']}; "
-            "let their sum reach it"
+            f"{where}.periods: {shown(periods)} end before total_iter {train['total_iter']}; let their sum reach it"
         )
-    schedule = getattr(basicsr.models.lr_scheduler, _SCHEDULERS[scheduler["type"]])
-    check_call(schedule, scheduler, f"{path}, train.scheduler", supplied=["optimizer"])
-
-
-def _check_network(network: Mapping[str, Any] | None, where: str) -> None:
-    if network is None:
-        raise UserError(f"{where}: the section is empty; it needs a 'type', such as RNAN")
-    _check_type(network, "type", ARCH_REGISTRY, where)
-    architecture = ARCH_REGISTRY.get(network["type"])
-    check_call(architecture, network, where)
-    if network["type"] == "RNAN":
-        check_types(network, get_type_hints(architecture.__init__), where)
-        try:
-            with torch.device("meta"):  # neither time nor memory for weights
-                architecture(**{key: value for key, value in network.items() if key != "type"})
-        except ValueError as error:
-            raise UserError(f"{where}: {error}") from None
 
 
 def _check_weights(paths: Mapping[str, Any], path: str) -> None:
@@ -165,26 +195,24 @@ def _check_weights(paths: Mapping[str, Any], path: str) -> None:
         )
 
 
-def _check_losses(train: Mapping[str, Any], where: str) -> None:
-    for key in ("pixel_opt", "perceptual_opt"):
-        if loss := train.get(key):
-            _check_type(loss, "type", LOSS_REGISTRY, f"{where}.{key}")
-            check_call(LOSS_REGISTRY.get(loss["type"]), loss, f"{where}.{key}")
+def _check_metrics(val: dict[str, Any], where: str) -> None:
+    if not val.get("metrics"):
+        return
+    metrics = val["metrics"] = dict(val["metrics"])
+    collect(partial(_check_metric, metrics, name, f"{where}.{name}") for name in list(metrics))
 
 
-def _check_metrics(val: Mapping[str, Any], where: str) -> None:
-    for name, metric in (val.get("metrics") or {}).items():
-        _check_type(metric, "type", METRIC_REGISTRY, f"{where}.{name}")
-        arguments = {key: value for key, value in metric.items() if key not in _METRIC_EXTRA}
-        check_call(METRIC_REGISTRY.get(metric["type"]), arguments, f"{where}.{name}", supplied=["img", "img2"])
+def _check_metric(metrics: dict[str, Any], name: str, where: str) -> None:
+    check_type(metrics[name], "type", METRIC_REGISTRY, where)
+    metric = metrics[name] = dict(metrics[name])
+    function = METRIC_REGISTRY.get(metric["type"])
+    arguments = {key: value for key, value in metric.items() if key not in _METRIC_EXTRA}
+    check_call(function, arguments, where, supplied=["img", "img2"])
+    raise_lines(list(check_arguments(function, metric, where, Metric)))
 
 
-def _check_logger(opt: Mapping[str, Any], path: str) -> None:
-    """The plugin's keys of the `logger` section."""
-    logger = opt.get("logger") or {}
-    keep, best = logger.get("keep_last"), logger.get("save_best")
-    if keep is not None and (not isinstance(keep, int) or keep < 1):
-        raise UserError(f"{path}, logger.keep_last: {keep!r} is not a number of 1 or more; leave it out to keep all")
+def _check_best(opt: Mapping[str, Any], path: str) -> None:
+    best = (opt.get("logger") or {}).get("save_best")
     metrics = (opt.get("val") or {}).get("metrics") or {}
     if best is not None and best not in metrics:
         raise UserError(f"{path}, logger.save_best: no metric '{best}' in val.metrics{nearest(str(best), metrics)}")
@@ -192,10 +220,8 @@ def _check_logger(opt: Mapping[str, Any], path: str) -> None:
 
 def _check_step(opt: Mapping[str, Any], path: str) -> None:
     """The options of a step, and the device."""
-    train = {key: value for key, value in (opt.get("train") or {}).items() if key in STEP_KEYS}
-    check_types(train, get_type_hints(StepOptions), f"{path}, train")
     try:
-        step_options(train)
+        step_options(opt.get("train") or {})
     except UserError as error:
         raise UserError(f"{path}, train: {error}") from None
     try:
@@ -205,18 +231,7 @@ def _check_step(opt: Mapping[str, Any], path: str) -> None:
 
 
 def _check_policy(val: Mapping[str, Any], where: str) -> None:
-    hints = {"tile": int, "tile_overlap": int, "tile_batch": int, "self_ensemble": bool, "num_panel": int}
-    check_types(val, hints, where)
     try:
         policy_of(val)
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
-
-
-def _check_channels(network: Mapping[str, Any], dataset: Mapping[str, Any], where: str) -> None:
-    given, needed = (3 if dataset.get("channels", "rgb") == "rgb" else 1), network.get("num_in_ch")
-    if network.get("type") == "RNAN" and given != (needed or 3):
-        raise UserError(
-            f"{where}.channels: '{dataset.get('channels', 'rgb')}' gives {given} channel(s), network_g.num_in_ch is "
-            f"{needed or 3}; for grey or Y use num_in_ch: 1 and num_out_ch: 1, for colour 3 and channels: rgb"
-        )

@@ -12,6 +12,7 @@ import torch
 from rnan_plugin import device as devices
 from rnan_plugin.choices import Precision
 from rnan_plugin.errors import UserError
+from rnan_plugin.options.values import Count, CountOrNone, Positive
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,11 @@ class StepOptions:
     """
 
     precision: Precision = "float32"
-    accumulate: int = 1
-    clip_grad_norm: float | None = None
+    accumulate: Count = 1
+    clip_grad_norm: Positive | None = None
     compile: bool = False
     checkpoint_blocks: bool = False
-    skip_limit: int = 20
+    skip_limit: CountOrNone = 20
 
     def __post_init__(self) -> None:
         devices.dtype_of(self.precision)

@@ -7,14 +7,19 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 from torch import distributed as dist
 from torch.utils.data import DataLoader, Subset
 
+from rnan_plugin.errors import UserError
+from rnan_plugin.files import atomic_path, shortened
+from rnan_plugin.images.codec import encode_png
 from rnan_plugin.inference.policy import policy_of, restore
-from rnan_plugin.toolbox.api import SRModel, calculate_metric, get_root_logger, imwrite, tensor2img
+from rnan_plugin.toolbox.api import SRModel, calculate_metric, get_root_logger, tensor2img
 
 _PANEL_SIZE = 256  # pixels; larger images show their centre
 # Ranks wait for each other's validation images, however long one takes.
@@ -85,7 +90,7 @@ class ValidatedModel(SRModel):
             if has_gt:
                 images["img2"] = tensor2img([self.gt.detach().cpu()])
             if save_img:
-                imwrite(images["img"], self._image_file(dataset.opt["name"], data["lq_path"][0], current_iter))
+                self._save_image(images["img"], self._image_file(dataset.opt["name"], data["lq_path"][0], current_iter))
             wanted = has_gt and index < (self.opt.get("val") or {}).get("num_panel", 3)
             metrics = (self.opt["val"].get("metrics") or {}).items()
             yield {
@@ -99,12 +104,21 @@ class ValidatedModel(SRModel):
             if has_gt:
                 del self.gt
 
-    def _image_file(self, dataset_name: str, lq_path: str, current_iter: int) -> str:
-        """Where the toolbox would save a restored image."""
+    def _save_image(self, image: NDArray[np.uint8], file: Path) -> None:
+        """Write a restored image; in a training, a full disk costs the image alone."""
+        try:
+            _write_png(image, file)
+        except (OSError, UserError) as error:
+            if not self.opt["is_train"]:
+                raise UserError(f"{file}: can't be written ({error}); free disk space or check the folder") from None
+            get_root_logger().warning(f"{file}: can't be written ({error}); training goes on without this image")
+
+    def _image_file(self, dataset_name: str, lq_path: str, current_iter: int) -> Path:
+        """Where BasicSR would save a restored image; the name shortened if it is too long for a file system."""
         folder, stem = Path(self.opt["path"]["visualization"]), Path(lq_path).stem
         if self.opt["is_train"]:
-            return str(folder / stem / f"{stem}_{current_iter}.png")
-        return str(folder / dataset_name / f"{stem}_{self.opt['val'].get('suffix') or self.opt['name']}.png")
+            return folder / stem / shortened(stem, f"_{current_iter}.png")
+        return folder / dataset_name / shortened(stem, f"_{self.opt['val'].get('suffix') or self.opt['name']}.png")
 
     def _record_metrics(self, name: str, images: list[dict[str, Any]], current_iter: int, tb_logger: Any) -> None:
         self._initialize_best_metric_results(name)
@@ -121,9 +135,28 @@ class ValidatedModel(SRModel):
         if chosen and name == first and self.best_metric_results[name][chosen]["iter"] == current_iter:
             self._save_best()
 
+    def _initialize_best_metric_results(self, dataset_name: str) -> None:
+        """Begin a set's record of its best; on resuming, of metrics alone that the training state does not know."""
+        before = getattr(self, "best_metric_results", {})
+        self.best_metric_results: dict[str, Any] = {}
+        super()._initialize_best_metric_results(dataset_name)
+        fresh = self.best_metric_results[dataset_name]
+        known = {key: row for key, row in before.get(dataset_name, {}).items() if key in fresh}
+        self.best_metric_results = before | {dataset_name: fresh | known}
+
     def _save_best(self) -> None:
         ema = [self.net_g_ema] if hasattr(self, "net_g_ema") else []
-        self.save_network([self.net_g, *ema], "net_g", "best", ["params", "params_ema"][: 1 + len(ema)])
+        try:
+            self.save_network([self.net_g, *ema], "net_g", "best", ["params", "params_ema"][: 1 + len(ema)])
+        except UserError as error:
+            get_root_logger().error(f"{error}; the best weights were not saved, training goes on")
+
+
+def _write_png(img: NDArray[np.uint8], file: Path) -> None:
+    """Write (H, W, 3) BGR or (H, W) grey, 0..255. OpenCV's own writer dies of names that are no UTF-8."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(file) as temporary:
+        temporary.write_bytes(encode_png(img[..., None] if img.ndim == 2 else np.ascontiguousarray(img[..., ::-1])))
 
 
 def make_panel(lq: Tensor, output: Tensor, gt: Tensor) -> Tensor:

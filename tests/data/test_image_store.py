@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
 import pickle
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +16,11 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
+from rnan_plugin.data.image_sources import collect_images
 from rnan_plugin.data.image_store import FolderStore, LmdbStore, open_store
-from rnan_plugin.data.lmdb_writer import pack_folder
+from rnan_plugin.data.lmdb_check import check_lmdb
+from rnan_plugin.data.lmdb_writer import Layout, pack_folder
+from rnan_plugin.data.prepare import prepare
 from rnan_plugin.data.restoration_dataset import RestorationDataset
 from rnan_plugin.errors import UserError
 from rnan_plugin.images.codec import decode_image, encode_png
@@ -189,3 +195,57 @@ def test_encoded_png_is_lossless_rgb(shape: tuple[int, ...]) -> None:
     img = noise(shape)
     with Image.open(io.BytesIO(encode_png(img))) as oracle:
         np.testing.assert_array_equal(np.asarray(oracle).reshape(shape), img)
+
+
+def test_linked_folders_are_followed_and_no_loop_is(tmp_path: Path) -> None:
+    write(tmp_path / "elsewhere/deep/b.png", noise((4, 5, 3)))
+    write(tmp_path / "set/own/a.png", noise((4, 4, 3)))
+    (tmp_path / "set/linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "set/again").symlink_to(tmp_path / "set/own")  # a folder of the set's, listed as such already
+    (tmp_path / "set/own/up").symlink_to(tmp_path / "set")
+    (tmp_path / "elsewhere/deep/round").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "set/.hidden").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "set/c.png").symlink_to(tmp_path / "elsewhere/deep/b.png")
+    store = FolderStore(str(tmp_path / "set"))
+    assert store.names == ["c", "linked/deep/b", "own/a"]
+    assert store.sizes() == {"c": (4, 5), "linked/deep/b": (4, 5), "own/a": (4, 4)}
+    assert list(collect_images([tmp_path / "set"])) == store.names
+    root = tmp_path / "a_linked_set"
+    root.symlink_to(tmp_path / "set")
+    assert FolderStore(str(root)).names == store.names
+
+
+def test_only_regular_files_are_images(tmp_path: Path) -> None:
+    write(tmp_path / "a.png", noise((4, 4, 3)))
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "device.png").symlink_to("/dev/zero")
+    with contextlib.closing(socket.socket(socket.AF_UNIX)) as listener:
+        listener.bind(os.path.relpath(tmp_path / "socket.png"))
+        assert FolderStore(str(tmp_path)).names == ["a"]
+    os.mkfifo(tmp_path / "set.zip")
+    with pytest.raises(UserError, match=r"set.zip: no regular file"):
+        collect_images([tmp_path / "set.zip"])
+
+
+def test_a_link_that_leads_nowhere_is_told_when_it_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a.png").symlink_to(tmp_path / "absent.png")
+    store = FolderStore(str(tmp_path))
+    for read in (lambda: store.read("a"), store.sizes):
+        with pytest.raises(UserError, match=r"a.png: can't be read \(No such file or directory\)"):
+            read()
+
+
+def test_names_that_are_no_utf8_can_be_written_anywhere(tmp_path: Path) -> None:
+    img = noise((4, 5, 3))
+    (tmp_path / "in").mkdir()
+    file = tmp_path / "in" / os.fsdecode(b"caf\xe9.png")
+    file.write_bytes(encode_png(img))
+    store = FolderStore(str(tmp_path / "in"))
+    assert store.names == ["caf\\xe9"]
+    assert store.file("caf\\xe9") == file
+    assert store.path("caf\\xe9").encode().endswith(b"caf\\xe9.png")
+    np.testing.assert_array_equal(store.read("caf\\xe9"), img)
+    assert prepare([str(tmp_path / "in")], str(tmp_path / "set.lmdb"), Layout()).count == 1
+    np.testing.assert_array_equal(LmdbStore(str(tmp_path / "set.lmdb")).read("caf\\xe9"), img)
+    assert check_lmdb(str(tmp_path / "set.lmdb")) == (1, [])

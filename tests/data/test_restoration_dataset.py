@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import sys
+import warnings
 
 import cv2
 import numpy as np
@@ -260,3 +262,36 @@ def test_ready_made_lq_is_flipped_with_its_gt(folder):
 def test_every_degradation_can_be_asked_for():
     used = {task["degradation"]["type"] for task in TASKS.values()}
     assert used == set(DEGRADATIONS)
+
+
+@pytest.fixture
+def with_grey(tmp_path):
+    for index, channels in enumerate((3, 1, 1)):
+        img = np.random.default_rng(index).integers(0, 256, (60, 52, channels), dtype=np.uint8)
+        cv2.imwrite(str(tmp_path / f"{index}.png"), img)
+    return tmp_path
+
+
+@pytest.mark.parametrize("task", ["colordn", "demosaic", "sr"])
+def test_grey_images_are_taken_three_times_where_colour_is_needed(with_grey, task):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # in validation without a word
+        sample = build(with_grey, task, "val")[1]
+    grey = cv2.imread(str(with_grey / "1.png"), cv2.IMREAD_UNCHANGED)
+    assert sample["gt"].shape == (3, 60, 52)
+    np.testing.assert_array_equal((sample["gt"] * 255).round().numpy(), np.stack([grey] * 3))
+    assert sample["lq"].shape[0] == 3
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_training_on_grey_images_warns_once(with_grey, workers, capfd):
+    dataset = build(with_grey, "colordn")
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = lambda message, *_: print("warned:", message, file=sys.stderr, flush=True)
+        for _ in range(3):
+            shapes = {sample["gt"].shape for sample in DataLoader(dataset, batch_size=None, num_workers=workers)}
+            assert shapes == {(3, SIZE, SIZE)}
+    told = [line for line in capfd.readouterr().err.splitlines() if line.startswith("warned:")]
+    assert len(told) == 1
+    assert "grey in 'x', a set of colour" in told[0]

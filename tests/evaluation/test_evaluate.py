@@ -17,12 +17,13 @@ import pytest
 import torch
 import yaml
 
+from rnan_plugin.__main__ import main
 from rnan_plugin.data.image_store import FolderStore
 from rnan_plugin.data.pairs import pair
 from rnan_plugin.errors import UserError
 from rnan_plugin.evaluation.classical import unrestored
 from rnan_plugin.evaluation.evaluate import evaluate
-from rnan_plugin.evaluation.methods import Method, MethodSource, RestoredFiles, build_method
+from rnan_plugin.evaluation.methods import Method, MethodSource, ResultsFolder, build_method
 from rnan_plugin.evaluation.protocol import score
 from rnan_plugin.evaluation.reports import as_csv, as_json, as_markdown, as_text, write_report
 from rnan_plugin.inference.policy import Policy
@@ -111,7 +112,7 @@ def test_restored_files_are_matched_by_name(photos: Path, tmp_path: Path) -> Non
     store = FolderStore(str(photos))
     for name in store.names:
         cv2.imwrite(str(results / f"{name}.png"), pair(task, store, name)[0])
-    files = RestoredFiles(str(results), store.names)
+    files = ResultsFolder(str(results), store.names)
     from_files = evaluate(Method("files", files, dict), task, str(photos))
     direct = evaluate(input_method(task), task, str(photos))
     assert {name: (row.psnr, row.ssim) for name, row in from_files.scores.items()} == {
@@ -119,7 +120,7 @@ def test_restored_files_are_matched_by_name(photos: Path, tmp_path: Path) -> Non
     }
     (results / "a.png").rename(results / "c.png")
     with pytest.raises(UserError, match="do not match the ground truth's by name; missing: a; extra: c"):
-        RestoredFiles(str(results), store.names)
+        ResultsFolder(str(results), store.names)
 
 
 def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -230,3 +231,37 @@ def test_fingerprint_tells_image_sets_apart(photos: Path) -> None:
     cv2.imwrite(str(photos / "a.png"), img)
     second = evaluate(input_method(task), task, str(photos))
     assert first.fingerprint != second.fingerprint
+
+
+@pytest.mark.parametrize(("name", "level"), [("sr", 2), ("colordn", 50), ("demosaic", None)])
+def test_a_grey_image_in_a_set_of_colour_is_scored(tmp_path: Path, name: str, level: float | None) -> None:
+    """As bridge in Set14, with every method: the input, and files of another program, grey or colour."""
+    grey = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (40, 36), dtype=np.uint8), (0, 0), 2)
+    for folder, img in (("grey", grey), ("colour", cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR))):
+        (tmp_path / folder).mkdir()
+        cv2.imwrite(str(tmp_path / folder / "bridge.png"), img)
+    task = TaskAtLevel(name, level)
+    method = build_method(MethodSource("bicubic" if name == "sr" else "input"), task, RestoreSettings(), [])
+    of_grey, of_colour = (evaluate(method, task, str(tmp_path / root)) for root in ("grey", "colour"))
+    assert of_grey.mean.psnr == of_colour.mean.psnr
+    assert of_grey.fingerprint == of_colour.fingerprint
+    perfect = build_method(MethodSource("files", files=str(tmp_path / "grey")), task, RestoreSettings(), ["bridge"])
+    assert evaluate(perfect, task, str(tmp_path / "colour")).mean.psnr == float("inf")
+
+
+def test_names_that_are_no_utf8_are_scored_and_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / os.fsdecode(b"s\xe9t")
+    folder.mkdir()
+    img = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (40, 36, 3), dtype=np.uint8), (0, 0), 2)
+    (folder / os.fsdecode(b"caf\xe9.png")).write_bytes(cv2.imencode(".png", img)[1].tobytes())
+    out = tmp_path / os.fsdecode(b"r\xe9sults")
+    arguments = ["evaluate", str(folder), "--task", "graydn", "--level", "50", "--input", "--out", str(out)]
+    assert main(arguments) == 0
+    assert "caf\\xe9" in capsys.readouterr().out
+    (report,) = out.glob("*.json")
+    written = json.loads(report.read_bytes().decode("ascii"))
+    assert list(written["images"]) == ["caf\\xe9"]
+    assert written["protocol"]["image_set"] == "s\\xe9t"
+    for ending in ("csv", "md"):
+        (report,) = out.glob(f"*.{ending}")
+        assert "caf\\xe9" in report.read_text(encoding="utf-8")

@@ -15,7 +15,7 @@ from rnan_plugin.data.restoration_dataset import RestorationDataset
 from rnan_plugin.data.sampler import SeededDraws
 from rnan_plugin.errors import UserError
 from rnan_plugin.images.degradations import Awgn, Jpeg
-from rnan_plugin.images.levels import LEVEL_KEYS, LevelRange, expand_levels, fixed
+from rnan_plugin.images.levels import LevelRange, expand_levels, fixed, level_key
 
 STREAM = np.random.default_rng
 
@@ -23,7 +23,7 @@ STREAM = np.random.default_rng
 def drawn(config, count=4000):
     """Levels that a chain of one degradation draws."""
     chain, rng = build_chain(config, "x"), STREAM(0)
-    (key,) = {LEVEL_KEYS[config["type"]]}
+    key = level_key(config["type"])
     return np.array([getattr(fixed(chain, rng)[0], key) for _ in range(count)])
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import json
+import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,8 +13,9 @@ import torch
 from rnan_plugin.archs.rnan_arch import RNAN
 from rnan_plugin.errors import UserError
 from rnan_plugin.inference import policy as inference
-from rnan_plugin.inference.policy import Policy, restore, self_ensembled
-from rnan_plugin.inference.tiling import halved, tile_axis, tiled
+from rnan_plugin.inference.ensemble import self_ensembled
+from rnan_plugin.inference.policy import Policy, restore
+from rnan_plugin.inference.tiling import halved, release_parts, tile_axis, tiled
 
 SIZES = [(1, 1), (1, 7), (5, 40), (33, 17), (16, 16), (64, 47)]
 
@@ -99,8 +103,8 @@ def test_tiles_along_an_axis():
         assert tile_axis(tile, tile, overlap) == (tile, [0])
 
 
-def test_release_halves_as_the_release_does():
-    """256×256: twice halved, 128+12 = 140, 70+12 = 82; 1.64 times the pixels; the middle is cut hard."""
+def test_release_cuts_by_hand():
+    """256×256: halves of 128 take 4 * 32 + 12 = 140, whose halves of 70 take 4 * 17 + 12 = 80; cut hard."""
     sizes = []
 
     def recording(img):
@@ -108,14 +112,75 @@ def test_release_halves_as_the_release_does():
         return torch.full_like(img, len(sizes))
 
     out = halved(recording, torch.zeros(1, 1, 256, 256))
-    assert sizes == [(82, 82)] * 16
-    assert sum(h * w for h, w in sizes) / 256**2 == pytest.approx(1.64, abs=0.01)
+    assert sizes == [(80, 80)] * 16
     assert len(out.unique()) == 16
     assert out[0, 0, 127, 127] != out[0, 0, 128, 127]
     assert out[0, 0, 127, 127] != out[0, 0, 127, 128]
     sizes.clear()
-    halved(recording, torch.zeros(1, 1, 99, 101))  # 9,999 pixels
-    assert sizes == [(99, 101)]
+    halved(recording, torch.zeros(1, 1, 31, 50))  # small images are cut, too: 4 * 3 + 12 and 4 * 6 + 12
+    assert sizes == [(24, 36)] * 4
+
+
+class Recording(torch.nn.Module):
+    """Enlarges without context; keeps which part of the image of its own numbers it saw."""
+
+    def __init__(self, scale, *, tells):
+        super().__init__()
+        self.scale, self.places = scale, []
+        if tells:
+            self.upscale = scale
+
+    def forward(self, img):
+        place = (*(int(number) for number in img[0, :, 0, 0]), *img.shape[2:])
+        self.places.append(place)
+        marks = torch.full((1, 1, *img.shape[2:]), float(len(self.places)))
+        return enlarge(self.scale)(marks)
+
+
+def numbered(size):
+    rows, columns = (torch.arange(length, dtype=torch.float32) for length in size)
+    return torch.stack(torch.meshgrid(rows, columns, indexing="ij"))[None]
+
+
+@pytest.mark.skipif("RNAN_REFERENCE_DIR" not in os.environ, reason="RNAN_REFERENCE_DIR is not set")
+@pytest.mark.parametrize(("kind", "scale"), [("restoration", 1), ("super-resolution", 2)])
+@pytest.mark.parametrize("tells", [True, False])
+def test_release_cuts_as_it_was_measured(kind, scale, tells):
+    file = Path(os.environ["RNAN_REFERENCE_DIR"], "reference/release_chop.json")
+    measured = json.loads(file.read_text(encoding="utf-8"))
+    (by_size,) = (sizes for name, sizes in measured.items() if name.startswith(kind))
+    assert len(by_size) >= 6
+    for name, cut in by_size.items():
+        size = tuple(map(int, name.split("x")))
+        net = Recording(scale, tells=tells)
+        out, _ = restore(net, numbered(size), Policy("release"))
+        leaves = [tuple(leaf) for leaf in cut["leaves"]]
+        places = net.places[-len(leaves) :] if scale > 1 and not tells and len(net.places) > len(leaves) else net.places
+        assert places == leaves
+        last = {place: index for index, place in enumerate(net.places, start=1)}
+        for place, (top, left, height, width) in zip(leaves, cut["kept"], strict=True):
+            assert (out[0, 0, top : top + height, left : left + width] == last[place]).all()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 30), (15, 16), (19, 400), (23, 24), (24, 3000), (150, 201), (511, 769)])
+@pytest.mark.parametrize("enlarging", [True, False])
+def test_release_parts_cover_every_pixel_once(size, enlarging):
+    seen = torch.zeros(size, dtype=torch.int)
+    limit = 30_000 if enlarging else 10_000
+    for (top, left, height, width), (keep_top, keep_left, keep_height, keep_width) in release_parts(
+        size, enlarging=enlarging
+    ):
+        assert height * width < limit
+        assert min(top, left) >= 0
+        assert top + height <= size[0]
+        assert left + width <= size[1]
+        if keep_height * keep_width:
+            assert top <= keep_top
+            assert left <= keep_left
+            assert keep_top + keep_height <= top + height
+            assert keep_left + keep_width <= left + width
+            seen[keep_top : keep_top + keep_height, keep_left : keep_left + keep_width] += 1
+    assert (seen == 1).all()
 
 
 @pytest.mark.parametrize("policy", [Policy("whole"), Policy("tile", 16, 4), Policy("release")], ids=str)

@@ -6,8 +6,10 @@ import errno
 import json
 import os
 import shutil
+import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import cv2
@@ -18,15 +20,17 @@ import yaml
 from conftest import REPOSITORY
 from PIL import Image as PillowImage
 from PIL import ImageOps as PillowImageOps
+from PIL import PngImagePlugin
 
 import rnan_plugin
 from rnan_plugin.__main__ import main
 from rnan_plugin.archs.non_local import NonLocalBlock
 from rnan_plugin.archs.rnan_arch import RNAN
 from rnan_plugin.errors import UserError
-from rnan_plugin.images.codec import jpeg_quality
 from rnan_plugin.images.color import rgb2gray, rgb2y
 from rnan_plugin.images.degradations import BayerMosaic
+from rnan_plugin.images.estimate import jpeg_quality
+from rnan_plugin.inference import restore_files
 from rnan_plugin.inference.policy import Policy, restore
 from rnan_plugin.inference.restorer import as_mosaic
 
@@ -169,10 +173,64 @@ def test_a_full_disk_is_one_line(tmp_path, option_file, capsys, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     image = write(tmp_path / "a.png", photo(1))
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(restore_files, "png_pieces", full)
     told = error_of([image, str(tmp_path / "out"), "-opt", option_file[0]], capsys)
     assert told.startswith(f"error: {tmp_path / 'out/a.png'}: can't be written (No space left on device)")
     assert not list((tmp_path / "out").iterdir())
+
+
+def test_one_image_stops_no_other(tmp_path, option_file, capsys, monkeypatch):
+    """Whatever is wrong with it: pixels, texts, size, name; each that can't be restored is a line."""
+    folder, long = tmp_path / "in", "n" * 251
+    for name in ("a", "z", long):
+        write(folder / f"{name}.png", photo(1))
+    texts = PngImagePlugin.PngInfo()
+    texts.add_text("comment", "x" * 2**22, zip=True)
+    PillowImage.fromarray(photo(1)[..., 0]).save(folder / "texts.png", pnginfo=texts)
+    jpeg = cv2.imencode(".jpg", photo())[1].tobytes()
+    (folder / "cut.jpg").write_bytes(jpeg[: len(jpeg) // 2])
+    (folder / "header.png").write_bytes(cv2.imencode(".png", photo(1))[1].tobytes()[:20])
+    (folder / "empty.bmp").touch()
+    (folder / "nowhere.png").symlink_to(tmp_path / "absent.png")
+    ihdr = struct.pack(">IIBBBBB", 2**20 + 1, 2**20 + 1, 8, 0, 0, 0, 0)
+    chunk = struct.pack(">I", len(ihdr)) + b"IHDR" + ihdr + struct.pack(">I", zlib.crc32(b"IHDR" + ihdr))
+    (folder / "huge.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk)
+    (folder / "crash.pgm").write_bytes(b"P5 4 4 255 crash")
+    decode = cv2.imdecode
+
+    def sometimes(code, flags):
+        if code.tobytes().endswith(b"crash"):
+            raise cv2.error("OpenCV: (-215:Assertion failed) whatever")
+        return decode(code, flags)
+
+    monkeypatch.setattr(cv2, "imdecode", sometimes)
+    assert main(["restore", str(folder), str(tmp_path / "out"), "-opt", option_file[0]]) == 2
+    assert set(record_of(tmp_path / "out")) == {"a.png", "z.png", "texts.png", f"{long}.png"}
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    bad = ["crash.pgm", "cut.jpg", "empty.bmp", "header.png", "huge.png", "nowhere.png"]
+    assert [Path(line.removeprefix("error: ").partition(": ")[0]).name for line in lines] == bad
+
+
+def test_names_that_are_no_utf8_are_kept(tmp_path, option_file, capsys):
+    name = os.fsdecode(b"caf\xe9")
+    (tmp_path / "in").mkdir()
+    (tmp_path / f"in/{name}.png").write_bytes(cv2.imencode(".png", photo(1))[1].tobytes())
+    assert main(["restore", str(tmp_path / "in"), str(tmp_path / "out"), "-opt", option_file[0]]) == 0
+    assert (tmp_path / f"out/{name}.png").is_file()
+    assert list(record_of(tmp_path / "out")) == ["caf\\xe9.png"]
+    assert "caf\\xe9.png -> " in capsys.readouterr().out
+
+
+def test_pipes_are_one_line(tmp_path, option_file, capsys):
+    os.mkfifo(tmp_path / "pipe.png")
+    told = error_of([str(tmp_path / "pipe.png"), str(tmp_path / "out"), "-opt", option_file[0]], capsys)
+    assert told == f"error: {tmp_path / 'pipe.png'}: neither an image file nor a folder; check the path"
+
+
+def test_images_without_room_are_told_before(tmp_path, option_file, capsys, monkeypatch):
+    monkeypatch.setattr(restore_files, "available_bytes", lambda _: 2000)
+    told = error_of([write(tmp_path / "a.png", photo(1)), str(tmp_path / "out"), "-opt", option_file[0]], capsys)
+    assert told.startswith(f"error: {tmp_path / 'a.png'}: 21×34 pixels take 0.0 GiB, 0.0 GiB are free")
 
 
 def test_results_inside_the_source_are_no_sources(tmp_path, option_file):
@@ -212,6 +270,21 @@ def test_one_channel_network_on_colour(tmp_path, option_file, capsys):
     assert np.abs(rgb2y(out).astype(int) - luma)[inside].max() <= 2
     chroma = [image[..., :1].astype(int) - image[..., 1:] for image in (out, img)]
     assert np.abs(chroma[0] - chroma[1])[inside].max() <= 1
+
+
+@pytest.mark.parametrize(("weights", "scale"), [("DN_RGB", 1), ("SRx3", 3)])
+def test_colour_network_on_grey_gives_the_mean_of_its_colours(tmp_path, capsys, weights, scale):
+    grey, file = photo(1), str(GOLD / f"{weights}.pt")
+    out = str(tmp_path / "out.png")
+    assert main(["restore", write(tmp_path / "a.png", grey), out, "--weights", file, "--policy", "whole"]) == 0
+    assert (
+        "a.png: grey, restored as R = G = B by a network for colour; the result is the mean" in capsys.readouterr().out
+    )
+    colours = by_hand(rnan_plugin.load_released(file), grey.repeat(3, axis=2), Policy("whole"))
+    result = cv2.imread(out, cv2.IMREAD_UNCHANGED)
+    assert result.shape == (21 * scale, 34 * scale)
+    assert np.abs(result - colours.mean(axis=2)).max() <= 0.5 + 1 / 3
+    assert (colours.min(axis=2) < colours.max(axis=2)).any()  # so that the mean is something else than any of them
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
@@ -270,12 +343,11 @@ def test_what_can_go_wrong(tmp_path, option_file, capsys):
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad/b.png").write_bytes(b"no image")
     cases = [
-        ([image, out], "-opt FILE"),
+        ([image, out, "--level", "10"], "--level: needs --task"),
         ([image, out, "--weights", "absent.pt"], "absent.pt: no such file"),
         ([image, out, "--weights", str(tmp_path / "net.pth")], "does not say what its network is"),
         ([image, out, "-opt", path, "--weights", weights], "weights of another network"),
         ([image, out, "--weights", weights], "--channels"),
-        ([write(tmp_path / "grey.png", photo(1)), out, "--weights", str(GOLD / "DN_RGB.pt")], "grey, but the network"),
         ([str(tmp_path / "absent"), out, "-opt", path], "no such image or folder"),
         ([folder, str(tmp_path / "out.png"), "-opt", path], "is a folder"),
         ([image, str(tmp_path / "out.jpg"), "-opt", path], "out.png"),
@@ -314,5 +386,5 @@ def test_file_of_another_level_is_told(tmp_path, option_file, capsys):
     arguments = ["-opt", path, "--task", "car", "--level", "10", "--channels", "y"]
     assert main(["restore", str(tmp_path / "in"), str(tmp_path / "out"), *arguments]) == 0
     told = capsys.readouterr().out
-    assert "q90.jpg: a JPEG of quality 90, the weights are for 10" in told
+    assert "q90.jpg: warning: a JPEG of quality 90, the weights are for 10" in told
     assert "q10.jpg: a JPEG" not in told

@@ -85,9 +85,9 @@ def test_restore_takes_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ([], "name what to restore from with --task and --level (weights in the package: "),
+        (["--level", "10"], "--level: needs --task, whose level it is"),
         (["--task", "car", "--level", "20"], "no weights in the package for car 20; there are: car 10"),
-        (["--task", "car"], "--level: car needs a quality"),
+        (["--task", "demosaic", "--level", "1"], "--level: demosaic has no levels"),
     ],
 )
 def test_what_does_not_fit_is_told(
@@ -110,3 +110,12 @@ def test_the_toolboxs_loader_reads_them_as_its_own(task: TaskAtLevel) -> None:
     loaded = model.net_g.state_dict()
     assert loaded.keys() == expected.state_dict().keys()
     assert all(torch.equal(loaded[name], value) for name, value in expected.state_dict().items())
+
+
+def test_without_a_word_a_file_is_looked_at(tmp_path: Path) -> None:
+    """A clean image comes back as it was, to the byte; what was done is said and kept."""
+    smooth = cv2.resize(np.random.default_rng(0).integers(0, 256, (3, 4, 3), dtype=np.uint8), (128, 96))
+    cv2.imwrite(str(tmp_path / "clean.png"), smooth)
+    assert main(["restore", str(tmp_path / "clean.png"), str(tmp_path / "out.png")]) == 0
+    assert (tmp_path / "out.png").read_bytes() == (tmp_path / "clean.png").read_bytes()
+    assert "left as it is" in json.loads((tmp_path / "restore.jsonl").read_text())["left_as_it_is"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import shutil
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 from conftest import TINY, log_of, tiny_options, write_options
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from rnan_plugin.checkpoints import read
 from rnan_plugin.training import loop as training
 
 
@@ -27,7 +29,7 @@ def test_stock_script_trains_validates_and_shows_it_in_tensorboard(enabled_env, 
     write_options(tmp_path, tiny_options(data))
     enabled_env.run(tmp_path, "basicsr/train.py", "-opt", "tiny.yml")
 
-    assert set(latest_weights(tmp_path)) == {"params", "params_ema"}
+    assert set(latest_weights(tmp_path)) == {"params", "params_ema", "network_g"}
     assert len(re.findall(r"l_pix: \d", log_of(tmp_path))) == 4
     events = EventAccumulator(str(tmp_path / "tb_logger/tiny"), size_guidance={"images": 0}).Reload()
     assert {"losses/l_pix", "metrics/held-out/psnr", "metrics/held-out/ssim"} <= set(events.Tags()["scalars"])
@@ -43,6 +45,46 @@ def test_stock_script_trains_validates_and_shows_it_in_tensorboard(enabled_env, 
     off = enabled_env.run(tmp_path, "basicsr/train.py", "-opt", "tiny.yml", check=False, RNAN_PLUGIN_DISABLE="1")
     assert off.returncode != 0
     assert "RNAN" not in off.stdout + off.stderr
+
+
+class Hostile:
+    """Pickled, it makes a folder when it is read."""
+
+    def __init__(self, witness):
+        self.witness = witness
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.witness),)
+
+
+def test_stock_script_resumes_on_a_cpu_and_runs_nothing_that_a_state_holds(enabled_env, data, tmp_path):
+    """Run as a script, its own function to resume is another than that of `import basicsr.train`."""
+    enabled_env.plugin(tmp_path, "enable", "--link")
+    opt = tiny_options(data, total_iter=2)
+    write_options(tmp_path, opt)
+    enabled_env.run(tmp_path, "basicsr/train.py", "-opt", "tiny.yml")
+    run, witness = tmp_path / "experiments/tiny", tmp_path / "witness"
+    torch.save(
+        {"epoch": 0, "iter": Hostile(witness), "optimizers": [], "schedulers": []}, run / "training_states/9.state"
+    )
+    shutil.copy(run / "models/net_g_2.pth", run / "models/net_g_9.pth")
+
+    opt["train"]["total_iter"] = 4
+    write_options(tmp_path, opt)
+    resumed = enabled_env.run(tmp_path, "basicsr/train.py", "-opt", "tiny.yml", "--auto_resume")
+    assert "9.state: damaged, or holds more than tensors" in resumed.stdout
+    assert "going on from" in resumed.stdout
+    assert "Resuming training from epoch: 0, iter: 2" in resumed.stdout + resumed.stderr
+    assert read(run / "training_states/4.state")["iter"] == 4
+
+    for state in ("2.state", "4.state"):
+        (run / "training_states" / state).unlink()
+    refused = enabled_env.run(tmp_path, "basicsr/train.py", "-opt", "tiny.yml", "--auto_resume", check=False)
+    assert refused.returncode == 2
+    (line,) = [line for line in refused.stderr.splitlines() if line.startswith("error: ")]
+    assert "no training state is whole" in line
+    assert "Traceback" not in refused.stderr
+    assert not witness.exists()
 
 
 def test_stock_script_of_a_source_checkout(enabled_env, data, tmp_path):
@@ -96,7 +138,7 @@ def test_launcher_resumes_on_the_cpu(hook_env, data, tmp_path):
     state.write_bytes(state.read_bytes()[:100])
     result = hook_env.plugin(tmp_path, "train", "-opt", "tiny.yml", "--auto_resume")
     assert "warning: going on from" in result.stdout
-    assert "4.state: not a readable checkpoint" in result.stdout
+    assert "4.state: damaged" in result.stdout
     assert torch.load(state, weights_only=True)["iter"] == 4  # trained again
 
     # With none left it is one clear line.

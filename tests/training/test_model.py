@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import copy
+import os
 
 import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from rnan_plugin.data.restoration_dataset import RestorationDataset
+from rnan_plugin.images.codec import decode_image, encode_png
+from rnan_plugin.images.tensors import to_image
 from rnan_plugin.inference.policy import Policy, restore
 from rnan_plugin.training.model import RestorationModel
 from rnan_plugin.training.validation import make_panel
@@ -120,6 +124,32 @@ def test_validation_equals_numpy_and_shows_panels(ema_decay):
     assert recorder.scalars["metrics/set/psnr", 7] == pytest.approx(np.mean(scores), abs=1e-6)
     assert len(recorder.images) == 3  # the first three of four
     assert model.net_g.training  # goes on training afterwards
+
+
+@pytest.mark.parametrize("is_train", [True, False])
+def test_restored_images_of_any_name_are_saved(tmp_path, is_train):
+    """Names that are no UTF-8, of which OpenCV's writer dies, and the longest; in a folder of such a name."""
+    names = [os.fsdecode(b"caf\xe9"), "n" * 251]
+    for name in names:
+        (tmp_path / f"{name}.png").write_bytes(encode_png(np.full((20, 31, 1), 9, np.uint8)))
+    model, out = build_model(), tmp_path / os.fsdecode(b"r\xe9sults")
+    model.opt |= {"is_train": is_train, "path": {"visualization": str(out)}}
+    opt = {
+        "name": "set",
+        "type": "RestorationDataset",
+        "phase": "val",
+        "channels": "gray",
+        "dataroot_gt": str(tmp_path),
+    }
+    data = RestorationDataset({**opt, "degradation": {"type": "awgn", "sigma": 5}})
+    model.validation(DataLoader(data), 100000, None, save_img=True)
+    files = sorted(path for path in out.rglob("*") if path.is_file())
+    assert len(files) == 2
+    assert files[0].name == ("caf\\xe9_100000.png" if is_train else "caf\\xe9_x.png")
+    assert files[1].name.startswith("n" * 200)
+    for file, sample in zip(files, data, strict=True):
+        expected, _ = restore(model.net_g, sample["lq"][None], Policy("tile", 16, 4))
+        np.testing.assert_array_equal(decode_image(file.read_bytes(), "")[..., 0], to_image(expected)[..., 0])
 
 
 def test_validation_never_calls_the_wrapped_network():

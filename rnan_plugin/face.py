@@ -1,0 +1,160 @@
+"""What a Python program uses: images restored, networks loaded, image sets scored. `import rnan_plugin` shows it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from rnan_plugin.archs.official_weights import load_released
+from rnan_plugin.choices import PolicyName, Precision
+from rnan_plugin.errors import UserError
+from rnan_plugin.evaluation.evaluate import Evaluation
+from rnan_plugin.evaluation.evaluate import evaluate as evaluate_method
+from rnan_plugin.evaluation.methods import MethodSource, build_method
+from rnan_plugin.images.color import Channels
+from rnan_plugin.inference import networks
+from rnan_plugin.inference.policy import named_policy
+from rnan_plugin.inference.restorer import Restorer, RestoreSettings
+from rnan_plugin.inference.shipped import OVERLAP, TILE
+from rnan_plugin.paper.tasks import TaskAtLevel
+
+__all__ = ["evaluate", "load_network", "load_released", "restore"]
+
+_KEPT = 4  # networks in memory
+_lock = Lock()  # a network restores one image at a time: its threads share the cores already
+
+
+def restore(  # noqa: PLR0913 - each is a flag of the command
+    image: NDArray[np.uint8],
+    task: str | None = None,
+    level: float | None = None,
+    *,
+    option_file: str | None = None,
+    weights: str | None = None,
+    channels: Channels | None = None,
+    policy: PolicyName | None = None,
+    tile: int | None = None,
+    overlap: int | None = None,
+    self_ensemble: bool = False,
+    device: str = "auto",
+    precision: Precision = "float32",
+) -> NDArray[np.uint8]:
+    """Restore an image; the network is loaded once and kept. Safe to call from several threads.
+
+    >>> import numpy as np, rnan_plugin
+    >>> noisy = np.random.default_rng(0).normal(128, 50, (48, 64, 3)).clip(0, 255).astype(np.uint8)
+    >>> restored = rnan_plugin.restore(noisy, task="colordn", level=50)
+    >>> restored.shape, restored.dtype, bool(restored.std() < noisy.std())
+    ((48, 64, 3), dtype('uint8'), True)
+
+    Args:
+        image: (H, W, 3) RGB, or (H, W, 1) or (H, W) grey, 0..255, 8 bits.
+        task: What to restore from: "car", "colordn", "demosaic", "graydn", "sr", or a task of yours.
+        level: JPEG quality, sigma (0..255) or scale; None for demosaicing.
+        option_file: Take its network instead of the package's.
+        weights: Take these instead of the package's: a training's, an exported or a released checkpoint.
+        channels: What a one-channel network restores of colour images: "y" (luma; chroma is kept) or "gray".
+        policy: "auto", "whole", "tile" or "release"; see `rnan_plugin.inference.policy.Policy`. Left out, with the
+            package's weights, the tiles that they were measured with.
+        tile: Side of a tile in pixels of the input.
+        overlap: Pixels that neighbouring tiles share.
+        self_ensemble: Mean over the eight flips (RNAN+).
+        device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
+        precision: Of the layers.
+
+    Returns:
+        The restored image, (H*scale, W*scale, C), or (H*scale, W*scale) where the input had two dimensions.
+
+    Raises:
+        UserError: The image is not of that form, or no such weights; one line that says what to do.
+    """
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim not in {2, 3}:
+        raise UserError("image: needs an array of 8-bit values (uint8), (H, W, 3) RGB or (H, W) grey")
+    if image.size == 0 or (image.ndim == 3 and image.shape[2] not in {1, 3}):
+        raise UserError(f"image: shape {image.shape} is not (H, W, 3), (H, W, 1) or (H, W) with pixels in it")
+    how = named_policy(policy, tile, overlap, self_ensemble=self_ensemble)
+    if all(left_out is None for left_out in (policy, tile, overlap, option_file, weights)):  # as the command does
+        how = replace(how, name="tile", tile=TILE, overlap=OVERLAP)
+    settings = RestoreSettings(how, device, precision, channels=channels)
+    with _lock:
+        restorer = _restorer(option_file, weights, _task(task, level), settings)
+        restored, _ = restorer(image if image.ndim == 3 else image[..., None], "image")
+    return restored[..., 0] if image.ndim == 2 and restored.shape[2] == 1 else restored
+
+
+@lru_cache(maxsize=_KEPT)
+def _restorer(
+    option_file: str | None, weights: str | None, task: TaskAtLevel | None, settings: RestoreSettings
+) -> Restorer:
+    loaded = networks.load_network(option_file, weights, task)
+    return Restorer(loaded.net, loaded.channels, settings, task)
+
+
+def _task(task: str | None, level: float | None) -> TaskAtLevel | None:
+    if task is None and level is not None:
+        raise UserError("level: needs a task, whose level it is")
+    return TaskAtLevel(task, level) if task is not None else None
+
+
+def load_network(
+    task: str | None = None, level: float | None = None, *, option_file: str | None = None, weights: str | None = None
+) -> nn.Module:
+    """Load a network: of the package for a task at a level, of an option file, or of a checkpoint.
+
+    >>> import rnan_plugin
+    >>> net = rnan_plugin.load_network("car", 10)
+    >>> sum(weight.numel() for weight in net.parameters()), net.training
+    (411761, False)
+
+    Args:
+        task: As of `restore`.
+        level: As of `restore`.
+        option_file: Any network of BasicSR that it describes, with its `path.pretrain_network_g`.
+        weights: A checkpoint that says what its network is, or a released one; with `option_file`, in its own's place.
+
+    Returns:
+        The network on the CPU, in eval mode; (B, C, H, W) in 0..1 to (B, C, H*scale, W*scale).
+
+    Raises:
+        UserError: Nothing is named, or a file is missing, damaged or of another kind.
+    """
+    return networks.load_network(option_file, weights, _task(task, level)).net
+
+
+def evaluate(
+    image_set: str,
+    task: str,
+    level: float | None = None,
+    *,
+    option_file: str | None = None,
+    weights: str | None = None,
+    seed: int = 0,
+    **how: Any,
+) -> Evaluation:
+    """Score a network on an image set under the paper's protocol.
+
+    Args:
+        image_set: Folder or LMDB of ground truth.
+        task: As of `restore`.
+        level: As of `restore`.
+        option_file: As of `load_network`.
+        weights: As of `load_network`.
+        seed: Of the noise.
+        how: `policy` (default "tile"), `tile`, `overlap`, `self_ensemble` as of `restore`.
+
+    Returns:
+        Scores of each image and their mean, with everything they depend on.
+
+    Raises:
+        UserError: The image set or the network has something to mend.
+    """
+    at_level = TaskAtLevel(task, level, seed)
+    settings = RestoreSettings(named_policy(**{"policy": "tile", **how}))
+    method = build_method(MethodSource("network", option_file, weights), at_level, settings, [])
+    return evaluate_method(method, at_level, image_set)

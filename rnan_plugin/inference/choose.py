@@ -1,0 +1,115 @@
+"""What to do with an image whose task or level nobody named: the weights that gain on it, or nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rnan_plugin.errors import UserError
+from rnan_plugin.images.degradations import Image
+from rnan_plugin.images.estimate import jpeg_quality, noise_sigma
+from rnan_plugin.inference.shipped import ShippedNetwork, shipped_names, shipped_networks
+from rnan_plugin.paper.tasks import TASKS, Task, TaskAtLevel
+
+AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What to do with one image.
+
+    Args:
+        network: The weights to take; None leaves the image as it is.
+        task: The task at the level that was found or named.
+        why: In words, for the user.
+    """
+
+    network: ShippedNetwork | None
+    task: TaskAtLevel | None
+    why: str
+
+
+def choose(code: bytes, img: Image, task_name: str = AUTO, level: float | None = None) -> Choice:
+    """Choose weights of the package for an image.
+
+    Args:
+        code: The file's content, whose tables tell a JPEG's quality.
+        img: (H, W, 3) RGB or (H, W, 1) grey, 0..255.
+        task_name: A task, or "auto": JPEG files get their artefacts reduced, others their noise.
+        level: Of the task; None finds it. A level that is named is obeyed, whether or not a gain is expected.
+
+    Raises:
+        UserError: The task needs a level that no image tells, or the package has no weights for what was named.
+    """
+    if task_name == AUTO:
+        task_name = _task_for(code, img)
+    row = TASKS[_in_colour(task_name, img)]
+    if row.level is None:
+        return _named(TaskAtLevel(row.name), code)
+    if row.enlarges and level is None:  # an enlarged image has nothing to lose
+        level = min(
+            (network.low for network in shipped_networks() if network.task == row.name and network.low), default=2
+        )
+    if level is not None:
+        return _named(TaskAtLevel(row.name, level), code)
+    found, why = _level_of(row, code, img)
+    if found is None:
+        return Choice(None, None, why)
+    return _gaining(TaskAtLevel(row.name, found), why)
+
+
+def _task_for(code: bytes, img: Image) -> str:
+    if jpeg_quality(code) is not None:
+        return "car"
+    return "colordn" if img.shape[2] == 3 else "graydn"
+
+
+def _in_colour(name: str, img: Image) -> str:
+    """The task that restores chroma too, where the package has weights for it and the image is in colour."""
+    there = {network.task for network in shipped_networks()}
+    return f"{name}_color" if img.shape[2] == 3 and f"{name}_color" in there else name
+
+
+def _level_of(row: Task, code: bytes, img: Image) -> tuple[float | None, str]:
+    """The level of an image, and how it was found."""
+    if row.degradation == "jpeg":
+        quality = jpeg_quality(code)
+        return quality, f"JPEG of quality {quality}" if quality is not None else "not a JPEG file, so nothing to reduce"
+    if row.degradation == "awgn":
+        sigma = round(noise_sigma(img), 1)
+        return sigma, f"noise of sigma {sigma:g}"
+    raise UserError(f"--level: no image tells the {row.level} of {row.name}; name it")
+
+
+def _named(task: TaskAtLevel, code: bytes) -> Choice:
+    """What was named, obeyed, with a warning where the file says otherwise."""
+    covering = [network for network in shipped_networks() if network.covers(task)]
+    if not covering:
+        raise UserError(f"no weights in the package for {task}; there are: {shipped_names()}")
+    best = min(covering, key=lambda network: network.width)
+    return Choice(best, task, mismatch(task, code, best.gains) or "")
+
+
+def mismatch(task: TaskAtLevel, code: bytes, gains: tuple[float, float] | None = None) -> str | None:
+    """Why a file is not an input of the task, as far as it tells; None if it is.
+
+    Args:
+        task: What was named.
+        code: The file's content.
+        gains: Levels that the weights improve; None takes the task's own for the only one.
+    """
+    quality = jpeg_quality(code) if task.row.degradation == "jpeg" else None
+    if quality is None or task.level is None:
+        return None
+    low, high = gains or (task.level, task.level)
+    if low <= quality <= high:
+        return None
+    return f"warning: a JPEG of quality {quality}, the weights are for {task.level:g}"
+
+
+def _gaining(task: TaskAtLevel, why: str) -> Choice:
+    """The weights that were measured to gain at a level; of several those for the nearest single level."""
+    gaining = [network for network in shipped_networks() if network.task == task.name and network.gains_at(task.level)]
+    if not gaining:
+        return Choice(None, task, f"{why}: left as it is, no weights in the package gain on it")
+    best = min(gaining, key=lambda network: network.distance(task.level))
+    return Choice(best, task, f"{why}: restored with {best}")

@@ -1,0 +1,137 @@
+"""Which option files the repository ships: listing them all, writing them, and comparing those that are there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from rnan_plugin.choices import NETWORKS
+from rnan_plugin.errors import UserError, shown
+from rnan_plugin.files import atomic_path
+from rnan_plugin.options import recipes
+from rnan_plugin.options.inputs import inputs_of
+from rnan_plugin.options.networks import unfit
+from rnan_plugin.options.recipes import OptionFile
+from rnan_plugin.options.schema import read_yaml
+from rnan_plugin.paper.tables import all_published
+from rnan_plugin.paper.tasks import TASKS, Task
+
+
+def shipped_files() -> Iterator[OptionFile]:
+    """All of them; a task that was added by `add_task` has its own."""
+    for task in TASKS.values():
+        yield from _papers(task)
+        yield from _blind(task)
+        yield from _typical(task)
+    yield recipes.quickstart()
+    yield from (recipes.ablation(case) for case in range(1, len(recipes.ABLATION_CASES) + 1))
+    yield from _small_data()
+    yield from map(recipes.equal_budget, recipes.EQUAL_BUDGET)
+
+
+def _papers(task: Task) -> Iterator[OptionFile]:
+    """A training at each level of the paper, its test, and that of the released weights."""
+    for level in task.levels if task.level else (None,):
+        inputs = inputs_of(task.name, level)
+        yield (training := recipes.paper(inputs))
+        if task.sets:
+            yield recipes.test(training, inputs)
+        if inputs.task.released:
+            yield recipes.released(inputs)
+
+
+def _blind(task: Task) -> Iterator[OptionFile]:
+    """Networks for unknown levels."""
+    for channels in (task.channels, *task.other_channels) if task.blind else ():
+        inputs = inputs_of(task.name, blind=True, channels=channels)
+        yield recipes.paper(inputs)
+        yield recipes.small(inputs)
+
+
+def _typical(task: Task) -> Iterator[OptionFile]:
+    """A small network, and the networks of BasicSR, at the task's typical level."""
+    level = task.typical if task.typical is not None else next(iter(task.levels), None)
+    if task.level and level is None:
+        return
+    inputs = inputs_of(task.name, level)
+    yield recipes.small(inputs)
+    for network in NETWORKS:
+        if network != "RNAN" and unfit(network, inputs.num_channel, inputs.scale) is None:
+            yield recipes.compare(network, inputs)
+
+
+def _small_data() -> Iterator[OptionFile]:
+    """The columns of Table 8."""
+    rows = [row for row in all_published() if (row.table, row.method) == (8, "RNAN")]
+    columns = dict.fromkeys((row.training_set, row.task, row.level) for row in rows)
+    yield from (recipes.small_data(name, inputs_of(task, level)) for name, task, level in columns)
+
+
+def write_files(folder: Path) -> tuple[int, int]:
+    """Write those that are missing or differ; return how many, and how many there are.
+
+    Raises:
+        UserError: The folder can't be created or written.
+    """
+    files, written = list(shipped_files()), 0
+    for file in files:
+        path = folder / file.path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{path.parent}: can't be created ({error.strerror}); choose another --folder") from None
+        if _text(path) != file.text:
+            with atomic_path(path) as temporary:
+                temporary.write_text(file.text, encoding="utf-8")
+            written += 1
+    return written, len(files)
+
+
+def differences(folder: Path) -> Iterator[str]:
+    """A line for each file that is missing, or differs from its recipe: the first key that does.
+
+    Raises:
+        UserError: There is no such folder.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; name that of the option files with --folder")
+    for file in shipped_files():
+        path = folder / file.path
+        text = _text(path)
+        if text is None:
+            yield f"{path}: missing"
+        elif text != file.text:
+            yield f"{path}: {_first_difference(path, file.options)}"
+
+
+def _text(path: Path) -> str | None:
+    """What a file holds, None if it can't be read as text."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _first_difference(path: Path, recipe: Mapping[str, Any]) -> str:
+    try:
+        content = dict(_flat(read_yaml(path, "option file")))
+    except UserError as error:
+        return str(error).removeprefix(f"{path}: ")
+    expected = dict(_flat(recipe))
+    for key in dict.fromkeys([*expected, *content]):
+        if key not in content:
+            return f"{key} is missing, the recipe has {shown(expected[key])}"
+        if key not in expected:
+            return f"{key} is {shown(content[key])}, the recipe has no such key"
+        if (type(content[key]), content[key]) != (type(expected[key]), expected[key]):
+            return f"{key} is {shown(content[key])}, the recipe has {shown(expected[key])}"
+    return "comments or layout differ"
+
+
+def _flat(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in section.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

@@ -1,0 +1,119 @@
+"""Check that a network can be built, and that it maps the data sets' images to the size of their ground truth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from rnan_plugin.errors import UserError, shown
+from rnan_plugin.inference.policy import window_of
+from rnan_plugin.options.schema import check_arguments, check_call
+from rnan_plugin.toolbox.api import ARCH_REGISTRY
+from rnan_plugin.training.section_check import check_type, raise_lines
+
+_LARGEST_ARGUMENT = 2**14  # of blocks, features and the like; building more would not end
+_SIDE = 16  # pixels of the patch, where training's own is no better
+
+
+def check_network(network: dict[str, Any], where: str) -> None:
+    """Check `network_g`: its type, its keys, their values, and that it can be built; normalise it in place.
+
+    Raises:
+        UserError: A line for each problem.
+    """
+    if not network:
+        raise UserError(f"{where}: the section is empty; it needs a 'type', such as RNAN")
+    check_type(network, "type", ARCH_REGISTRY, where)
+    architecture = ARCH_REGISTRY.get(network["type"])
+    check_call(architecture, network, where)
+    raise_lines(list(check_arguments(architecture, network, where)))
+    raise_lines(
+        [
+            f"{where}.{key}: {shown(value)} is larger than any network can be built with"
+            for key, value in network.items()
+            if isinstance(value, int | float) and abs(value) > _LARGEST_ARGUMENT
+        ]
+    )
+    _build(network, where)
+
+
+def _build(network: Mapping[str, Any], where: str) -> nn.Module:
+    """The network of a section, on the meta device where that is possible: neither time nor memory for weights.
+
+    Whatever its constructor says of wrong arguments is told.
+    """
+    try:
+        return _build_on(network, "meta")
+    except Exception:  # of any network, which may also compute while it is built
+        try:
+            return _build_on(network, "cpu")
+        except Exception as error:
+            raise UserError(f"{where}: {_first_line(error)}") from None
+
+
+def _build_on(network: Mapping[str, Any], device: str) -> nn.Module:
+    arguments = {key: value for key, value in network.items() if key != "type"}
+    with torch.random.fork_rng(devices=[]), torch.device(device):  # the training's weights are drawn as without checks
+        net: nn.Module = ARCH_REGISTRY.get(network["type"])(**arguments)
+    return net.eval()
+
+
+def check_fit(opt: Mapping[str, Any], path: str) -> None:
+    """Compare the size of the network's output with the ground truth's, for a patch of each kind of data set.
+
+    Raises:
+        UserError: A line that names the keys to look at.
+    """
+    net, scale, seen = _build(opt["network_g"], f"{path}, network_g"), opt.get("scale", 1), set()
+    for phase, dataset in opt["datasets"].items():
+        colours = dataset.get("channels", "rgb")
+        if dataset.get("type") != "RestorationDataset" or colours in seen:
+            continue
+        seen.add(colours)
+        channels, side = (3 if colours == "rgb" else 1), _side(net, dataset.get("gt_size"), scale)
+        wanted = (1, channels, side * scale, side * scale)
+        found = _output_shape(net, opt["network_g"], (1, channels, side, side), f"{path}, datasets.{phase}")
+        if found != wanted:
+            raise UserError(
+                f"{path}, datasets.{phase}: network_g makes {_size(found)} of an input of {channels} channel(s) of "
+                f"{side}×{side}, the ground truth has {_size(wanted)}; look at scale: {scale}, channels: {colours}, "
+                "and the channels and scale of network_g (num_in_ch, num_out_ch, upscale)"
+            )
+
+
+def _side(net: nn.Module, gt_size: int | None, scale: int) -> int:
+    """Side of the patch, in LQ pixels: small, but a multiple of the network's windows where training's is one."""
+    window = window_of(net)
+    small = max(_SIDE // window, 1) * window
+    own = gt_size // scale if gt_size else small
+    return own if own % window else min(own, small)
+
+
+def _output_shape(net: nn.Module, network: Mapping[str, Any], given: tuple[int, ...], where: str) -> tuple[int, ...]:
+    """Shape of a network's output, without computing it where its operators allow."""
+    if any(weight.is_meta for weight in net.parameters()):
+        try:
+            with torch.no_grad(), torch.device("meta"):
+                return tuple(net(torch.empty(given)).shape)
+        except Exception:  # an operator, or a constant of the network, that can't be on the meta device: compute it
+            net = _build_on(network, "cpu")
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            return tuple(net(torch.zeros(given)).shape)
+    except Exception as error:
+        raise UserError(
+            f"{where}: network_g can't take an input of {_size(given)} ({_first_line(error)}); look at channels: "
+            f"{'rgb' if given[1] == 3 else 'gray or y'} here, and at the channels and scale of network_g (num_in_ch, "
+            "num_out_ch, upscale)"
+        ) from None
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return f"{shape[1]} channel(s) of {shape[2]}×{shape[3]}" if len(shape) == 4 else f"shape {shape}"
+
+
+def _first_line(error: Exception) -> str:
+    return " ".join((str(error) or type(error).__name__).split())[:200]

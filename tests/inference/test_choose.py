@@ -1,0 +1,89 @@
+"""Which weights an image gets where nobody names a level: those that were measured to gain, else none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from rnan_plugin.errors import UserError
+from rnan_plugin.inference import choose as choose_module
+from rnan_plugin.inference.choose import choose
+from rnan_plugin.inference.shipped import ShippedNetwork
+
+PACKAGE = [
+    ShippedNetwork("car", 10, 10, Path("car_10.pth"), (5, 14)),
+    ShippedNetwork("car", 5, 95, Path("car_5-95.pth"), (5, 80)),
+    ShippedNetwork("colordn", 50, 50, Path("colordn_50.pth"), (40, 60)),
+    ShippedNetwork("colordn", 0, 75, Path("colordn_0-75.pth"), (3, 75)),
+    ShippedNetwork("graydn", 50, 50, Path("graydn_50.pth"), None),
+    ShippedNetwork("demosaic", None, None, Path("demosaic.pth")),
+    ShippedNetwork("sr", 2, 2, Path("sr_2.pth")),
+]
+
+
+@pytest.fixture(autouse=True)
+def package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choose_module, "shipped_networks", lambda: PACKAGE)
+
+
+def image(sigma: float = 0, channels: int = 3) -> NDArray[np.uint8]:
+    coarse = np.random.default_rng(0).integers(40, 216, (3, 4, channels), dtype=np.uint8)
+    smooth = cv2.resize(coarse, (256, 192), interpolation=cv2.INTER_CUBIC).reshape(192, 256, channels)
+    noise = sigma * np.random.default_rng(1).standard_normal(smooth.shape)
+    return np.clip(np.floor(smooth + noise + 0.5), 0, 255).astype(np.uint8)
+
+
+def jpeg(quality: int) -> bytes:
+    return cv2.imencode(".jpg", image(), [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+
+
+QUALITIES = [(8, "car_5-95.pth"), (10, "car_10.pth"), (30, "car_5-95.pth"), (75, "car_5-95.pth"), (90, None)]
+
+
+@pytest.mark.parametrize(("quality", "file"), QUALITIES)
+def test_a_jpeg_gets_what_gains_at_its_quality(quality: int, file: str | None) -> None:
+    choice = choose(jpeg(quality), image())
+    assert (choice.network.file.name if choice.network else None) == file
+    assert f"JPEG of quality {quality}" in choice.why
+    assert ("left as it is" in choice.why) == (file is None)
+
+
+@pytest.mark.parametrize(("sigma", "file"), [(0, None), (20, "colordn_0-75.pth")])
+def test_other_files_get_their_noise_removed(sigma: float, file: str | None) -> None:
+    choice = choose(b"\x89PNG", image(sigma))
+    assert (choice.network.file.name if choice.network else None) == file
+
+
+def test_what_nobody_measured_is_never_taken_unasked() -> None:
+    noisy = image(50, 1)
+    assert choose(b"", noisy).network is None
+    named = choose(b"", noisy, "graydn", 50)
+    assert named.network is not None
+    assert named.network.file.name == "graydn_50.pth"
+
+
+def test_a_level_that_is_named_is_obeyed() -> None:
+    choice = choose(jpeg(90), image(), "car", 10)
+    assert choice.network is not None
+    assert choice.network.file.name == "car_10.pth"
+    assert choose(jpeg(90), image(), "car", 20).network == PACKAGE[1]
+
+
+def test_tasks_without_a_level_to_find() -> None:
+    assert choose(b"", image(), "demosaic").network == PACKAGE[5]
+    assert choose(b"", image(), "sr").network == choose(b"", image(), "sr", 2).network == PACKAGE[6]
+
+
+def test_no_jpeg_has_no_artefacts_to_reduce() -> None:
+    choice = choose(b"\x89PNG", image(), "car")
+    assert choice.network is None
+    assert "not a JPEG file" in choice.why
+
+
+def test_no_weights_is_one_line() -> None:
+    with pytest.raises(UserError, match=r"no weights in the package for sr 4; there are: "):
+        choose(b"", image(), "sr", 4)

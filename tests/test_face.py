@@ -1,0 +1,98 @@
+"""The package from Python: lazy, documented, equal to the commands."""
+
+from __future__ import annotations
+
+import doctest
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import rnan_plugin
+from rnan_plugin import face
+from rnan_plugin.__main__ import main
+from rnan_plugin.errors import UserError
+
+
+@pytest.fixture
+def photo() -> NDArray[np.uint8]:
+    coarse = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    return np.asarray(cv2.resize(coarse, (70, 50), interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
+
+
+def test_importing_is_free_of_torch_and_the_toolbox() -> None:
+    code = "import sys, rnan_plugin; rnan_plugin.__version__; print({'torch', 'basicsr', 'numpy'} & set(sys.modules))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout == "set()\n"
+
+
+def test_examples_are_true() -> None:
+    assert doctest.testmod(face).failed == 0
+    assert doctest.testmod(face).attempted >= 7
+
+
+def test_everything_named_is_there() -> None:
+    assert all(getattr(rnan_plugin, name).__doc__ for name in rnan_plugin.__all__)
+    with pytest.raises(AttributeError, match="has no attribute 'restroe'"):
+        _ = rnan_plugin.restroe  # type: ignore[attr-defined]
+
+
+def test_an_array_comes_out_as_the_command_writes_it(photo: NDArray[np.uint8], tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "in.png"), photo[..., ::-1])
+    assert main(["restore", str(tmp_path / "in.png"), str(tmp_path / "out.png"), "--task", "car", "--level", "10"]) == 0
+    restored = rnan_plugin.restore(photo, task="car", level=10)
+    np.testing.assert_array_equal(restored[..., ::-1], cv2.imread(str(tmp_path / "out.png")))
+
+
+def test_grey_of_two_dimensions_stays_so(photo: NDArray[np.uint8]) -> None:
+    grey = photo[..., 0]
+    assert rnan_plugin.restore(grey, task="graydn", level=50).shape == grey.shape
+    assert rnan_plugin.restore(grey[..., None], task="graydn", level=50).shape == (*grey.shape, 1)
+    assert rnan_plugin.restore(photo, task="sr", level=2).shape == (100, 140, 3)
+
+
+def test_threads_get_what_one_gets(photo: NDArray[np.uint8]) -> None:
+    images = [np.roll(photo, shift, axis=1) for shift in range(4)]
+    alone = [rnan_plugin.restore(img, task="car", level=10) for img in images]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda img: rnan_plugin.restore(img, task="car", level=10), images))
+    for one, other in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"image": [[1, 2]]}, "image: needs an array"),
+        ({"image": np.zeros((4, 4, 3))}, "uint8"),
+        ({"image": np.zeros((4, 4, 2), np.uint8)}, r"shape \(4, 4, 2\)"),
+        ({"image": np.zeros((0, 4, 3), np.uint8)}, "shape"),
+        ({"task": "jpeg"}, "task: no 'jpeg'"),
+        ({"task": None}, "level: needs a task"),
+        ({"level": None}, "level: car needs a quality"),
+        ({"device": "abacus"}, "device: 'abacus'"),
+        ({"precision": "float8"}, "precision: 'float8'"),
+        ({"tile": 0}, "tile is 0"),
+    ],
+)
+def test_mistakes_are_one_line(photo: NDArray[np.uint8], change: dict[str, object], told: str) -> None:
+    arguments: dict[str, object] = {"image": photo, "task": "car", "level": 10, **change}
+    with pytest.raises(UserError, match=told) as error:
+        rnan_plugin.restore(**arguments)  # type: ignore[arg-type]
+    assert "\n" not in str(error.value)
+
+
+def test_evaluate_and_load_network(photo: NDArray[np.uint8], tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), photo)
+    evaluation = rnan_plugin.evaluate(str(tmp_path), "car", 10, tile=64, overlap=8)
+    before = rnan_plugin.evaluate(str(tmp_path), "car", 10, tile=64, overlap=8, self_ensemble=True)
+    assert evaluation.mean.psnr > 20
+    assert evaluation.mean.psnr != before.mean.psnr
+    assert evaluation.settings["parameters"] == sum(
+        weight.numel() for weight in rnan_plugin.load_network("car", 10).parameters()
+    )
