@@ -43,6 +43,13 @@ def is_intact(path: Path) -> bool:
         return False
 
 
+def _is_zip(path: Path) -> bool:
+    try:
+        return zipfile.is_zipfile(path)
+    except zipfile.BadZipFile:  # one that is said to have several parts
+        return True
+
+
 def read(path: str | Path) -> dict[str, Any]:
     """Read a checkpoint onto the CPU, its checksums verified; pickled code in it does not run.
 
@@ -53,7 +60,7 @@ def read(path: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"{path}: no such file; check the path")
     # Files of torch before 1.6 are no zip files and have no checksums.
-    if zipfile.is_zipfile(path) and not is_intact(path):
+    if _is_zip(path) and not is_intact(path):
         raise UserError(f"{path}: damaged, a checksum is wrong; take another copy")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)

@@ -56,7 +56,7 @@ def read_yaml(path: str | Path, kind: str) -> dict[str, Any]:
         content = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
     except OSError:
         raise UserError(f"{path}: no such {kind}; check the path") from None
-    except (yaml.YAMLError, ValueError, RecursionError, TypeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError, TypeError, LookupError, AttributeError) as error:
         if isinstance(error, UserError):
             raise
         raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())[:300]})") from None

@@ -476,7 +476,7 @@ def test_missing_lmdb_key(tmp_path: Path) -> None:
         (lambda root: (root / "data.mdb").unlink(), ["data.mdb is missing", "rnan prepare FOLDER"]),
         (lambda root: (root / "meta_info.txt").write_text("one 8 8\n"), ["meta_info.txt:1", "'one 8 8'", "pack"]),
         (lambda root: (root / "meta_info.txt").write_text(""), ["no images listed", "pack the LMDB again"]),
-        (lambda root: (root / "data.mdb").write_bytes(b"damaged"), ["can't be opened", "pack it again"]),
+        (lambda root: (root / "data.mdb").write_bytes(b"damaged"), ["damaged (cut short)", "pack the LMDB again"]),
     ],
     ids=["no meta_info.txt", "no data.mdb", "bad line", "empty", "damaged"],
 )
