@@ -54,10 +54,10 @@ class Library:
 Check = Callable[[], Iterator[Finding]]
 
 LIBRARIES = {
-    "torch": Library("torch", "2.4", "install torch as pytorch.org says for your GPU"),
+    "torch": Library("torch", "2.6", "install torch as pytorch.org says for your GPU"),
     "torchvision": Library(
         "torchvision",
-        "0.19",
+        "0.21",
         "must fit torch: install both in one command, `pip install --force-reinstall torch torchvision`",
     ),
     "numpy": Library("numpy", "1.26", "`pip install --upgrade numpy`"),
