@@ -29,7 +29,8 @@ Roots = Annotated[list[PathText], Rule(bool, "not empty")]
 class DatasetOptions:
     """One entry of `datasets` in an option file.
 
-    `sampling` says what training draws uniformly: images, or pixels (more patches of larger images).
+    `dataroot_gt` may be a list in training: folders and LMDBs, told apart by the ending `.lmdb`; `io_backend` then
+    says nothing. `sampling` says what training draws uniformly: images, or pixels (more patches of larger images).
     The keys from `phase` on are the toolbox's own: it adds the first two and its data loader reads the rest.
     """
 
@@ -84,6 +85,7 @@ def parse_dataset(mapping: Mapping[str, Any], where: str) -> tuple[DatasetOption
         raise UserError(f"{where}.io_backend.type: {shown(options.io_backend.get('type'))} is not one of disk, lmdb")
     if (options.degradation is None) == (options.dataroot_lq is None):
         raise UserError(f"{where}: needs either 'degradation' (LQ made on the fly) or 'dataroot_lq' (ready-made)")
+    _check_roots(options, where)
     _check_loader(options, where)
     chain = build_chain(options.degradation, f"{where}.degradation") if options.degradation is not None else []
     if chain and total_scale(chain) != options.scale:
@@ -95,6 +97,13 @@ def parse_dataset(mapping: Mapping[str, Any], where: str) -> tuple[DatasetOption
     if options.gt_size is not None and options.gt_size % options.scale:
         raise UserError(f"{where}.gt_size: {options.gt_size} is not a multiple of the scale {options.scale}")
     return options, chain
+
+
+def _check_roots(options: DatasetOptions, where: str) -> None:
+    if isinstance(options.dataroot_gt, list) and options.phase != "train":
+        raise UserError(f"{where}.dataroot_gt: several are for training; give each validation set an entry of its own")
+    if isinstance(options.dataroot_gt, list) and options.dataroot_lq is not None:
+        raise UserError(f"{where}.dataroot_lq: several dataroot_gt need LQ made on the fly; use 'degradation'")
 
 
 def _check_loader(options: DatasetOptions, where: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -85,7 +85,7 @@ class ValidatedModel(SRModel):
             if has_gt:
                 images["img2"] = tensor2img([self.gt.detach().cpu()])
             if save_img:
-                imwrite(images["img"], self._image_file(dataset.opt["name"], data["lq_path"][0], current_iter))
+                imwrite(images["img"], self._image_file(dataset.opt, data["lq_path"][0], current_iter))
             wanted = has_gt and index < (self.opt.get("val") or {}).get("num_panel", 3)
             metrics = (self.opt["val"].get("metrics") or {}).items()
             yield {
@@ -99,12 +99,18 @@ class ValidatedModel(SRModel):
             if has_gt:
                 del self.gt
 
-    def _image_file(self, dataset_name: str, lq_path: str, current_iter: int) -> str:
-        """Where the toolbox would save a restored image."""
-        folder, stem = Path(self.opt["path"]["visualization"]), Path(lq_path).stem
+    def _image_file(self, dataset: Mapping[str, Any], lq_path: str, current_iter: int) -> str:
+        """Where a restored image is saved: as BasicSR does, and below the folders that the image has in its set.
+
+        In a training that validates on several sets, each has a folder.
+        """
+        folder, image = Path(self.opt["path"]["visualization"]), place_in_set(lq_path, dataset)
+        sets = [phase for phase in self.opt.get("datasets", {}) if phase != "train"]
+        if not self.opt["is_train"] or len(sets) > 1:
+            folder /= dataset["name"]
         if self.opt["is_train"]:
-            return str(folder / stem / f"{stem}_{current_iter}.png")
-        return str(folder / dataset_name / f"{stem}_{self.opt['val'].get('suffix') or self.opt['name']}.png")
+            return str(folder / image / f"{image.name}_{current_iter}.png")
+        return str(folder / image.parent / f"{image.name}_{self.opt['val'].get('suffix') or self.opt['name']}.png")
 
     def _record_metrics(self, name: str, images: list[dict[str, Any]], current_iter: int, tb_logger: Any) -> None:
         self._initialize_best_metric_results(name)
@@ -124,6 +130,18 @@ class ValidatedModel(SRModel):
     def _save_best(self) -> None:
         ema = [self.net_g_ema] if hasattr(self, "net_g_ema") else []
         self.save_network([self.net_g, *ema], "net_g", "best", ["params", "params_ema"][: 1 + len(ema)])
+
+
+def place_in_set(path: str, dataset: Mapping[str, Any]) -> Path:
+    """An image's path below its set, without ending: two images of one name stay apart.
+
+    Args:
+        path: Of the image; an LMDB's is `ROOT/KEY.png`.
+        dataset: An entry of `datasets`.
+    """
+    roots = [root for key in ("dataroot_lq", "dataroot_gt") if isinstance(root := dataset.get(key), str)]
+    found = (Path(path).relative_to(root) for root in roots if Path(path).is_relative_to(root))
+    return next(found, Path(Path(path).name)).with_suffix("")
 
 
 def make_panel(lq: Tensor, output: Tensor, gt: Tensor) -> Tensor:
