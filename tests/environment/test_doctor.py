@@ -31,7 +31,7 @@ def diagnose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     return run
 
 
-def option_file(folder: Path, backend: str, **roots: str) -> str:
+def option_file(folder: Path, backend: str, **roots: str | list[str]) -> str:
     path = folder / "options.yml"
     dataset = {"type": "RestorationDataset", "io_backend": {"type": backend}, **roots}
     path.write_text(yaml.safe_dump({"datasets": {"train": dataset}}))
@@ -182,6 +182,14 @@ def test_data_in_place(diagnose: Diagnose, tmp_path: Path) -> None:
     assert status == 0
     assert output.count("gt.lmdb, 3 images") == 2
     assert diagnose("-opt", option_file(tmp_path, "disk", dataroot_gt=str(tmp_path)))[0] == 0
+
+
+def test_several_roots_are_told_apart_by_their_endings(diagnose: Diagnose, tmp_path: Path) -> None:
+    path = pack(tmp_path / "gt.lmdb", listed="abc", stored="abc")
+    for backend in ("disk", "lmdb"):
+        status, output = diagnose("-opt", option_file(tmp_path, backend, dataroot_gt=[path, str(tmp_path)]))
+        assert (status, failures(output)) == (0, [])
+        assert output.count("gt.lmdb, 3 images") == 1
 
 
 @pytest.mark.parametrize(
