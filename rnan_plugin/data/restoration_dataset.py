@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from rnan_plugin.data.dataset_options import DatasetOptions, missing_data_remedy, option_file, parse_dataset
 from rnan_plugin.data.image_store import ImageStore, JoinedStore, open_store
-from rnan_plugin.errors import UserError
+from rnan_plugin.errors import UserError, shown
 from rnan_plugin.images.color import convert_channels
 from rnan_plugin.images.degradations import (
     Box,
@@ -55,7 +55,9 @@ class RestorationDataset(Dataset[Sample]):
 
     def __init__(self, opt: Mapping[str, Any]) -> None:
         self.opt = opt  # the toolbox reads the name from here
-        where = f"{option_file() or 'option file'}, datasets.{opt.get('phase', 'train')} ({opt.get('name')})"
+        name = opt.get("name")
+        called = name[:80] if isinstance(name, str) else shown(name)
+        where = f"{option_file() or 'option file'}, datasets.{opt.get('phase', 'train')} ({called})"
         self.options, self.chain = parse_dataset(opt, where)
         self.gt_store = _open(self.options, "dataroot_gt", where)
         self.lq_store = _open(self.options, "dataroot_lq", where) if self.options.dataroot_lq else None

@@ -125,7 +125,8 @@ def expand_levels(phase: str, section: Mapping[str, Any]) -> dict[str, dict[str,
     degradation = section.get("degradation")
     entries = degradation if isinstance(degradation, list) else [degradation]
     for place, entry in enumerate(entries):
-        key = LEVEL_KEYS.get(str(entry.get("type"))) if isinstance(entry, Mapping) else None
+        kind = entry.get("type") if isinstance(entry, Mapping) else None
+        key = LEVEL_KEYS.get(kind) if isinstance(kind, str) and isinstance(section.get("name"), str) else None
         if key is not None and _are_levels(entry.get(key)):
             expanded = {}
             for level in dict.fromkeys(map(str, entry[key])):

@@ -104,7 +104,7 @@ def _derive(opt: dict[str, Any], args: argparse.Namespace, root_path: str, *, is
     """Add what the toolbox adds to an option file."""
     if opt.get("manual_seed") is None:
         opt["manual_seed"] = random.randint(1, 10000)
-    set_random_seed(opt["manual_seed"] + opt["rank"])
+    set_random_seed((opt["manual_seed"] + opt["rank"]) % 2**32)
     opt["auto_resume"], opt["is_train"] = args.auto_resume, is_train
     if args.debug and not opt["name"].startswith("debug"):
         opt["name"] = f"debug_{opt['name']}"

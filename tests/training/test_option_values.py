@@ -326,6 +326,30 @@ def test_an_alias_bomb_is_told_shortly(
     assert len(lines) < 2000
 
 
+NESTED = ["train.optim_g.lr", "train.optim_g.type", "train.scheduler.type", "train.pixel_opt.type", "val.metrics.psnr"]
+NESTED += ["datasets.val.name", "datasets.val.degradation", "datasets.val.degradation.quality", "datasets.val.type"]
+NESTED += ["datasets.train.degradation.type", "datasets.train.io_backend", "datasets.train.dataroot_gt", "val.metrics"]
+NESTED += ["network_g.type", "network_g.num_feat", "path.pretrain_network_g", "logger.wandb", "logger.save_best"]
+NESTED += ["train.perceptual_opt", "val.metrics.psnr.crop_border", "train.scheduler.milestones"]
+
+
+@pytest.mark.parametrize("place", NESTED)
+def test_an_alias_bomb_deeper_inside(
+    place: str,
+    legal: dict[str, Any],  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    change(legal, {place: "BOMB"})
+    Path("bomb.yml").write_text(f"bomb: {BOMB}\n" + yaml.safe_dump(legal).replace("BOMB", "*i"), encoding="utf-8")
+    monkeypatch.setattr(sys, "argv", ["rnan train", "-opt", "bomb.yml"])
+    with pytest.raises(SystemExit, match="2"):
+        launcher.parse_options(".")
+    lines = capfd.readouterr().err
+    assert lines.startswith("error: bomb.yml")
+    assert len(lines) < 3000
+
+
 def test_very_many_unknown_keys_are_a_few_lines(
     legal: dict[str, Any],  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
