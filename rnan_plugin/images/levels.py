@@ -145,7 +145,8 @@ def expand_levels(phase: str, section: Mapping[str, Any]) -> dict[str, dict[str,
     degradation = section.get("degradation")
     entries = degradation if isinstance(degradation, list) else [degradation]
     for place, entry in enumerate(entries):
-        key = level_key(entry.get("type")) if isinstance(entry, Mapping) else None
+        kind = entry.get("type") if isinstance(entry, Mapping) else None
+        key = level_key(kind) if isinstance(section.get("name"), str) else None
         if key is not None and entry.get(key) and _are_levels(entry[key]):
             expanded = {}
             for level in dict.fromkeys(map(str, entry[key])):

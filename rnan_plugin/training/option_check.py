@@ -75,14 +75,15 @@ def check_option_file(opt: Mapping[str, Any], path: str, problems: Sequence[str]
 def _check_names(datasets: Mapping[str, Any], path: str) -> None:
     """Which entries of `datasets` there may be; those that are validated on have names of their own."""
     lines = [
-        f"{path}, datasets.{phase}: is not train, val… or test…; several training sets are one entry with "
+        f"{path}, datasets.{phase[:80]}: is not train, val… or test…; several training sets are one entry with "
         "dataroot_gt: [A, B]"
         for phase in datasets
         if not _PHASE.fullmatch(phase)
     ]
-    names = Counter(str(entry.get("name")) for phase, entry in datasets.items() if phase != "train")
+    sets = [entry for phase, entry in datasets.items() if phase != "train"]
+    names = Counter(entry["name"] for entry in sets if isinstance(entry.get("name"), str))
     lines += [
-        f"{path}, datasets: {count} validation sets are called '{name}'; give each a name of its own"
+        f"{path}, datasets: {count} validation sets are called {shown(name)}; give each a name of its own"
         for name, count in names.items()
         if count > 1
     ]
@@ -213,7 +214,9 @@ def _check_metrics(val: dict[str, Any], where: str) -> None:
     collect(partial(_check_metric, metrics, name, f"{where}.{name}") for name in list(metrics))
 
 
-def _check_metric(metrics: dict[str, Any], name: str, where: str) -> None:
+def _check_metric(metrics: dict[Any, Any], name: Any, where: str) -> None:
+    if not isinstance(name, str):
+        raise UserError(f"{where}: a metric's name is a text; call it '{name}'")
     check_type(metrics[name], "type", METRIC_REGISTRY, where)
     metric = metrics[name] = dict(metrics[name])
     function = METRIC_REGISTRY.get(metric["type"])
@@ -226,7 +229,9 @@ def _check_best(opt: Mapping[str, Any], path: str) -> None:
     best = (opt.get("logger") or {}).get("save_best")
     metrics = (opt.get("val") or {}).get("metrics") or {}
     if best is not None and best not in metrics:
-        raise UserError(f"{path}, logger.save_best: no metric '{best}' in val.metrics{nearest(str(best), metrics)}")
+        raise UserError(
+            f"{path}, logger.save_best: no metric {shown(best)} in val.metrics{nearest(str(best), metrics)}"
+        )
 
 
 def _check_step(opt: Mapping[str, Any], path: str) -> None:
