@@ -22,7 +22,7 @@ from rnan_plugin.data.image_store import ImageStore, is_lmdb, open_store
 from rnan_plugin.data.pairs import pair_of
 from rnan_plugin.errors import exit_status
 from rnan_plugin.evaluation.protocol import score
-from rnan_plugin.images.degradations import Image
+from rnan_plugin.images.degradations import Image, image_stream
 from rnan_plugin.inference.networks import load_network
 from rnan_plugin.inference.policy import Policy
 from rnan_plugin.inference.restorer import Restorer, RestoreSettings
@@ -46,15 +46,19 @@ def centres(store: ImageStore) -> list[Image]:
     return images
 
 
-def gain(restorer: Restorer, task: TaskAtLevel, images: list[Image]) -> float:
+def gain(network: ShippedNetwork, restorer: Restorer, task: TaskAtLevel, images: list[Image]) -> float:
     """Mean gain in dB over the degraded image itself."""
     gains = []
     for number, img in enumerate(images):
-        lq, gt = pair_of(task, img, str(number))
+        lq, gt = pair_of(task, img, str(number)) if network.is_the_tasks else (_in_colour(task, img), img)
         restored, _ = restorer(lq, str(number))
         before, after = score(lq, gt, task)[0], score(restored, gt, task)[0]
         gains.append(min(after, 99.0) - min(before, 99.0))  # of equal images it is infinite
     return fmean(gains)
+
+
+def _in_colour(task: TaskAtLevel, img: Image) -> Image:
+    return np.asarray(task.degradation(img, image_stream(img, task.noise_seed)), dtype=np.uint8)
 
 
 def measure(network: ShippedNetwork, images: list[Image]) -> dict[str, float]:
@@ -65,7 +69,7 @@ def measure(network: ShippedNetwork, images: list[Image]) -> dict[str, float]:
     for level in grid:
         task = TaskAtLevel(network.task, level)
         restorer = Restorer(loaded.net, None, RestoreSettings(Policy("tile", 64, 8), device="cpu"), task)
-        measured[f"{level:g}"] = round(gain(restorer, task, images), 3)
+        measured[f"{level:g}"] = round(gain(network, restorer, task, images), 3)
         print(f"{network}, level {level:g}: {measured[f'{level:g}']:+.3f} dB", flush=True)
     return measured
 

@@ -48,35 +48,37 @@ TILE, OVERLAP = 64, 8
 SAMPLE_SIDE = 96
 
 
-def task_of(options: Mapping[str, Any]) -> TaskAtLevel:
-    """The task and level that an option file trains."""
+def stem_of(options: Mapping[str, Any]) -> str:
+    """How the package calls what an option file trains; see `rnan_plugin.inference.shipped`."""
     dataset = options["datasets"]["train"]
     found = trained_task(dataset["degradation"], dataset["channels"])
     assert found is not None
     row, level = found
+    channels = [] if dataset["channels"] == row.channels else [dataset["channels"]]
+    if isinstance(level, list):
+        return "_".join([row.name, *channels, "-".join(f"{end:g}" for end in level)])
     assert level is None or isinstance(level, int | float)
-    return TaskAtLevel(row.name, level)
+    return "_".join([TaskAtLevel(row.name, level).file_stem, *channels])
 
 
-def pack(option_file: str) -> Path:
-    """Write a finished training's best weights into the package, with what rebuilds the network, and keep its log."""
+def pack(option_file: str, which: str) -> Path:
+    """Write a training's weights, the best or the latest, into the package with its network, and keep its log."""
     options = read_option_file(option_file)
     experiment = Path("experiments", options["name"])
-    best = checkpoints.read(experiment / "models/net_g_best.pth")
+    best = checkpoints.read(experiment / f"models/net_g_{which}.pth")
     network = {key: value for key, value in options["network_g"].items() if key != "type"}
     RNAN(**network).load_state_dict(best["params"], strict=True)
-    task = task_of(options)
     LOGS.mkdir(exist_ok=True)
     logs = sorted(experiment.glob("train_*.log"))
     text = "".join(log.read_text(encoding="utf-8") for log in logs)
     (LOGS / f"{options['name']}.log").write_text(_for_keeping(text), encoding="utf-8")
     FOLDER.mkdir(exist_ok=True)
-    file = FOLDER / f"{task.file_stem}.pth"
+    file = FOLDER / f"{stem_of(options)}.pth"
     facts = {
         "network_g": network,
         "params": {name: value.contiguous() for name, value in best["params"].items()},
         "option_file": Path(option_file).name,
-        "iterations": options["train"]["total_iter"],
+        "iterations": max(map(int, (found.replace(",", "") for found in re.findall(r"iter:\s*([\d,]+)", text)))),
         "hours": round(_seconds(text) / 3600, 2),
     }
     with atomic_path(file) as temporary:
@@ -199,12 +201,13 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     packing = commands.add_parser("pack", help="from experiments/ into the package")
     packing.add_argument("option_files", nargs="+")
+    packing.add_argument("--take", choices=["best", "latest"], default="best", help="which weights (default: best)")
     measuring = commands.add_parser("measure", help="numbers and model cards of what is packed")
     measuring.add_argument("--sets", default="datasets", help="folder of Classic5, Kodak24, Set5 (default: datasets)")
     measuring.add_argument("--only", nargs="+", help="tasks (default: all)")
     args = parser.parse_args()
     if args.command == "pack":
-        print(*(pack(file) for file in args.option_files), sep="\n")
+        print(*(pack(file, args.take) for file in args.option_files), sep="\n")
         return 0
     for task in shipped_tasks():
         if not args.only or task.name in args.only:

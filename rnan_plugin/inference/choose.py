@@ -42,7 +42,7 @@ def choose(code: bytes, img: Image, task_name: str = AUTO, level: float | None =
     """
     if task_name == AUTO:
         task_name = _task_for(code, img)
-    row = TASKS[_in_colour(task_name, img)]
+    row = TASKS[task_name]
     if row.level is None:
         return _named(TaskAtLevel(row.name), code)
     if row.enlarges and level is None:  # an enlarged image has nothing to lose
@@ -54,19 +54,13 @@ def choose(code: bytes, img: Image, task_name: str = AUTO, level: float | None =
     found, why = _level_of(row, code, img)
     if found is None:
         return Choice(None, None, why)
-    return _gaining(TaskAtLevel(row.name, found), why)
+    return _gaining(TaskAtLevel(row.name, found), why, in_colour=img.shape[2] == 3)
 
 
 def _task_for(code: bytes, img: Image) -> str:
     if jpeg_quality(code) is not None:
         return "car"
     return "colordn" if img.shape[2] == 3 else "graydn"
-
-
-def _in_colour(name: str, img: Image) -> str:
-    """The task that restores chroma too, where the package has weights for it and the image is in colour."""
-    there = {network.task for network in shipped_networks()}
-    return f"{name}_color" if img.shape[2] == 3 and f"{name}_color" in there else name
 
 
 def _level_of(row: Task, code: bytes, img: Image) -> tuple[float | None, str]:
@@ -106,10 +100,14 @@ def mismatch(task: TaskAtLevel, code: bytes, gains: tuple[float, float] | None =
     return f"warning: a JPEG of quality {quality}, the weights are for {task.level:g}"
 
 
-def _gaining(task: TaskAtLevel, why: str) -> Choice:
-    """The weights that were measured to gain at a level; of several those for the nearest single level."""
-    gaining = [network for network in shipped_networks() if network.task == task.name and network.gains_at(task.level)]
+def _gaining(task: TaskAtLevel, why: str, *, in_colour: bool) -> Choice:
+    """The weights that were measured to gain at a level; of several those for colour, then for the nearest level."""
+    gaining = [
+        network
+        for network in shipped_networks()
+        if network.task == task.name and network.gains_at(task.level) and (in_colour or network.is_the_tasks)
+    ]
     if not gaining:
         return Choice(None, task, f"{why}: left as it is, no weights in the package gain on it")
-    best = min(gaining, key=lambda network: network.distance(task.level))
+    best = min(gaining, key=lambda network: (network.is_the_tasks, *network.distance(task.level)))
     return Choice(best, task, f"{why}: restored with {best}")

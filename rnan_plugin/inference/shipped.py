@@ -1,7 +1,8 @@
 """The small trained networks in the package: which there are, at which levels, and loading one.
 
 A file's name says all: `car_10.pth` is for quality 10, `colordn_0-75.pth` for every sigma from 0 to 75, `demosaic.pth`
-for a task without levels. A file that is put there is found.
+for a task without levels, `car_rgb_5-95.pth` for colour, where the task itself works on something else. A file that is
+put there is found.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from pathlib import Path
 from rnan_plugin import checkpoints
 from rnan_plugin.archs.rnan_arch import RNAN
 from rnan_plugin.errors import UserError
+from rnan_plugin.images.color import Channels
 from rnan_plugin.paper.tasks import TASKS, TaskAtLevel
 
 FOLDER = Path(__file__).parents[1] / "weights"
 TILE, OVERLAP = 64, 8  # that their numbers are measured with: larger tiles cost more time for the same PSNR
-_STEM = re.compile(r"(?P<task>.+?)(?:_(?P<low>\d+(?:\.\d+)?)(?:-(?P<high>\d+(?:\.\d+)?))?)?")
+_STEM = re.compile(r"(?P<task>.+?)(?P<rgb>_rgb)?(?:_(?P<low>\d+(?:\.\d+)?)(?:-(?P<high>\d+(?:\.\d+)?))?)?")
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class ShippedNetwork:
         low: The lowest level it was trained at; None for a task without levels.
         high: The highest; the same as `low` for a single level.
         file: Where it is.
+        channels: What it works on: the task's own, or "rgb".
         gains: The lowest and the highest level at which it was measured to improve the mean PSNR; None where nobody
             measured.
     """
@@ -38,17 +41,24 @@ class ShippedNetwork:
     low: float | None
     high: float | None
     file: Path
+    channels: Channels
     gains: tuple[float, float] | None = None
 
     def __str__(self) -> str:
+        name = self.task if self.is_the_tasks else f"{self.task} ({self.channels})"
         if self.low is None or self.high is None:
-            return self.task
-        return f"{self.task} {self.low:g}" + (f"-{self.high:g}" if self.is_blind else "")
+            return name
+        return f"{name} {self.low:g}" + (f"-{self.high:g}" if self.is_blind else "")
 
     @property
     def is_blind(self) -> bool:
         """Whether it is for a range of levels."""
         return self.low != self.high
+
+    @property
+    def is_the_tasks(self) -> bool:
+        """Whether it works on what the task and its protocol work on."""
+        return self.channels == TASKS[self.task].channels
 
     @property
     def width(self) -> float:
@@ -67,7 +77,9 @@ class ShippedNetwork:
         return outside, self.width
 
     def covers(self, task: TaskAtLevel) -> bool:
-        """Whether it is for a task at a level."""
+        """Whether it is for a task at a level, on the task's own channels."""
+        if not self.is_the_tasks:
+            return False
         if self.task != task.name or self.low is None or self.high is None or task.level is None:
             return self.task == task.name and self.low is None and task.level is None
         return self.low <= task.level <= self.high
@@ -82,7 +94,8 @@ def shipped_networks() -> list[ShippedNetwork]:
         low, high = match["low"], match["high"] or match["low"]
         if match["task"] in TASKS:
             levels = float(low) if low else None, float(high) if high else None
-            networks.append(ShippedNetwork(match["task"], *levels, file, _gains_of(file)))
+            channels: Channels = "rgb" if match["rgb"] else TASKS[match["task"]].channels
+            networks.append(ShippedNetwork(match["task"], *levels, file, channels, _gains_of(file)))
     return networks
 
 

@@ -313,6 +313,6 @@ def trained_task(degradation: object, channels: str) -> tuple[Task, object] | No
     if not isinstance(degradation, dict):
         return None
     for task in TASKS.values():
-        if (task.degradation, task.channels) == (degradation.get("type"), channels):
+        if task.degradation == degradation.get("type") and channels in (task.channels, *task.other_channels):
             return task, degradation.get(task.level) if task.level else None
     return None

@@ -13,15 +13,17 @@ from rnan_plugin.errors import UserError
 from rnan_plugin.inference import choose as choose_module
 from rnan_plugin.inference.choose import choose
 from rnan_plugin.inference.shipped import ShippedNetwork
+from rnan_plugin.paper.tasks import TASKS
 
 PACKAGE = [
-    ShippedNetwork("car", 10, 10, Path("car_10.pth"), (5, 14)),
-    ShippedNetwork("car", 5, 95, Path("car_5-95.pth"), (5, 80)),
-    ShippedNetwork("colordn", 50, 50, Path("colordn_50.pth"), (40, 60)),
-    ShippedNetwork("colordn", 0, 75, Path("colordn_0-75.pth"), (3, 75)),
-    ShippedNetwork("graydn", 50, 50, Path("graydn_50.pth"), None),
-    ShippedNetwork("demosaic", None, None, Path("demosaic.pth")),
-    ShippedNetwork("sr", 2, 2, Path("sr_2.pth")),
+    ShippedNetwork("car", 10, 10, Path("car_10.pth"), TASKS["car"].channels, (5, 14)),
+    ShippedNetwork("car", 5, 95, Path("car_5-95.pth"), TASKS["car"].channels, (5, 80)),
+    ShippedNetwork("car", 60, 95, Path("car_rgb_60-95.pth"), "rgb", (60, 70)),
+    ShippedNetwork("colordn", 50, 50, Path("colordn_50.pth"), TASKS["colordn"].channels, (40, 60)),
+    ShippedNetwork("colordn", 0, 75, Path("colordn_0-75.pth"), TASKS["colordn"].channels, (3, 75)),
+    ShippedNetwork("graydn", 50, 50, Path("graydn_50.pth"), TASKS["graydn"].channels, None),
+    ShippedNetwork("demosaic", None, None, Path("demosaic.pth"), TASKS["demosaic"].channels),
+    ShippedNetwork("sr", 2, 2, Path("sr_2.pth"), TASKS["sr"].channels),
 ]
 
 
@@ -41,7 +43,14 @@ def jpeg(quality: int) -> bytes:
     return cv2.imencode(".jpg", image(), [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
 
 
-QUALITIES = [(8, "car_5-95.pth"), (10, "car_10.pth"), (30, "car_5-95.pth"), (75, "car_5-95.pth"), (90, None)]
+QUALITIES = [
+    (8, "car_5-95.pth"),
+    (10, "car_10.pth"),
+    (30, "car_5-95.pth"),
+    (65, "car_rgb_60-95.pth"),
+    (75, "car_5-95.pth"),
+    (90, None),
+]
 
 
 @pytest.mark.parametrize(("quality", "file"), QUALITIES)
@@ -56,6 +65,14 @@ def test_a_jpeg_gets_what_gains_at_its_quality(quality: int, file: str | None) -
 def test_other_files_get_their_noise_removed(sigma: float, file: str | None) -> None:
     choice = choose(b"\x89PNG", image(sigma))
     assert (choice.network.file.name if choice.network else None) == file
+
+
+def test_grey_images_get_no_network_for_colour() -> None:
+    grey = image(channels=1)
+    code = cv2.imencode(".jpg", grey, [cv2.IMWRITE_JPEG_QUALITY, 65])[1].tobytes()
+    choice = choose(code, grey)
+    assert choice.network is not None
+    assert choice.network.file.name == "car_5-95.pth"
 
 
 def test_what_nobody_measured_is_never_taken_unasked() -> None:
@@ -74,8 +91,8 @@ def test_a_level_that_is_named_is_obeyed() -> None:
 
 
 def test_tasks_without_a_level_to_find() -> None:
-    assert choose(b"", image(), "demosaic").network == PACKAGE[5]
-    assert choose(b"", image(), "sr").network == choose(b"", image(), "sr", 2).network == PACKAGE[6]
+    assert choose(b"", image(), "demosaic").network == PACKAGE[6]
+    assert choose(b"", image(), "sr").network == choose(b"", image(), "sr", 2).network == PACKAGE[7]
 
 
 def test_no_jpeg_has_no_artefacts_to_reduce() -> None:
