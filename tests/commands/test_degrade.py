@@ -89,6 +89,18 @@ def test_validating_on_the_files_gives_the_same_samples(photos: Path, tmp_path: 
             np.testing.assert_array_equal(on_the_fly[index][part].numpy(), from_files[index][part].numpy())
 
 
+@pytest.mark.parametrize(("task", "level"), [("sr", 2.0), ("colordn", 30.0), ("demosaic", None)])
+def test_grey_photos_are_taken_three_times_where_colour_is_needed(
+    task: str, level: float | None, tmp_path: Path
+) -> None:
+    grey = np.random.default_rng(0).integers(0, 256, (12, 10), dtype=np.uint8)
+    (tmp_path / "photos").mkdir()
+    cv2.imwrite(str(tmp_path / "photos/a.png"), grey)
+    assert degrade_folder(str(tmp_path / "photos"), tmp_path / "out", TaskAtLevel(task, level, 0)) == 1
+    np.testing.assert_array_equal(read(tmp_path / "out/gt/a.png"), np.stack([grey] * 3, axis=-1))
+    assert read(tmp_path / "out/lq/a.png").shape[2] == 3
+
+
 def test_scale_crops_the_ground_truth(photos: Path, tmp_path: Path) -> None:
     degrade_folder(str(photos), tmp_path / "out", TaskAtLevel("sr", 4.0, 0))
     whole = read(photos / "b.png")
@@ -144,7 +156,6 @@ def test_second_run_is_refused_and_touches_nothing(photos: Path, tmp_path: Path)
     ("spoil", "task", "level", "seed", "message"),
     [
         (lambda folder: (folder / "z.png").write_bytes(b"text"), "car", 10.0, 0, r"z\.png: unreadable"),
-        (lambda folder: cv2.imwrite(str(folder / "z.png"), np.zeros((8, 8), np.uint8)), "sr", 2.0, 0, "grey image"),
         (lambda folder: cv2.imwrite(str(folder / "z.png"), np.zeros((3, 8, 3), np.uint8)), "sr", 4.0, 0, "smaller"),
         (None, "car", None, 0, "level: car needs a quality"),
         (None, "demosaic", 1.0, 0, "level: demosaic has no levels"),
