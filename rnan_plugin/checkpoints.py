@@ -30,7 +30,8 @@ def save_checkpoint(content: dict[str, Any], path: Path) -> None:
         with atomic_path(path) as temporary:
             torch.save(content, temporary)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as the latter
-        reason = " ".join(str(error).split())
+        full = isinstance(error, RuntimeError) and "unexpected pos" in str(error)
+        reason = "not all of it found room" if full else " ".join(str(error).split())
         raise UserError(f"{path}: can't be written ({reason}); free disk space or check the folder") from None
 
 
@@ -139,7 +140,7 @@ def load_state(path: Path, models: Path) -> dict[str, Any]:
     return state
 
 
-_LARGEST = 2**31  # of iterations and seeds
+_LARGEST = 2**31  # of iterations
 _DEEPEST = 20  # of an option file's sections
 
 
@@ -166,7 +167,8 @@ def _is_plain(value: Any, depth: int = 0) -> bool:
 
 def _are_options(value: Any) -> bool:
     seed = value.get("manual_seed", 0) if isinstance(value, dict) else None
-    return _is_count(seed) and _is_plain(value) and all(isinstance(key, str) for key in value)
+    legal = type(seed) is int and 0 <= seed < 2**32
+    return legal and _is_plain(value) and all(isinstance(key, str) for key in value)
 
 
 def _is_best(value: Any) -> bool:
@@ -175,7 +177,7 @@ def _is_best(value: Any) -> bool:
     rows = [row for metrics in sets for row in (metrics.values() if isinstance(metrics, dict) else [None])]
     return all(
         isinstance(row, dict)
-        and row.get("better") in ("higher", "lower")
+        and isinstance(row.get("better"), str)
         and isinstance(row.get("val"), float | int)
         and _is_whole(row.get("iter"))
         for row in rows

@@ -79,6 +79,6 @@ _MOST_NEAREST = 100  # characters of a word that are compared; a longer one is n
 
 def nearest(word: str, legal: Iterable[str]) -> str:
     """Return `" (did you mean 'x'?)"` for the legal word closest to `word`, else the list of all."""
-    choices = sorted(legal)
+    choices = sorted(map(str, legal))
     close = difflib.get_close_matches(word[:_MOST_NEAREST], choices, n=1, cutoff=0.5)
     return f" (did you mean '{close[0]}'?)" if close else f" (legal: {', '.join(choices)})"

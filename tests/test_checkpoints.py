@@ -286,7 +286,7 @@ CRAFTED = {
     "skipped_steps": ["0", -1, 2.5],
     "best": [
         *([], {"set": 3}, {"set": {"psnr": 3}}, {"set": {"psnr": {"better": "higher"}}}),
-        {"set": {"psnr": {"better": "no", "val": 1.0, "iter": 3}}},
+        {"set": {"psnr": {"better": 1, "val": 1.0, "iter": 3}}},
         {"set": {"psnr": {"better": "higher", "val": "1", "iter": 3}}},
     ],
     "options": [3, [], {1: 2}, {"manual_seed": "x"}, {"manual_seed": 10**30}, {"train": torch.zeros(3)}],

@@ -26,8 +26,9 @@ SECTIONS = {
 }
 # Modules all of whose dataclasses are such.
 SECTION_MODULES = ["rnan_plugin.options.schema", "rnan_plugin.options.sections"]
-# What is meant to be used from Python, in the order of the floors.
+# What is meant to be used from Python, the face first, then in the order of the floors.
 MODULES = [
+    "face",
     "images.degradations",
     "images.levels",
     "images.color",
@@ -108,11 +109,13 @@ def options() -> str:
 
 
 def _own_sections() -> Iterator[type]:
+    """The dataclasses of `SECTION_MODULES` that are no other's base."""
     for name in SECTION_MODULES:
         if importlib.util.find_spec(name) is not None:
             members = vars(importlib.import_module(name)).values()
             classes = (item for item in members if isinstance(item, type) and item.__module__ == name)
-            yield from filter(dataclasses.is_dataclass, classes)
+            found = list(filter(dataclasses.is_dataclass, classes))
+            yield from (kind for kind in found if not any(kind in other.__mro__[1:] for other in found))
 
 
 def _subject(section: type) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 HELP = "train, with the arguments of basicsr/train.py; can be left at any moment"
@@ -39,7 +39,7 @@ def launch(mode: str, argv: Sequence[str]) -> int:
     sys.argv = [f"rnan {mode}", *argv]
     try:
         if mode == "test":
-            basicsr.test.test_pipeline(str(Path.cwd()))
+            _test(basicsr.test.test_pipeline)
             return 0
         find_run(argv)
         opt, args = parse_options(str(Path.cwd()), is_train=True)
@@ -49,6 +49,17 @@ def launch(mode: str, argv: Sequence[str]) -> int:
     finally:
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
+
+
+def _test(pipeline: Callable[[str], None]) -> None:
+    """Run BasicSR's test with results below the current folder."""
+    from rnan_plugin.errors import UserError
+
+    try:
+        pipeline(str(Path.cwd()))
+    except OSError as error:  # its results' folder, a log or an image that can't be written
+        place = error.filename or Path.cwd() / "results"
+        raise UserError(f"{place}: {error.strerror or error}; check the folder and the disk") from None
 
 
 def find_run(argv: Sequence[str]) -> None:

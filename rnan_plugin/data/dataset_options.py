@@ -34,7 +34,8 @@ class DatasetOptions:
     Args:
         name: Of the set, in logs and folders.
         type: RestorationDataset.
-        dataroot_gt: Folder or LMDB of ground truth.
+        dataroot_gt: Folder or LMDB of ground truth; in training also a list of them, told apart by the ending `.lmdb`,
+            for which `io_backend` says nothing.
         degradation: What makes the input, `{type: jpeg, quality: 10}`, or a list of such entries, applied in turn.
         dataroot_lq: Folder or LMDB of ready-made inputs, instead of `degradation`.
         filename_tmpl: Name of a ready-made input, with `{}` for the ground truth's.
@@ -108,6 +109,7 @@ def parse_dataset(mapping: Mapping[str, Any], where: str) -> tuple[DatasetOption
         raise UserError(f"{where}.io_backend.type: {shown(options.io_backend.get('type'))} is not one of disk, lmdb")
     if (options.degradation is None) == (options.dataroot_lq is None):
         raise UserError(f"{where}: needs either 'degradation' (LQ made on the fly) or 'dataroot_lq' (ready-made)")
+    _check_roots(options, where)
     _check_loader(options, where)
     chain = build_chain(options.degradation, f"{where}.degradation") if options.degradation is not None else []
     if chain and total_scale(chain) != options.scale:
@@ -119,6 +121,13 @@ def parse_dataset(mapping: Mapping[str, Any], where: str) -> tuple[DatasetOption
     if options.gt_size is not None and options.gt_size % options.scale:
         raise UserError(f"{where}.gt_size: {options.gt_size} is not a multiple of the scale {options.scale}")
     return options, chain
+
+
+def _check_roots(options: DatasetOptions, where: str) -> None:
+    if isinstance(options.dataroot_gt, list) and options.phase != "train":
+        raise UserError(f"{where}.dataroot_gt: several are for training; give each validation set an entry of its own")
+    if isinstance(options.dataroot_gt, list) and options.dataroot_lq is not None:
+        raise UserError(f"{where}.dataroot_lq: several dataroot_gt need LQ made on the fly; use 'degradation'")
 
 
 def _check_loader(options: DatasetOptions, where: str) -> None:

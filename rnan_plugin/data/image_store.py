@@ -270,3 +270,40 @@ def is_lmdb(root: str) -> bool:
 def open_store(root: str, *, is_lmdb: bool) -> ImageStore:
     """Open a folder or an LMDB of images; see `FolderStore` and `LmdbStore` for errors."""
     return LmdbStore(root) if is_lmdb else FolderStore(root)
+
+
+class JoinedStore:
+    """Several folders and LMDBs as one: names begin with the number of their root, so that equal ones do not clash.
+
+    Args:
+        roots: Folders, and LMDBs called `NAME.lmdb`.
+
+    Raises:
+        UserError: See `FolderStore` and `LmdbStore`.
+    """
+
+    def __init__(self, roots: Sequence[str]) -> None:
+        self._stores = {str(number): open_store(root, is_lmdb=is_lmdb(root)) for number, root in enumerate(roots)}
+        self.names: Sequence[str] = [
+            f"{number}/{name}" for number, store in self._stores.items() for name in store.names
+        ]
+
+    def _find(self, name: str) -> tuple[ImageStore, str]:
+        number, _, own = name.partition("/")
+        return self._stores[number], own
+
+    def read(self, name: str, box: Box | None = None) -> NDArray[np.uint8]:
+        """See `ImageStore`."""
+        store, own = self._find(name)
+        return store.read(own, box)
+
+    def path(self, name: str) -> str:
+        """See `ImageStore`."""
+        store, own = self._find(name)
+        return store.path(own)
+
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """See `ImageStore`."""
+        return {
+            f"{number}/{name}": size for number, store in self._stores.items() for name, size in store.sizes().items()
+        }

@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from rnan_plugin.data.dataset_options import DatasetOptions, missing_data_remedy, option_file, parse_dataset
-from rnan_plugin.data.image_store import ImageStore, open_store
-from rnan_plugin.errors import RnanWarning, UserError
+from rnan_plugin.data.image_store import ImageStore, JoinedStore, open_store
+from rnan_plugin.errors import RnanWarning, UserError, shown
 from rnan_plugin.images.color import convert_channels
 from rnan_plugin.images.degradations import (
     Box,
@@ -56,7 +56,9 @@ class RestorationDataset(Dataset[Sample]):
 
     def __init__(self, opt: Mapping[str, Any]) -> None:
         self.opt = opt  # the toolbox reads the name from here
-        where = f"{option_file() or 'option file'}, datasets.{opt.get('phase', 'train')} ({opt.get('name')})"
+        name = opt.get("name")
+        called = name[:80] if isinstance(name, str) else shown(name)
+        where = f"{option_file() or 'option file'}, datasets.{opt.get('phase', 'train')} ({called})"
         self.options, self.chain = parse_dataset(opt, where)
         self.gt_store = _open(self.options, "dataroot_gt", where)
         self.lq_store = _open(self.options, "dataroot_lq", where) if self.options.dataroot_lq else None
@@ -181,10 +183,12 @@ def _random_box(size: tuple[int, int], side: int, rng: np.random.Generator) -> B
 
 
 def _open(options: DatasetOptions, key: str, where: str) -> ImageStore:
-    root = getattr(options, key)
-    if not Path(root).exists():
-        raise UserError(f"{where}.{key}: {root} not found; {missing_data_remedy(root)}")
-    return open_store(root, is_lmdb=options.is_lmdb)
+    root: str | list[str] = getattr(options, key)
+    roots = root if isinstance(root, list) else [root]
+    missing = [one for one in roots if not Path(one).exists()]
+    if missing:
+        raise UserError("\n".join(f"{where}.{key}: {one} not found; {missing_data_remedy(one)}" for one in missing))
+    return JoinedStore(roots) if isinstance(root, list) else open_store(root, is_lmdb=options.is_lmdb)
 
 
 def augment_view(img: Image, flips: NDArray[np.bool_]) -> Image:

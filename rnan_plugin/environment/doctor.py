@@ -54,10 +54,10 @@ class Library:
 Check = Callable[[], Iterator[Finding]]
 
 LIBRARIES = {
-    "torch": Library("torch", "2.4", "install torch as pytorch.org says for your GPU"),
+    "torch": Library("torch", "2.6", "install torch as pytorch.org says for your GPU"),
     "torchvision": Library(
         "torchvision",
-        "0.19",
+        "0.21",
         "must fit torch: install both in one command, `pip install --force-reinstall torch torchvision`",
     ),
     "numpy": Library("numpy", "1.26", "`pip install --upgrade numpy`"),
@@ -291,13 +291,16 @@ def check_option_file(path: Path) -> Iterator[Finding]:
 
 
 def _check_dataset(where: str, settings: Mapping[str, Any]) -> Iterator[Finding]:
+    from rnan_plugin.data.image_store import is_lmdb  # needs libraries, of which the doctor tells first
+
     backend = settings.get("io_backend")
     in_lmdb = isinstance(backend, dict) and backend.get("type") == "lmdb"
     for key in ("dataroot_gt", "dataroot_lq"):
         roots = settings.get(key) or []
         for root in roots if isinstance(roots, list) else [roots]:
             place = Path(str(root)).expanduser()
-            yield _check_lmdb(f"{where}.{key}", place) if in_lmdb else _check_folder(f"{where}.{key}", place)
+            packed = is_lmdb(str(root)) if isinstance(roots, list) else in_lmdb
+            yield _check_lmdb(f"{where}.{key}", place) if packed else _check_folder(f"{where}.{key}", place)
 
 
 def _check_folder(where: str, folder: Path) -> Finding:

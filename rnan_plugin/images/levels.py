@@ -85,11 +85,18 @@ class DrawnDegradation:
     build: Callable[[Any], Degradation]
     levels: LevelRange
     whole: bool = False
-    scale = 1
 
     def __post_init__(self) -> None:
         for level in (self.levels.low, self.levels.high):  # whatever lies between is legal too
-            self.build(int(level) if self.whole and float(level).is_integer() else level)
+            self._at(level)
+
+    @property
+    def scale(self) -> int:
+        """Input pixels per output pixel, in each direction; the same at all levels."""
+        return self._at(self.levels.low).scale
+
+    def _at(self, level: float) -> Degradation:
+        return self.build(int(level) if self.whole and float(level).is_integer() else level)
 
     def draw(self, rng: np.random.Generator) -> Degradation:
         """The degradation at a level drawn from a sample's stream."""
@@ -138,7 +145,8 @@ def expand_levels(phase: str, section: Mapping[str, Any]) -> dict[str, dict[str,
     degradation = section.get("degradation")
     entries = degradation if isinstance(degradation, list) else [degradation]
     for place, entry in enumerate(entries):
-        key = level_key(entry.get("type")) if isinstance(entry, Mapping) else None
+        kind = entry.get("type") if isinstance(entry, Mapping) else None
+        key = level_key(kind) if isinstance(section.get("name"), str) else None
         if key is not None and entry.get(key) and _are_levels(entry[key]):
             expanded = {}
             for level in dict.fromkeys(map(str, entry[key])):

@@ -9,9 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from rnan_plugin.inference.tiling import Grid, Network, Place, tiled_rows
-
-_BLOCK_ROWS = 32  # LQ rows that are averaged at once
+from rnan_plugin.inference.tiling import STRIP_ROWS, Grid, Network, Place, tiled_rows
 
 
 class Turn(NamedTuple):
@@ -70,10 +68,10 @@ def _grid_of_turned(grid: Grid, turn: Turn) -> Grid:
 
 
 def _blocks(strips: Iterator[Tensor], width: int) -> Iterator[Tensor]:
-    """Cut strips of an image of so many LQ columns into blocks of `_BLOCK_ROWS`, wherever the strips end."""
+    """Cut strips of an image of so many LQ columns into blocks of `STRIP_ROWS`, wherever the strips end."""
     held: Tensor | None = None
     for strip in strips:
-        rows = _BLOCK_ROWS * (strip.shape[3] // width)
+        rows = STRIP_ROWS * (strip.shape[3] // width)
         held = strip if held is None else torch.cat([held, strip], dim=2)
         while held.shape[2] >= rows:
             yield held[:, :, :rows]

@@ -170,7 +170,10 @@ def _check_room(net: Network, lq: Tensor, policy: Policy) -> None:
     elif policy.name == "release":
         needed = 4 * (lq.numel() + result)
     else:
-        needed = result + min(policy.tile, height) * min(policy.tile, width) * policy.tile_batch * _pixel_bytes(net, lq)
+        rows = min(policy.tile, height) * 4 * (result // height + result // lq.shape[1] // height)  # sums and weights
+        rows *= len(TURNS) if policy.self_ensemble else 1
+        pixels = min(policy.tile, height) * min(policy.tile, width) * policy.tile_batch
+        needed = result + rows + pixels * _pixel_bytes(net, lq)
     if needed > (there := available_bytes(lq.device)):
         told = f"{height}×{width} pixels with policy {policy.label} need about {needed / 2**30:.1f} GiB"
         raise UserError(f"{told}, {there / 2**30:.1f} GiB are free; use smaller tiles (--tile 64), or a smaller image")

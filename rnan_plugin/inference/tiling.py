@@ -17,6 +17,7 @@ RELEASE_PIXELS = 10_000
 RELEASE_PIXELS_ENLARGING = 30_000
 RELEASE_SHAVE = 12  # pixels by which a part reaches over the middle, about
 
+STRIP_ROWS = 32  # LQ rows that are blended, and leave, at once
 Place = tuple[int, int, int, int]  # top, left, height, width
 
 
@@ -112,10 +113,10 @@ def tiled_rows(net: Network, read: Callable[[Place], Tensor], grid: Grid, tile_b
             strip = _Strip(out, grid, patches[0].shape[0])
         for place, patch in zip(chosen, out.split(patches[0].shape[0]), strict=True):
             if place[0] > strip.top:
-                yield strip.finish(place[0])
+                yield from strip.finish(place[0])
             strip.add(patch, *place)
     assert strip is not None
-    yield strip.finish(grid.size[0])
+    yield from strip.finish(grid.size[0])
 
 
 class _Strip:
@@ -140,15 +141,16 @@ class _Strip:
         self.total[..., columns].addcmul_(tile, weight)
         self.weight[:, columns] += weight
 
-    def finish(self, bottom: int) -> Tensor:
+    def finish(self, bottom: int) -> Iterator[Tensor]:
         """The weighted mean of the LQ rows above `bottom`, which no later tile reaches; the strip moves there."""
-        rows = (bottom - self.top) * self.scale
-        done = self.total[:, :, :rows] / self.weight[:rows]
+        end = (bottom - self.top) * self.scale
+        for first in range(0, end, STRIP_ROWS * self.scale):
+            rows = slice(first, min(end, first + STRIP_ROWS * self.scale))
+            yield self.total[:, :, rows] / self.weight[rows]
         for held in (self.total, self.weight):
-            rest = held[..., rows:, :].clone()
+            rest = held[..., end:, :].clone()
             held.zero_()[..., : rest.shape[-2], :] = rest
         self.top = bottom
-        return done
 
 
 def _ramp(length: int, overlap: int, like: Tensor, *, at_start: bool, at_end: bool) -> Tensor:

@@ -85,14 +85,8 @@ class Inputs:
 
     def _degradation(self, levels: Sequence[float] | None) -> dict[str, Any]:
         row = self.task.row
-        degradation: object = self.task.degradation
-        section: dict[str, Any] = {"type": row.degradation}
-        if dataclasses.is_dataclass(degradation):
-            section |= {
-                field.name: getattr(degradation, field.name) for field in dataclasses.fields(degradation) if field.init
-            }
-        elif row.level is not None:
-            section[row.level] = self.task.level
+        arguments = dataclasses.asdict(self.task.degradation)  # type: ignore[call-overload]
+        section: dict[str, Any] = {"type": row.degradation, **arguments}
         if levels is not None and row.level is not None:
             section[row.level] = levels
         return section

@@ -48,7 +48,9 @@ def unfit(name: NetworkName, num_channel: int, scale: int) -> str | None:
     if scale not in network.scales:
         legal = ", ".join(f"×{legal}" for legal in network.scales if legal > 1)
         does = (
-            f"enlarges {legal}, not ×{scale}" if legal else f"keeps the size of its input, and can't enlarge ×{scale}"
+            f"enlarges {legal}, not ×{scale:g}"
+            if legal
+            else f"keeps the size of its input, and can't enlarge ×{scale:g}"
         )
         return f"{name} {does}"
     if network.colour_only and num_channel != 3:

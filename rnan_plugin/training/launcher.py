@@ -112,7 +112,7 @@ def _derive(opt: dict[str, Any], args: argparse.Namespace, root_path: str, *, is
     opt["seed_drawn"] = opt.get("manual_seed") is None
     if opt["seed_drawn"]:
         opt["manual_seed"] = _drawn_seed()
-    set_random_seed(opt["manual_seed"] + opt["rank"])
+    set_random_seed((opt["manual_seed"] + opt["rank"]) % 2**32)
     opt["auto_resume"], opt["is_train"] = args.auto_resume, is_train
     if args.debug and not opt["name"].startswith("debug"):
         opt["name"] = f"debug_{opt['name']}"

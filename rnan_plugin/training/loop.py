@@ -197,7 +197,6 @@ class _Run:
         """Do all that an iteration asks for; return the signal that asks to stop, or 0."""
         self.iteration += 1
         self._step(batch)
-        self.draws += _samples_per_step(self.opt)
         stop = self._asked_to_stop()
         if not stop and self._due("logger", "save_checkpoint_freq"):
             self._save()
@@ -218,6 +217,7 @@ class _Run:
         self.model.update_learning_rate(self.iteration, warmup_iter=self.opt["train"].get("warmup_iter", -1))
         self.model.feed_data(batch)
         self.model.optimize_parameters(self.iteration)
+        self.draws += _samples_per_step(self.opt)
         self.step_seconds += time.perf_counter() - start
         self.steps += 1
         if self._due("logger", "print_freq"):

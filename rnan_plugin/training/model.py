@@ -44,6 +44,7 @@ class RestorationModel(ValidatedModel):
         self._names: list[str] = []
         # What the loop counts, for the training state: "draws" and "validated". BasicSR's own loop counts neither.
         self.progress: dict[str, int] = {}
+        self._saved = -1  # last iteration that was
         self._step = step_options(opt.get("train") or {})
         super().__init__(opt)
 
@@ -208,6 +209,8 @@ class RestorationModel(ValidatedModel):
                 raise
             get_root_logger().error(f"{error}; nothing was saved at iteration {current_iter}, training goes on")
             return
+        if current_iter != -1:
+            self._saved = current_iter
         keep = self.opt["logger"].get("keep_last")
         if keep is not None and self.opt["rank"] == 0:
             try:
@@ -216,7 +219,12 @@ class RestorationModel(ValidatedModel):
                 get_root_logger().warning(f"{error.filename}: can't be removed ({error.strerror}), training goes on")
 
     def update_training_state(self, epoch: int, current_iter: int) -> None:
-        """Save the training state of an iteration anew, after its validation; a full disk does not end a training."""
+        """Save the training state of an iteration anew, after its validation; a full disk does not end a training.
+
+        Where the iteration could not be saved before, nothing is: a state is worth nothing without its weights.
+        """
+        if current_iter != self._saved:
+            return
         try:
             self.save_training_state(epoch, current_iter)
         except UserError as error:
@@ -242,7 +250,7 @@ class RestorationModel(ValidatedModel):
 
     def resume_training(self, resume_state: dict[str, Any]) -> None:
         """Take over a training state; hyperparameters and schedule are the option file's, up to its iteration."""
-        reached = resume_state["iter"]
+        self._saved = reached = resume_state["iter"]
         settings = [optimizer.state_dict()["param_groups"] for optimizer in self.optimizers]
         try:
             for optimizer, saved, groups in zip(self.optimizers, resume_state["optimizers"], settings, strict=True):

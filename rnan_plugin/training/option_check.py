@@ -19,6 +19,7 @@ from rnan_plugin.errors import UserError, collect, nearest, shown
 from rnan_plugin.inference.policy import policy_of
 from rnan_plugin.options.schema import check_arguments, check_call, normalise
 from rnan_plugin.options.sections import NEEDED, SCHEDULERS, Metric
+from rnan_plugin.paper.tasks import trained_task
 from rnan_plugin.toolbox.api import DATASET_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY
 from rnan_plugin.training.loss_check import check_losses
 from rnan_plugin.training.network_check import check_fit, check_network
@@ -74,14 +75,15 @@ def check_option_file(opt: Mapping[str, Any], path: str, problems: Sequence[str]
 def _check_names(datasets: Mapping[str, Any], path: str) -> None:
     """Which entries of `datasets` there may be; those that are validated on have names of their own."""
     lines = [
-        f"{path}, datasets.{phase}: is not train, val… or test…; several training sets are one entry with "
+        f"{path}, datasets.{phase[:80]}: is not train, val… or test…; several training sets are one entry with "
         "dataroot_gt: [A, B]"
         for phase in datasets
         if not _PHASE.fullmatch(phase)
     ]
-    names = Counter(str(entry.get("name")) for phase, entry in datasets.items() if phase != "train")
+    sets = [entry for phase, entry in datasets.items() if phase != "train"]
+    names = Counter(entry["name"] for entry in sets if isinstance(entry.get("name"), str))
     lines += [
-        f"{path}, datasets: {count} validation sets are called '{name}'; give each a name of its own"
+        f"{path}, datasets: {count} validation sets are called {shown(name)}; give each a name of its own"
         for name, count in names.items()
         if count > 1
     ]
@@ -128,13 +130,23 @@ def _unreached(opt: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _unlike_the_paper(opt: Mapping[str, Any]) -> Iterator[str]:
-    """Metrics that are not the paper's for the task: Y and a border of the scale belong to super-resolution alone."""
+    """Metrics that are not the task's: Y and a border of the scale, or all channels without a border."""
     scale = opt.get("scale", 1)
-    wanted = {"test_y_channel": scale > 1, "crop_border": scale if scale > 1 else 0}
+    on_y = _scored_on_y(opt)
+    wanted = {"test_y_channel": on_y, "crop_border": scale if on_y else 0}
     for name, metric in ((opt.get("val") or {}).get("metrics") or {}).items():
         for key, value in wanted.items():
             if key in metric and metric[key] != value:
                 yield f"val.metrics.{name}.{key}: {metric[key]}, the paper's protocol for this task has {value}"
+
+
+def _scored_on_y(opt: Mapping[str, Any]) -> bool:
+    """As the task's row has it; what is no task is taken for super-resolution if it enlarges."""
+    for dataset in opt["datasets"].values():
+        found = trained_task(dataset.get("degradation"), dataset.get("channels", "rgb"))
+        if found is not None:
+            return found[0].scored_on == "y"
+    return bool(opt.get("scale", 1) > 1)
 
 
 def _check_training(opt: Mapping[str, Any], path: str) -> None:
@@ -202,7 +214,9 @@ def _check_metrics(val: dict[str, Any], where: str) -> None:
     collect(partial(_check_metric, metrics, name, f"{where}.{name}") for name in list(metrics))
 
 
-def _check_metric(metrics: dict[str, Any], name: str, where: str) -> None:
+def _check_metric(metrics: dict[Any, Any], name: Any, where: str) -> None:
+    if not isinstance(name, str):
+        raise UserError(f"{where}: a metric's name is a text; call it '{name}'")
     check_type(metrics[name], "type", METRIC_REGISTRY, where)
     metric = metrics[name] = dict(metrics[name])
     function = METRIC_REGISTRY.get(metric["type"])
@@ -215,7 +229,9 @@ def _check_best(opt: Mapping[str, Any], path: str) -> None:
     best = (opt.get("logger") or {}).get("save_best")
     metrics = (opt.get("val") or {}).get("metrics") or {}
     if best is not None and best not in metrics:
-        raise UserError(f"{path}, logger.save_best: no metric '{best}' in val.metrics{nearest(str(best), metrics)}")
+        raise UserError(
+            f"{path}, logger.save_best: no metric {shown(best)} in val.metrics{nearest(str(best), metrics)}"
+        )
 
 
 def _check_step(opt: Mapping[str, Any], path: str) -> None:

@@ -66,6 +66,7 @@ def _make_folders(opt: Mapping[str, Any]) -> None:
         if not os.access(folder, os.W_OK):
             raise UserError(f"{folder}: no permission to write into it; nothing of the training could be saved")
         remove_leftovers(folder)
+    remove_leftovers(Path(opt["path"]["experiments_root"]))
 
 
 def _begin_log(opt: Mapping[str, Any]) -> None:

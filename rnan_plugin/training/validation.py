@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -90,7 +90,7 @@ class ValidatedModel(SRModel):
             if has_gt:
                 images["img2"] = tensor2img([self.gt.detach().cpu()])
             if save_img:
-                self._save_image(images["img"], self._image_file(dataset.opt["name"], data["lq_path"][0], current_iter))
+                self._save_image(images["img"], self._image_file(dataset.opt, data["lq_path"][0], current_iter))
             wanted = has_gt and index < (self.opt.get("val") or {}).get("num_panel", 3)
             metrics = (self.opt["val"].get("metrics") or {}).items()
             yield {
@@ -113,12 +113,20 @@ class ValidatedModel(SRModel):
                 raise UserError(f"{file}: can't be written ({error}); free disk space or check the folder") from None
             get_root_logger().warning(f"{file}: can't be written ({error}); training goes on without this image")
 
-    def _image_file(self, dataset_name: str, lq_path: str, current_iter: int) -> Path:
-        """Where BasicSR would save a restored image; the name shortened if it is too long for a file system."""
-        folder, stem = Path(self.opt["path"]["visualization"]), Path(lq_path).stem
+    def _image_file(self, dataset: Mapping[str, Any], lq_path: str, current_iter: int) -> Path:
+        """Where a restored image is saved: as BasicSR does, and below the folders that the image has in its set.
+
+        In a training that validates on several sets, each has a folder. Names are cut where a file system needs it.
+        """
+        folder, image = Path(self.opt["path"]["visualization"]), place_in_set(lq_path, dataset)
+        sets = [phase for phase in self.opt.get("datasets", {}) if phase != "train"]
+        if not self.opt["is_train"] or len(sets) > 1:
+            folder /= dataset["name"]
         if self.opt["is_train"]:
-            return folder / stem / shortened(stem, f"_{current_iter}.png")
-        return folder / dataset_name / shortened(stem, f"_{self.opt['val'].get('suffix') or self.opt['name']}.png")
+            return folder / image / shortened(image.name, f"_{current_iter}.png")
+        return (
+            folder / image.parent / shortened(image.name, f"_{self.opt['val'].get('suffix') or self.opt['name']}.png")
+        )
 
     def _record_metrics(self, name: str, images: list[dict[str, Any]], current_iter: int, tb_logger: Any) -> None:
         self._initialize_best_metric_results(name)
@@ -157,6 +165,18 @@ def _write_png(img: NDArray[np.uint8], file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(file) as temporary:
         temporary.write_bytes(encode_png(img[..., None] if img.ndim == 2 else np.ascontiguousarray(img[..., ::-1])))
+
+
+def place_in_set(path: str, dataset: Mapping[str, Any]) -> Path:
+    """An image's path below its set, without ending: two images of one name stay apart.
+
+    Args:
+        path: Of the image; an LMDB's is `ROOT/KEY.png`.
+        dataset: An entry of `datasets`.
+    """
+    roots = [root for key in ("dataroot_lq", "dataroot_gt") if isinstance(root := dataset.get(key), str)]
+    found = (Path(path).relative_to(root) for root in roots if Path(path).is_relative_to(root))
+    return next(found, Path(Path(path).name)).with_suffix("")
 
 
 def make_panel(lq: Tensor, output: Tensor, gt: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from rnan_plugin.data import restoration_dataset
 from rnan_plugin.data.image_sources import collect_images
 from rnan_plugin.data.lmdb_writer import Layout, pack, pack_folder
 from rnan_plugin.data.restoration_dataset import RestorationDataset, augment_view, unflipped
+from rnan_plugin.errors import UserError
 from rnan_plugin.images.color import convert_channels
 from rnan_plugin.images.degradations import DEGRADATIONS, BayerMosaic, BicubicDown, Jpeg, degrade
 
@@ -295,3 +296,50 @@ def test_training_on_grey_images_warns_once(with_grey, workers, capfd):
     told = [line for line in capfd.readouterr().err.splitlines() if line.startswith("warned:")]
     assert len(told) == 1
     assert "grey in 'x', a set of colour" in told[0]
+
+
+@pytest.fixture
+def two_roots(folder, tmp_path):
+    """A folder, and an LMDB that holds images of the same names, and one more."""
+    packed = tmp_path / "more"
+    packed.mkdir()
+    for index in range(4):
+        cv2.imwrite(str(packed / f"img{index}.png"), np.full((60 + index, 50, 3), 40 * index, np.uint8))
+    pack_folder(packed, tmp_path / "more.lmdb")
+    return [str(folder), str(tmp_path / "more.lmdb")]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_several_roots_are_one_training_set(two_roots, task):
+    joined = build("", task, dataroot_gt=two_roots)
+    alone = [build(two_roots[0], task), build(two_roots[1], task, io_backend={"type": "lmdb"})]
+    assert len(joined) == 3 + 4
+    assert len(set(joined.gt_store.names)) == 7
+    for index, (part, own) in enumerate([(0, i) for i in range(3)] + [(1, i) for i in range(4)]):
+        torch.manual_seed(index)
+        sample = joined[index]
+        torch.manual_seed(index)
+        expected = alone[part][own]
+        assert torch.equal(sample["gt"], expected["gt"])
+        assert torch.equal(sample["lq"], expected["lq"])
+        assert sample["gt_path"] == expected["gt_path"]
+
+
+def test_pixels_of_several_roots_are_equally_likely(two_roots):
+    joined = build("", dataroot_gt=two_roots, sampling="pixels")
+    sizes = [(101, 120), (97, 98), (130, 111), *((60 + index, 50) for index in range(4))]
+    places = np.array([(height - SIZE + 1) * (width - SIZE + 1) for height, width in sizes])
+    assert joined._patch_count.tolist() == np.cumsum(places).tolist()
+
+
+def test_several_roots_that_are_not_there_are_told_one_by_one(two_roots):
+    with pytest.raises(UserError) as error:
+        build("", dataroot_gt=["nowhere", *two_roots, "no.lmdb"])
+    lines = str(error.value).splitlines()
+    assert ["nowhere not found" in lines[0], "no.lmdb not found; pack it" in lines[1], len(lines)] == [True, True, 2]
+
+
+@pytest.mark.parametrize("changes", [{"phase": "val"}, {"dataroot_lq": "lq", "degradation": None}])
+def test_several_roots_are_for_training_with_inputs_made_on_the_fly(two_roots, changes):
+    with pytest.raises(UserError, match="several"):
+        build("", dataroot_gt=two_roots, **changes)

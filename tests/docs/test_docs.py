@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY
+from test_layers import FLOORS
 
 from rnan_plugin.__main__ import FORWARDING, HELP_LINES, parser_of
 from rnan_plugin.training.launcher import argument_parser
@@ -98,6 +99,15 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
+def test_the_picture_of_the_floors_has_every_room() -> None:
+    text = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    (picture,) = re.findall(r"```text\n(13 .*?)```", text, re.DOTALL)
+    floors = dict(re.findall(r"^ ?(\d+)((?:  .*\n(?: {4}.*\n)*))", picture, re.MULTILINE))
+    assert len(floors) == len(FLOORS)
+    wrong = [room for number, rooms in enumerate(FLOORS, 1) for room in rooms if room not in floors[str(number)]]
+    assert wrong == []
+
+
 def test_tables_are_current() -> None:
     assert results_table.outdated() == []
 
@@ -126,8 +136,8 @@ def test_reference_has_every_command_flag_and_key() -> None:
     assert [name for name in HELP_LINES if f"### `rnan {name}`" not in commands] == []
     assert "| `--tile SIDE` | of a tile in input pixels (default: 128) |" in commands
     assert "| `--force_yml KEY:KEY=VALUE [KEY:KEY=VALUE ...]` |" in commands
-    assert "| `accumulate` | whole number | `1` | Parts a batch is computed in, one after the other: " in options
-    assert "| `dataroot_gt` | text | required | Folder or LMDB of ground truth. |" in options
+    assert re.search(r"`accumulate` \| whole number.*\| `1` \| Parts a batch is computed in, one after", options)
+    assert re.search(r"`dataroot_gt` \| text.* \| required \| Folder or LMDB of ground truth", options)
     assert "| `channels` | `rgb`, `gray`, `y` | `rgb` |" in options
     assert "## `type: jpeg`" in reference.degradations()
 

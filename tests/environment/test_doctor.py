@@ -184,6 +184,14 @@ def test_data_in_place(diagnose: Diagnose, tmp_path: Path) -> None:
     assert diagnose("-opt", option_file(tmp_path, "disk", dataroot_gt=str(tmp_path)))[0] == 0
 
 
+def test_several_roots_are_told_apart_by_their_endings(diagnose: Diagnose, tmp_path: Path) -> None:
+    path = pack(tmp_path / "gt.lmdb", listed="abc", stored="abc")
+    for backend in ("disk", "lmdb"):
+        status, output = diagnose("-opt", option_file(tmp_path, backend, dataroot_gt=[path, str(tmp_path)]))
+        assert (status, failures(output)) == (0, [])
+        assert output.count("gt.lmdb, 3 images") == 1
+
+
 @pytest.mark.parametrize(
     ("listed", "stored", "words"),
     [

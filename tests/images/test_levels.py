@@ -123,6 +123,14 @@ def test_a_list_is_a_validation_set_for_each_level(folder):
     ]
 
 
+def test_an_empty_list_of_levels_is_told_and_does_not_vanish(folder):
+    """Without a level there would be no validation set, and nothing said."""
+    (entries,) = expand_levels("val", entry(folder, "val", {"type": "awgn", "sigma": []})).items()
+    assert entries[0] == "val"
+    with pytest.raises(UserError, match=r"val\.degradation: \[\] is no range"):
+        parse_dataset(entries[1], "val")
+
+
 def test_a_chain_of_ranges_draws_each():
     chain = build_chain([{"type": "awgn", "sigma": [0, 9]}, {"type": "jpeg", "quality": [5, 95]}], "x")
     (noise, jpeg) = fixed(chain, STREAM(1))

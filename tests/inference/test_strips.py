@@ -13,6 +13,7 @@ from rnan_plugin.errors import UserError
 from rnan_plugin.images.tensors import to_image, to_tensor
 from rnan_plugin.inference import policy as inference
 from rnan_plugin.inference.policy import Policy, restore, restore_image
+from rnan_plugin.inference.tiling import STRIP_ROWS
 
 CPU = torch.device("cpu")
 
@@ -75,11 +76,10 @@ def test_memory_is_the_result_and_a_few_rows_of_tiles(ensemble: bool, turns: int
         restore_image(brighter, img, policy, CPU)
     if memory.bytes is None:
         pytest.skip("this system does not tell its peak")
-    # Over one row of tiles, for each turn: sums of three colours and of weights, what is done of them, and up to one
-    # and a half rows of tiles that wait to be averaged, three times while they are joined and cut.
-    assert 4 + 3 + 3 * 1.5 * 3 < 21
-    rows = turns * 21 * tile * side * 4
-    assert memory.bytes < img.size + rows + 2**24
+    # For each turn: sums of three colours and of weights over a row of tiles; and of strips of three colours the one
+    # that is done, the rest of those before it, both joined, and the one that is averaged.
+    rows = turns * side * 4 * (4 * tile + 4 * 3 * STRIP_ROWS)
+    assert memory.bytes < img.size + 2 * rows + 2**24  # twice, for what the allocator leaves between
 
 
 def test_what_memory_certainly_cannot_hold_is_told_before(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,17 +17,19 @@ from conftest import REPOSITORY
 import rnan_plugin.training.connect  # noqa: F401 - BasicSR has to know the plugin
 from rnan_plugin import choices
 from rnan_plugin.__main__ import main
-from rnan_plugin.data.dataset_options import build_chain
+from rnan_plugin.data.dataset_options import build_chain, parse_dataset
 from rnan_plugin.errors import UserError
-from rnan_plugin.images.degradations import DEGRADATIONS, Degraded, Image
+from rnan_plugin.images.degradations import DEGRADATIONS, Degraded, Image, total_scale
 from rnan_plugin.images.levels import fixed
 from rnan_plugin.options import networks
+from rnan_plugin.options.inputs import inputs_of
 from rnan_plugin.options.layout import lay_out
+from rnan_plugin.options.recipes import paper
 from rnan_plugin.options.shipped_files import differences, shipped_files, write_files
 from rnan_plugin.paper.tasks import TASKS, Blind, Task, TaskAtLevel, add_task
 from rnan_plugin.toolbox.api import ARCH_REGISTRY
 from rnan_plugin.training.launcher import _derive_paths
-from rnan_plugin.training.option_check import check_option_file
+from rnan_plugin.training.option_check import _unlike_the_paper, _unreached, check_option_file
 
 
 @pytest.fixture
@@ -257,7 +259,7 @@ def test_a_sixth_tasks_file_is_printed_and_passes_the_checks(
         check_option_file(opt, "mine.yml")
     missing = ("dataroot_gt: datasets/", "path.pretrain_network_g: ")
     assert [line for line in str(error.value).splitlines() if not any(key in line for key in missing)] == []
-    assert capsys.readouterr().err == ""
+    assert [*_unreached(opt), *_unlike_the_paper(opt)] == []
     levels = [entry["degradation"]["steps"] for phase, entry in opt["datasets"].items() if phase != "train"]
     assert set(levels) == ({4, 16} if "--blind" in flags else {7})
 
@@ -274,6 +276,44 @@ def test_a_sixth_tasks_file_is_printed_and_passes_the_checks(
 def test_a_sixth_tasks_mistakes_are_one_line(flags: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["options", "--task", "poster", *flags.split()]) == 2
     assert capsys.readouterr().err == f"error: {told}\n"
+
+
+@dataclass(frozen=True)
+class Binning:
+    """Every second pixel of a brightened image: shrinks, and yet its level is no scale."""
+
+    gain: float
+    level = "gain"
+    scale = 2
+    margin = 0
+
+    def grid(self, num_channel: int) -> int:  # noqa: ARG002
+        return 2
+
+    def __call__(self, img: Image, rng: np.random.Generator) -> Degraded:  # noqa: ARG002
+        return np.clip(img[::2, ::2] * self.gain, 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("blind", [False, True])
+def test_a_task_that_enlarges_without_a_level_of_scale(blind: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(DEGRADATIONS, "binning", Binning)
+    row = Task(
+        **{"name": "bin", "tag": "Bin", "title": "binned", "input": "grey image", "channels": "gray"},  # type: ignore[arg-type]
+        degradation="binning",
+        level="gain",
+        sets=("Kodak24",),
+        blind=Blind(1, 2, levels=(1.5,)),
+    )
+    monkeypatch.setitem(TASKS, "bin", row)
+    opt = paper(inputs_of("bin", None if blind else 1.5, blind=blind)).options
+    assert (opt["scale"], opt["network_g"]["upscale"], opt["datasets"]["train"]["gt_size"]) == (2, 2, 96)
+    assert "img_mean" not in opt["network_g"]  # which has a value for each of three channels
+    assert opt["val"]["metrics"]["psnr"] == {"type": "calculate_psnr", "crop_border": 0, "test_y_channel": False}
+    _derive_paths(opt)
+    for phase, entry in opt["datasets"].items():
+        _, chain = parse_dataset(entry, phase)
+        assert total_scale(chain) == 2
+    assert list(_unlike_the_paper(opt)) == []
 
 
 @pytest.mark.parametrize("levels", [(), (1,), (4, 17)])

@@ -211,6 +211,9 @@ def test_same_global_batch_on_one_and_on_two_processes(global_batch, tmp_path, l
     output, status = launch(folders[1])
     assert status == 0, output
     torch.testing.assert_close(losses_of(folders[1]), losses_of(folders[0]), rtol=1e-5, atol=0)
+    for folder in folders:
+        state = torch.load(folder / "experiments/tiny/training_states/6.state", weights_only=True)
+        assert state["draws"] == 24  # of all processes together
     one, two = (torch.load(folder / "experiments/tiny/models/net_g_6.pth", weights_only=True) for folder in folders)
     for name, value in one["params"].items():
         # Adam divides a gradient by its own size: where that is next to nothing, rounding decides on a whole step.

@@ -177,3 +177,24 @@ def test_panel_is_input_output_truth():
     assert panel.shape == (3, 20, 60)
     assert panel[0, 0].tolist() == [0.0] * 20 + [0.5] * 20 + [1.0] * 20
     assert make_panel(*[torch.zeros(1, 1, 700, 300)] * 3).shape == (1, 256, 768)
+
+
+@pytest.mark.parametrize("is_train", [True, False])
+@pytest.mark.parametrize("root", ["set", "set.lmdb"])
+def test_images_of_one_name_keep_their_folders(is_train, root):
+    model = build_model()
+    dataset = {"name": "photos", "dataroot_gt": root}
+    model.opt |= {"is_train": is_train, "datasets": {"train": {}, "val": dataset}}
+    model.opt["path"]["visualization"] = "shown"
+    files = [model._image_file(dataset, f"{root}/{name}.png", 7) for name in ("a/x", "b/x", "x.y")]
+    shown = {True: ["a/x/x_7", "b/x/x_7", "x.y/x.y_7"], False: ["photos/a/x_x", "photos/b/x_x", "photos/x.y_x"]}
+    assert files == [f"shown/{name}.png" for name in shown[is_train]]
+
+
+def test_images_of_two_validation_sets_do_not_meet():
+    model = build_model()
+    model.opt |= {"datasets": {"train": {}, "val": {}, "val_2": {}}}
+    model.opt["path"]["visualization"] = "shown"
+    sets = [{"name": name, "dataroot_lq": f"{name}/lq", "dataroot_gt": f"{name}/gt"} for name in ("one", "two")]
+    files = [model._image_file(entry, f"{entry['name']}/lq/x.png", 7) for entry in sets]
+    assert files == ["shown/one/x/x_7.png", "shown/two/x/x_7.png"]

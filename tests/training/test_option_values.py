@@ -276,6 +276,34 @@ def test_metrics_that_compare_need_a_ground_truth(
     refused(outcome(legal, monkeypatch, capfd), "datasets.val: has no dataroot_gt", "val.metrics.psnr")
 
 
+@pytest.mark.parametrize("section", ["datasets.train", "train", "logger"])
+@pytest.mark.parametrize("arguments", [[], ["--debug"]])
+def test_basicsrs_own_models_need_the_sections_too(
+    section: str,
+    arguments: list[str],
+    legal: dict[str, Any],  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    Path("sr.yml").write_text(yaml.safe_dump(change(legal, {"model_type": "SRModel", section: REMOVED})))
+    monkeypatch.setattr(sys, "argv", ["rnan train", "-opt", "sr.yml", *arguments])
+    with pytest.raises(SystemExit, match="2"):
+        launcher.parse_options(".")
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line == f"error: sr.yml: section '{section}' is missing; start from one of options/train_*.yml"
+
+
+def test_several_training_roots_are_read(
+    legal: dict[str, Any],  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    roots = ["photos", "photos"]
+    parsed = outcome(change(legal, {"datasets.train.dataroot_gt": roots}), monkeypatch, capfd)
+    assert parsed["datasets"]["train"]["dataroot_gt"] == roots
+    refused(outcome(change(legal, {"datasets.train.dataroot_gt": ["photos", 3]}), monkeypatch, capfd), "dataroot_gt: [")
+
+
 BOMB = "&a [x,x,x,x,x,x,x,x,x]"
 for _level in "bcdefghi":
     BOMB = f"&{_level} [{BOMB}" + f",*{chr(ord(_level) - 1)}" * 8 + "]"
@@ -296,6 +324,30 @@ def test_an_alias_bomb_is_told_shortly(
     lines = capfd.readouterr().err
     assert lines.startswith("error: bomb.yml")
     assert len(lines) < 2000
+
+
+NESTED = ["train.optim_g.lr", "train.optim_g.type", "train.scheduler.type", "train.pixel_opt.type", "val.metrics.psnr"]
+NESTED += ["datasets.val.name", "datasets.val.degradation", "datasets.val.degradation.quality", "datasets.val.type"]
+NESTED += ["datasets.train.degradation.type", "datasets.train.io_backend", "datasets.train.dataroot_gt", "val.metrics"]
+NESTED += ["network_g.type", "network_g.num_feat", "path.pretrain_network_g", "logger.wandb", "logger.save_best"]
+NESTED += ["train.perceptual_opt", "val.metrics.psnr.crop_border", "train.scheduler.milestones"]
+
+
+@pytest.mark.parametrize("place", NESTED)
+def test_an_alias_bomb_deeper_inside(
+    place: str,
+    legal: dict[str, Any],  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    change(legal, {place: "BOMB"})
+    Path("bomb.yml").write_text(f"bomb: {BOMB}\n" + yaml.safe_dump(legal).replace("BOMB", "*i"), encoding="utf-8")
+    monkeypatch.setattr(sys, "argv", ["rnan train", "-opt", "bomb.yml"])
+    with pytest.raises(SystemExit, match="2"):
+        launcher.parse_options(".")
+    lines = capfd.readouterr().err
+    assert lines.startswith("error: bomb.yml")
+    assert len(lines) < 3000
 
 
 def test_very_many_unknown_keys_are_a_few_lines(

@@ -285,6 +285,15 @@ def test_option_file_inside_its_own_run(train: Train) -> None:
     assert list(Path("experiments").glob("tiny_archived_*/tiny.yml"))
 
 
+def test_what_a_killed_process_was_writing_is_removed(train: Train) -> None:
+    assert train(train__total_iter=2) == 0
+    leftovers = [RUN / folder / ".x.1a2b3c4d.partial.yml" for folder in ("", "models", "training_states")]
+    for leftover in leftovers:
+        leftover.touch()
+    assert train("--auto_resume", train__total_iter=2) == 0
+    assert not any(leftover.exists() for leftover in leftovers)
+
+
 # Locks
 
 
@@ -399,10 +408,40 @@ def test_full_disk_is_told_and_training_goes_on(
     assert (RUN / "models/net_g_latest.pth").exists()
 
 
+def test_iteration_that_could_not_be_saved_leaves_no_state(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its validation would write one, without the weights."""
+
+    def no_fourth(self: Any, nets: Any, label: str, iteration: Any, param_key: Any = "params") -> None:
+        if iteration == 4:
+            raise UserError("net_g_4.pth: can't be written (no space)")
+        genuine_save_network(self, nets, label, iteration, param_key)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RestorationModel, "save_network", no_fourth)
+        assert train() == 0
+    assert [file.name for file in (RUN / "training_states").iterdir()] == ["2.state"]
+    assert train("--auto_resume") == 0
+    assert state(4)["validated"] == 4
+
+
 def test_log_of_tensorboard_without_a_folder_is_told(train: Train, capfd: pytest.CaptureFixture[str]) -> None:
     Path("tb_logger").touch()
     assert train(logger__use_tb_logger=True, train__total_iter=1) == 0
     assert "tb_logger/tiny: can't be" in capfd.readouterr().err
+
+
+def test_results_that_cannot_be_made_are_one_line(train: Train, capfd: pytest.CaptureFixture[str]) -> None:
+    assert train(train__total_iter=1) == 0
+    Path("results").touch()
+    opt = yaml.safe_load(Path("tiny.yml").read_text(encoding="utf-8"))
+    opt["path"] = {"pretrain_network_g": str(RUN / "models/net_g_1.pth")}
+    opt["datasets"] = {"test": opt["datasets"]["val"]}
+    Path("test.yml").write_text(yaml.safe_dump(opt), encoding="utf-8")
+    forget_logger()
+    capfd.readouterr()
+    assert main(["test", "-opt", "test.yml"]) == 2
+    (line,) = errors(capfd)
+    assert "results" in line
 
 
 @pytest.mark.parametrize("place", ["experiments", "experiments/tiny/models", "experiments/tiny/training_states"])
