@@ -7,18 +7,15 @@ import importlib.util
 import os
 import platform
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
-
-import yaml
 
 from rnan_plugin import startup
 from rnan_plugin.environment import hook as environment_hook
-from rnan_plugin.errors import UserError, one_line
+from rnan_plugin.environment.finding import Finding
 from rnan_plugin.toolbox.compat import TOOLBOX_VERSION
 
 OLDEST_PYTHON = (3, 10)
@@ -28,18 +25,6 @@ PLUGIN_CLASSES = (
     ("DATASET_REGISTRY", "RestorationDataset"),
     ("MODEL_REGISTRY", "RestorationModel"),
 )
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of the diagnosis."""
-
-    verdict: Literal["ok", "note", "FAIL"]
-    text: str
-    remedy: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.verdict:<4} {self.text}" + (f"  -> {self.remedy}" if self.remedy else "")
 
 
 @dataclass(frozen=True)
@@ -98,7 +83,7 @@ def _checks(option_file: str | None) -> list[Check]:
         check_device,
     ]
     if option_file is not None:
-        checks.append(lambda: check_option_file(Path(option_file)))
+        checks.append(lambda: _check_data(Path(option_file)))
     return checks
 
 
@@ -271,56 +256,7 @@ def check_device() -> Iterator[Finding]:
     yield Finding("ok", f"{torch.get_num_threads()} CPU threads of {os.cpu_count()}")
 
 
-# Option file
+def _check_data(option_file: Path) -> Iterator[Finding]:
+    from rnan_plugin.environment.data_check import check_option_file  # needs the libraries that are checked first
 
-
-def check_option_file(path: Path) -> Iterator[Finding]:
-    """The option file can be read and the data it names are there."""
-    try:
-        options = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        yield Finding("FAIL", f"{path}: {_in_one_line(error)}", "correct the file or its path")
-        return
-    datasets = options.get("datasets") if isinstance(options, dict) else None
-    if not isinstance(datasets, dict) or not datasets:
-        yield Finding("FAIL", f"{path}: no data sets", "add `datasets:`, as in the plugin's options folder")
-        return
-    yield Finding("ok", f"{path}: readable, {len(datasets)} data set(s)")
-    for name, settings in datasets.items():
-        yield from _check_dataset(f"datasets.{name}", settings if isinstance(settings, dict) else {})
-
-
-def _check_dataset(where: str, settings: Mapping[str, Any]) -> Iterator[Finding]:
-    from rnan_plugin.data.image_store import is_lmdb  # needs libraries, of which the doctor tells first
-
-    backend = settings.get("io_backend")
-    in_lmdb = isinstance(backend, dict) and backend.get("type") == "lmdb"
-    for key in ("dataroot_gt", "dataroot_lq"):
-        roots = settings.get(key) or []
-        for root in roots if isinstance(roots, list) else [roots]:
-            place = Path(str(root)).expanduser()
-            packed = is_lmdb(str(root)) if isinstance(roots, list) else in_lmdb
-            yield _check_lmdb(f"{where}.{key}", place) if packed else _check_folder(f"{where}.{key}", place)
-
-
-def _check_folder(where: str, folder: Path) -> Finding:
-    if folder.exists():
-        return Finding("ok", f"{where}: {folder}")
-    return Finding("FAIL", f"{where}: {folder} does not exist", "prepare the data there, or correct the path")
-
-
-def _check_lmdb(where: str, folder: Path) -> Finding:
-    from rnan_plugin.data.image_store import LmdbStore  # needs libraries that may be what is broken
-
-    remedy = f"`rnan prepare FOLDER {folder}`"
-    try:
-        store = LmdbStore(str(folder))
-        missing = [name for name in (store.names[0], store.names[-1]) if not store.holds(name)]
-        stored = store.stored()
-    except UserError as error:
-        return Finding("FAIL", f"{where}: {error}", remedy)
-    if missing:
-        return Finding("FAIL", f"{where}: {folder} lists {one_line(missing[0])} but does not hold it", remedy)
-    if stored != len(store.names):
-        return Finding("FAIL", f"{where}: {folder} lists {len(store.names)} images but holds {stored}", remedy)
-    return Finding("ok", f"{where}: {folder}, {stored} images")
+    yield from check_option_file(option_file)
