@@ -176,7 +176,7 @@ def test_a_full_disk_is_one_line(tmp_path, option_file, capsys, monkeypatch):
     monkeypatch.setattr(restore_files, "png_pieces", full)
     told = error_of([image, str(tmp_path / "out"), "-opt", option_file[0]], capsys)
     assert told.startswith(f"error: {tmp_path / 'out/a.png'}: can't be written (No space left on device)")
-    assert not list((tmp_path / "out").iterdir())
+    assert not list((tmp_path / "out").glob("*"))
 
 
 def test_one_image_stops_no_other(tmp_path, option_file, capsys, monkeypatch):

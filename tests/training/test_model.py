@@ -186,7 +186,7 @@ def test_images_of_one_name_keep_their_folders(is_train, root):
     dataset = {"name": "photos", "dataroot_gt": root}
     model.opt |= {"is_train": is_train, "datasets": {"train": {}, "val": dataset}}
     model.opt["path"]["visualization"] = "shown"
-    files = [model._image_file(dataset, f"{root}/{name}.png", 7) for name in ("a/x", "b/x", "x.y")]
+    files = [str(model._image_file(dataset, f"{root}/{name}.png", 7)) for name in ("a/x", "b/x", "x.y")]
     shown = {True: ["a/x/x_7", "b/x/x_7", "x.y/x.y_7"], False: ["photos/a/x_x", "photos/b/x_x", "photos/x.y_x"]}
     assert files == [f"shown/{name}.png" for name in shown[is_train]]
 
@@ -196,5 +196,5 @@ def test_images_of_two_validation_sets_do_not_meet():
     model.opt |= {"datasets": {"train": {}, "val": {}, "val_2": {}}}
     model.opt["path"]["visualization"] = "shown"
     sets = [{"name": name, "dataroot_lq": f"{name}/lq", "dataroot_gt": f"{name}/gt"} for name in ("one", "two")]
-    files = [model._image_file(entry, f"{entry['name']}/lq/x.png", 7) for entry in sets]
+    files = [str(model._image_file(entry, f"{entry['name']}/lq/x.png", 7)) for entry in sets]
     assert files == ["shown/one/x/x_7.png", "shown/two/x/x_7.png"]

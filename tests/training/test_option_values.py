@@ -80,7 +80,17 @@ KEYS = [
     for item in dataclasses.fields(kind)
 ]
 # What the launcher itself sets, or draws: any value gives way.
-SET_BY_PARSING = {"dist", "rank", "world_size", "auto_resume", "is_train", "phase", "experiments_root", "models"}
+SET_BY_PARSING = {
+    "dist",
+    "rank",
+    "world_size",
+    "auto_resume",
+    "is_train",
+    "seed_drawn",
+    "phase",
+    "experiments_root",
+    "models",
+}
 SCALES = {("datasets.train", "scale"), ("datasets.val", "scale")}  # the file's
 SET_BY_PARSING |= {"training_states", "log", "visualization", "num_gpu", "manual_seed"}
 
