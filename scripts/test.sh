@@ -12,4 +12,5 @@ fi
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
 .venv/bin/mypy
+.venv/bin/mypy --config-file tests/mypy.ini tests
 .venv/bin/python -m pytest "$@"

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -275,7 +276,7 @@ def test_flipped_bit_of_a_state_or_its_weights_costs_that_state_alone(tmp_path):
     assert passed_over > 50
 
 
-CRAFTED = {
+CRAFTED: dict[str, list[Any]] = {
     "iter": ["9", 9.0, True, None, -9, 10**40, [9]],
     "epoch": ["0", None, 10**40],
     "optimizers": [None, {}, [1], "x"],

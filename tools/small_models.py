@@ -78,7 +78,7 @@ def pack(option_file: str, which: str) -> Path:
         "network_g": network,
         "params": {name: value.contiguous() for name, value in best["params"].items()},
         "option_file": Path(option_file).name,
-        "iterations": max(map(int, (found.replace(",", "") for found in re.findall(r"iter:\s*([\d,]+)", text)))),
+        "iterations": max(map(int, (found.replace(",", "") for found in re.findall(r"\biter:\s*([\d,]+)", text)))),
         "hours": round(_seconds(text) / 3600, 2),
     }
     with atomic_path(file) as temporary:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import sys
 import warnings
+from typing import Any
 
 import cv2
 import numpy as np
@@ -24,7 +25,7 @@ from rnan_plugin.images.color import convert_channels
 from rnan_plugin.images.degradations import DEGRADATIONS, BayerMosaic, BicubicDown, Jpeg, degrade
 
 SIZE = 48
-TASKS = {
+TASKS: dict[str, dict[str, Any]] = {
     "colordn": {"channels": "rgb", "degradation": {"type": "awgn", "sigma": 30}},
     "graydn": {"channels": "gray", "degradation": {"type": "awgn", "sigma": 30}},
     "demosaic": {"channels": "rgb", "degradation": {"type": "mosaic"}},

@@ -30,7 +30,7 @@ FILES = sorted(OPTIONS.glob("*.yml"))
 SMALL = sorted((OPTIONS / "small").glob("*.yml"))
 EVERY_FILE = sorted(OPTIONS.rglob("*.yml"))
 EQUAL_BUDGET = sorted((OPTIONS / "equal_budget").glob("*.yml"))
-LEVELS = {
+LEVELS: dict[str, list[str | None]] = {
     "ColorDN": ["s10", "s30", "s50", "s70"],
     "GrayDN": ["s10", "s30", "s50", "s70"],
     "Demosaic": [None],

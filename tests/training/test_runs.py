@@ -379,7 +379,7 @@ def no_best(self: Any, nets: Any, label: str, iteration: Any, param_key: Any = "
 genuine_save_network = RestorationModel.save_network
 
 DISKS = {
-    "image": (validation, "imwrite", full, r"visualization.*: can't be written \(.*No space"),
+    "image": (validation, "_write_png", full, r"visualization.*: can't be written \(.*No space"),
     "option file": (run_folder, "atomic_path", without_room, r"tiny\.yml: can't be written \(.*no space"),
     "best": (RestorationModel, "save_network", no_best, r"net_g_best\.pth: can't be written.*were not saved"),
     "log": (logging.FileHandler, "flush", full, r"train_tiny_.*\.log: can't be written \(No space"),
