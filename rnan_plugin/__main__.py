@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import io
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -63,6 +64,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return exit_status(lambda: _run(arguments))
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # the reader has seen enough, as under `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at its end
+        return 141
 
 
 def _run(arguments: list[str]) -> int:

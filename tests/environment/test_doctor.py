@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -289,6 +290,13 @@ def test_user_errors_and_interrupts(capsys: pytest.CaptureFixture[str], monkeypa
 
     monkeypatch.setattr(doctor, "diagnose", interrupt)
     assert __main__.main(["doctor"]) == 130
+
+
+def test_a_reader_that_has_seen_enough_is_no_traceback() -> None:
+    command = f"{sys.executable} -m rnan_plugin sets nowhere | head -n 1"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert result.stdout.startswith("Set5")
+    assert "Traceback" not in result.stderr
 
 
 @pytest.mark.parametrize("mode", ["train", "test"])
