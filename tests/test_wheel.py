@@ -48,9 +48,11 @@ def test_commands_work_from_an_empty_folder(unpacked: Path, tmp_path: Path) -> N
     cv2.imwrite(str(tmp_path / "photos/a.png"), photo)
     cv2.imwrite(str(tmp_path / "a.jpg"), photo, [cv2.IMWRITE_JPEG_QUALITY, 10])
     level = ["--task", "car", "--level", "10", "--tile", "64"]
-    for arguments in (["restore", "a.jpg", "out.png", *level], ["evaluate", "photos", *level], ["--help"]):
+    printed = ["options", "--task", "colordn", "--level", "25"]
+    for arguments in (["restore", "a.jpg", "out.png", *level], ["evaluate", "photos", *level], ["--help"], printed):
         result = rnan(unpacked, tmp_path, *arguments)
         assert result.returncode == 0, result.stdout + result.stderr
+    assert "sigma: 25" in result.stdout
     assert (tmp_path / "out.png").is_file()
     assert f"one copy of rnan_plugin: {unpacked}" in rnan(unpacked, tmp_path, "doctor").stdout
 

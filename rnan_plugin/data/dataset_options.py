@@ -181,7 +181,7 @@ def missing_data_remedy(root: str) -> str:
     if "DIV2K" in root:
         return (
             f"pack DIV2K with: rnan prepare DIV2K_train_HR {root} --crop-size 480 --step 240 "
-            "(no DIV2K at hand? bash scripts/quickstart.sh trains on sample photographs)"
+            "(no DIV2K at hand? `rnan options --size small` has trainings on a few hundred photographs)"
         )
     if Path(root).suffix == ".lmdb":
         return f"pack it with: rnan prepare FOLDER {root}"

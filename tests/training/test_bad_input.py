@@ -542,9 +542,8 @@ def test_shipped_options_without_div2k_say_what_to_run(tmp_path: Path) -> None:
     assert all(f"datasets/{name} not found" in "".join(others) for name in ("Classic5", "LIVE1"))
     assert line.startswith(f"error: {options}, datasets.train (DIV2K).dataroot_gt: ")
     assert "rnan prepare DIV2K_train_HR datasets/DIV2K/DIV2K_train_HR_sub.lmdb" in line
-    assert "bash scripts/quickstart.sh" in line
+    assert "rnan options --size small" in line
     assert list(tmp_path.iterdir()) == []
-    assert (REPOSITORY / "scripts/quickstart.sh").is_file()
 
 
 def test_unreadable_image_met_by_a_worker_ends_training_with_one_line(legal: dict[str, Any]) -> None:
