@@ -19,6 +19,7 @@ _LUMA = np.array(
         *(49, 64, 78, 87, 103, 121, 120, 101, 72, 92, 95, 98, 112, 100, 103, 99),
     ]
 )
+CLEAN_SIGMA = 5.0  # what texture alone may be taken for: the most on twelve clean photographs of Kodak24 was 4.7
 _PATCH = 64  # side of the patches that noise is looked for in
 _SHARE = 10  # percentile of the patches' estimates: the flattest, where no texture is taken for noise
 _CLIPPED = 0.05  # share of black and white samples above which a patch tells nothing

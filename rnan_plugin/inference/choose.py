@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from rnan_plugin.errors import UserError
 from rnan_plugin.images.degradations import Image
-from rnan_plugin.images.estimate import jpeg_quality, noise_sigma
+from rnan_plugin.images.estimate import CLEAN_SIGMA, jpeg_quality, noise_sigma
 from rnan_plugin.inference.shipped import ShippedNetwork, shipped_names, shipped_networks
 from rnan_plugin.paper.tasks import TASKS, Task, TaskAtLevel
 
@@ -70,6 +70,8 @@ def _level_of(row: Task, code: bytes, img: Image) -> tuple[float | None, str]:
         return quality, f"JPEG of quality {quality}" if quality is not None else "not a JPEG file, so nothing to reduce"
     if row.degradation == "awgn":
         sigma = round(noise_sigma(img), 1)
+        if sigma < CLEAN_SIGMA:
+            return None, f"noise of sigma {sigma:g} or none: left as it is"
         return sigma, f"noise of sigma {sigma:g}"
     raise UserError(f"--level: no image tells the {row.level} of {row.name}; name it")
 

@@ -61,7 +61,7 @@ def test_a_jpeg_gets_what_gains_at_its_quality(quality: int, file: str | None) -
     assert ("left as it is" in choice.why) == (file is None)
 
 
-@pytest.mark.parametrize(("sigma", "file"), [(0, None), (20, "colordn_0-75.pth")])
+@pytest.mark.parametrize(("sigma", "file"), [(0, None), (3, None), (20, "colordn_0-75.pth")])
 def test_other_files_get_their_noise_removed(sigma: float, file: str | None) -> None:
     choice = choose(b"\x89PNG", image(sigma))
     assert (choice.network.file.name if choice.network else None) == file
