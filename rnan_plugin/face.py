@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import lru_cache
 from threading import Lock
 from typing import Any
@@ -21,7 +20,7 @@ from rnan_plugin.images.color import Channels
 from rnan_plugin.inference import networks
 from rnan_plugin.inference.policy import named_policy
 from rnan_plugin.inference.restorer import Restorer, RestoreSettings
-from rnan_plugin.inference.shipped import OVERLAP, TILE
+from rnan_plugin.inference.shipped import measured_tiles
 from rnan_plugin.paper.tasks import TaskAtLevel
 
 __all__ = ["evaluate", "load_network", "load_released", "restore"]
@@ -80,7 +79,7 @@ def restore(  # noqa: PLR0913 - each is a flag of the command
         raise UserError(f"image: shape {image.shape} is not (H, W, 3), (H, W, 1) or (H, W) with pixels in it")
     how = named_policy(policy, tile, overlap, self_ensemble=self_ensemble)
     if all(left_out is None for left_out in (policy, tile, overlap, option_file, weights)):  # as the command does
-        how = replace(how, name="tile", tile=TILE, overlap=OVERLAP)
+        how = measured_tiles(how)
     settings = RestoreSettings(how, device, precision, channels=channels)
     with _lock:
         restorer = _restorer(option_file, weights, _task(task, level), settings)

@@ -29,7 +29,7 @@ from rnan_plugin.images.degradations import Image, image_stream
 from rnan_plugin.inference.networks import load_network
 from rnan_plugin.inference.policy import Policy
 from rnan_plugin.inference.restorer import Restorer, RestoreSettings
-from rnan_plugin.inference.shipped import ShippedNetwork, shipped_networks
+from rnan_plugin.inference.shipped import OVERLAP, TILE, ShippedNetwork, measured_tiles, shipped_networks
 from rnan_plugin.paper.tasks import TASKS, TaskAtLevel
 
 SIDE = 144  # of the centres, whose images are halved: their own JPEG compression would pass for what is to be found
@@ -72,7 +72,7 @@ def measure(network: ShippedNetwork, images: list[Image]) -> dict[str, float]:
     measured = {}
     for level in grid:
         task = TaskAtLevel(network.task, level)
-        restorer = Restorer(loaded.net, None, RestoreSettings(Policy("tile", 64, 8), device="cpu"), task)
+        restorer = Restorer(loaded.net, None, RestoreSettings(measured_tiles(Policy()), device="cpu"), task)
         measured[f"{level:g}"] = round(gain(network, restorer, task, images), 3)
         print(f"{network}, level {level:g}: {measured[f'{level:g}']:+.3f} dB", flush=True)
     return measured
@@ -151,7 +151,7 @@ def main() -> int:
             "gains": interval(measured, network.low or 0, network.high or 0),
             "measured_gain_db": measured,
             "on": f"{SIDE}×{SIDE} centres of {len(images)} images of {Path(args.held_out).stem}, halved",
-            "policy": "tile 64, overlap 8",
+            "policy": f"tile {TILE}, overlap {OVERLAP}",
         }
         network.file.with_suffix(".json").write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
         if network.is_blind:  # the others have a card of their benchmark

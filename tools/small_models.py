@@ -33,7 +33,7 @@ from rnan_plugin.files import atomic_path
 from rnan_plugin.images.degradations import Image
 from rnan_plugin.inference.policy import Policy
 from rnan_plugin.inference.restorer import RestoreSettings
-from rnan_plugin.inference.shipped import FOLDER, shipped_file, shipped_tasks
+from rnan_plugin.inference.shipped import FOLDER, OVERLAP, TILE, measured_tiles, shipped_file, shipped_tasks
 from rnan_plugin.options.schema import read_option_file
 from rnan_plugin.paper.tables import OTHER_SSIM, published_rows
 from rnan_plugin.paper.tasks import TaskAtLevel, trained_task
@@ -44,7 +44,6 @@ NUMBERS = REPOSITORY / "docs/small_models.json"
 LOGS = REPOSITORY / "docs/small_models"
 BENCHMARKS = {"car": "Classic5", "graydn": "Kodak24", "colordn": "Kodak24", "demosaic": "Kodak24", "sr": "Set5"}
 BAR = {"car": 29.10, "graydn": 26.99, "colordn": 28.63, "demosaic": 39.5, "sr": 36.66}
-TILE, OVERLAP = 64, 8
 SAMPLE_SIDE = 96
 
 
@@ -124,7 +123,7 @@ def sample_scores(task: TaskAtLevel) -> dict[str, float]:
 
 def packed_method(task: TaskAtLevel, *, ensemble: bool) -> Method:
     """The packed model as its numbers are measured."""
-    settings = RestoreSettings(Policy("tile", TILE, OVERLAP, self_ensemble=ensemble), device="cpu")
+    settings = RestoreSettings(measured_tiles(Policy(self_ensemble=ensemble)), device="cpu")
     return build_method(MethodSource("shipped"), task, settings, [])
 
 

@@ -21,16 +21,16 @@ from rnan_plugin.images.jpeg_segments import is_jpeg, is_whole
 from rnan_plugin.images.png_rows import chunks, read_header
 
 IMAGE_ENDINGS = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-
-
 MOST_PIXELS = 2**30  # of an image; more than OpenCV decodes
 
 _MOST_TEXT = 2**26  # bytes of a PNG file's texts, unpacked
+_SWAPPED_ROWS = 1024
+_ORIENTATION = 0x0112  # EXIF's tag
 _pillows_bounds = threading.Lock()
 
 
 @contextmanager
-def _pillow(file: Path | io.BytesIO) -> Iterator[PillowImage.Image]:
+def opened_by_pillow(file: Path | io.BytesIO) -> Iterator[PillowImage.Image]:
     """A file opened by Pillow, which reads its header; within this package's bounds instead of Pillow's smaller ones.
 
     Raises:
@@ -65,7 +65,7 @@ def read_file(path: Path) -> bytes:
 
 def header_size(file: Path | bytes) -> tuple[int, int] | None:
     """Height and width of an image, by its header alone; None where Pillow can't read it."""
-    with suppress(Exception), _pillow(io.BytesIO(file) if isinstance(file, bytes) else file) as image:
+    with suppress(Exception), opened_by_pillow(io.BytesIO(file) if isinstance(file, bytes) else file) as image:
         return image.height, image.width
     return None
 
@@ -117,9 +117,6 @@ def decode_image(code: bytes, source: str) -> NDArray[np.uint8]:
     return img.astype(np.uint8, copy=False)
 
 
-_SWAPPED_ROWS = 1024
-
-
 def _reason(error: Exception) -> str:
     """What OpenCV's own decoders, or the memory, have to say."""
     text = " ".join(str(error).split())
@@ -146,9 +143,6 @@ def encode_png(img: NDArray[np.uint8], level: int = 1, *, filtered: bool = True)
     return cv2.imencode(".png", bgr, flags)[1].tobytes()
 
 
-_TAG = 0x0112
-
-
 _TURNS: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
     2: lambda img: img[:, ::-1],
     3: lambda img: img[::-1, ::-1],
@@ -172,8 +166,8 @@ def orientation_of(code: bytes) -> int:
 
 
 def _orientation(code: bytes) -> int:
-    with _pillow(io.BytesIO(code)) as file:
-        return int(file.getexif().get(_TAG, 1)) if file.format != "TIFF" else 1
+    with opened_by_pillow(io.BytesIO(code)) as file:
+        return int(file.getexif().get(_ORIENTATION, 1)) if file.format != "TIFF" else 1
 
 
 def _png_orientation(code: bytes) -> int:
@@ -185,7 +179,7 @@ def _png_orientation(code: bytes) -> int:
                 exif.load(code[start:end])
     except struct.error:  # the file is cut short
         return 1
-    return int(exif.get(_TAG, 1))
+    return int(exif.get(_ORIENTATION, 1))
 
 
 def upright(img: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:

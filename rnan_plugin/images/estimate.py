@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image as PillowImage
 
 from rnan_plugin.errors import UserError
+from rnan_plugin.images.codec import opened_by_pillow
+from rnan_plugin.images.jpeg_segments import is_jpeg
 
 # The luminance table that libjpeg scales by quality, row by row (ITU-T T.81, Annex K.1).
 _LUMA = np.array(
@@ -21,6 +23,7 @@ _LUMA = np.array(
 )
 CLEAN_SIGMA = 5.0  # what texture alone may be taken for: the most on twelve clean photographs of Kodak24 was 4.7
 _PATCH = 64  # side of the patches that noise is looked for in
+_MOST_PATCHES = 256  # that are looked at, evenly over the image: a large one says no more by all of them
 _SHARE = 10  # percentile of the patches' estimates: the flattest, where no texture is taken for noise
 _CLIPPED = 0.05  # share of black and white samples above which a patch tells nothing
 
@@ -44,15 +47,19 @@ def jpeg_quality(code: bytes) -> int | None:
     if found is None:
         return None
     # Ratios of steps say how visible a difference is.
-    distances = [np.square(np.log(found / luma_table(quality))).sum() for quality in range(1, 101)]
-    return 1 + int(np.argmin(distances))
+    return 1 + int(np.square(np.log(found) - _log_tables()).sum(axis=1).argmin())
+
+
+@cache
+def _log_tables() -> NDArray[np.float64]:
+    return np.log([luma_table(quality) for quality in range(1, 101)])
 
 
 def _tables(code: bytes) -> NDArray[np.float64] | None:
-    if code[:2] != b"\xff\xd8":
+    if not is_jpeg(code):
         return None
     try:
-        with PillowImage.open(io.BytesIO(code)) as file:
+        with opened_by_pillow(io.BytesIO(code)) as file:
             tables = getattr(file, "quantization", {})
     except Exception:  # whatever a damaged file makes Pillow raise: it tells nothing
         return None
@@ -92,4 +99,6 @@ def _sigma(img: NDArray[np.uint8]) -> float:
 def _patches(img: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
     """Patches side by side; what is left over at the rim tells nothing more."""
     tops, lefts = (range(0, length - _PATCH + 1, _PATCH) for length in img.shape[:2])
-    return [img[top : top + _PATCH, left : left + _PATCH] for top in tops for left in lefts]
+    places = [(top, left) for top in tops for left in lefts]
+    chosen = places[:: -(-len(places) // _MOST_PATCHES)] if places else []
+    return [img[top : top + _PATCH, left : left + _PATCH] for top, left in chosen]

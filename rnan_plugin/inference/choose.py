@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from rnan_plugin.errors import UserError
 from rnan_plugin.images.degradations import Image
 from rnan_plugin.images.estimate import CLEAN_SIGMA, jpeg_quality, noise_sigma
-from rnan_plugin.inference.shipped import ShippedNetwork, shipped_names, shipped_networks
+from rnan_plugin.inference.shipped import ShippedNetwork, shipped_network, shipped_networks
 from rnan_plugin.paper.tasks import TASKS, Task, TaskAtLevel
 
 AUTO = "auto"
@@ -78,10 +78,7 @@ def _level_of(row: Task, code: bytes, img: Image) -> tuple[float | None, str]:
 
 def _named(task: TaskAtLevel, code: bytes) -> Choice:
     """What was named, obeyed, with a warning where the file says otherwise."""
-    covering = [network for network in shipped_networks() if network.covers(task)]
-    if not covering:
-        raise UserError(f"no weights in the package for {task}; there are: {shipped_names()}")
-    best = min(covering, key=lambda network: network.width)
+    best = shipped_network(task)
     return Choice(best, task, mismatch(task, code, best.gains) or "")
 
 

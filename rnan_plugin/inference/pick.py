@@ -11,7 +11,7 @@ from rnan_plugin.images.degradations import Image
 from rnan_plugin.inference.choose import AUTO, choose, mismatch
 from rnan_plugin.inference.networks import load_network
 from rnan_plugin.inference.restorer import Restorer, RestoreSettings, provenance_of
-from rnan_plugin.inference.shipped import OVERLAP, TILE
+from rnan_plugin.inference.shipped import measured_tiles
 from rnan_plugin.paper.tasks import TaskAtLevel
 
 
@@ -68,10 +68,11 @@ class PackagePick:
         file = choice.network.file
         if file not in self._workers:
             self._workers[file] = self._load(choice.task, file)
-        return self._workers[file], choice.why
+        worker = self._workers[file]  # of the first file's level; the network is the same
+        return Worker(worker.restorer, worker.provenance | {"task": str(choice.task)}), choice.why
 
     def _load(self, task: TaskAtLevel | None, file: Path) -> Worker:
         settings = self.settings
         if not self.is_policy_named:
-            settings = replace(settings, policy=replace(settings.policy, name="tile", tile=TILE, overlap=OVERLAP))
+            settings = replace(settings, policy=measured_tiles(settings.policy))
         return build_worker(None, str(file), task, settings)

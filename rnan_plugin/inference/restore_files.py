@@ -86,9 +86,8 @@ def _restore_file(file: Path, out: Path, pick: Pick) -> dict[str, Any]:
     if why:
         tqdm.write(f"{name}: {why}")
     if worker is None:
-        _write(
-            out, [code] if out.suffix.lower() == file.suffix.lower() else png_pieces(upright(img, orientation), level=3)
-        )
+        is_same_format = out.suffix.lower() == file.suffix.lower()
+        _write(out, [code] if is_same_format else png_pieces(upright(img, orientation), level=3))
         return {"left_as_it_is": why, "seconds": round(time.perf_counter() - start, 3)}
     del code  # large images need the room
     with _pass_progress(readable(file.name)) as progress:

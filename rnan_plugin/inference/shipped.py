@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rnan_plugin import checkpoints
 from rnan_plugin.archs.rnan_arch import RNAN
 from rnan_plugin.errors import UserError
 from rnan_plugin.images.color import Channels
+from rnan_plugin.inference.policy import Policy
 from rnan_plugin.paper.tasks import TASKS, TaskAtLevel
 
 FOLDER = Path(__file__).parents[1] / "weights"
-TILE, OVERLAP = 64, 8  # that their numbers are measured with: larger tiles cost more time for the same PSNR
+TILE, OVERLAP = 64, 8
 _STEM = re.compile(r"(?P<task>.+?)(?P<rgb>_rgb)?(?:_(?P<low>\d+(?:\.\d+)?)(?:-(?P<high>\d+(?:\.\d+)?))?)?")
 
 
@@ -118,23 +119,36 @@ def shipped_names() -> str:
     return ", ".join(map(str, shipped_networks()))
 
 
-def shipped_file(task: TaskAtLevel) -> Path:
-    """The weights in the package for a task at a level: those for that level, else those for the narrowest range.
+def shipped_network(task: TaskAtLevel) -> ShippedNetwork:
+    """What the package has for a task at a level: weights for that level, else those for the narrowest range.
 
     Raises:
         UserError: There are none; names those there are, and how to get others.
     """
     covering = [network for network in shipped_networks() if network.covers(task)]
     if covering:
-        return min(covering, key=lambda network: network.width).file
+        return min(covering, key=lambda network: network.width)
     raise UserError(
         f"no weights in the package for {task}; there are: {shipped_names()}. Train with an option file that "
         "`rnan options` writes and name it with -opt, or take released weights with --weights"
     )
 
 
+def shipped_file(task: TaskAtLevel) -> Path:
+    """The file of `shipped_network`."""
+    return shipped_network(task).file
+
+
+def measured_tiles(policy: Policy) -> Policy:
+    """A policy with the tiles that the numbers of the package's networks are measured with.
+
+    Larger ones cost more time for the same PSNR, since attention grows with the square of a tile.
+    """
+    return replace(policy, name="tile", tile=TILE, overlap=OVERLAP)
+
+
 def load_shipped(task: TaskAtLevel) -> RNAN:
-    """The network in the package for a task at a level, in eval mode; errors as of `shipped_file`."""
+    """The network in the package for a task at a level, in eval mode; errors as of `shipped_network`."""
     file = shipped_file(task)
     checkpoint = checkpoints.read(file)
     net = RNAN(**checkpoint["network_g"])

@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from rnan_plugin.images import estimate
 from rnan_plugin.images.estimate import jpeg_quality, luma_table, noise_sigma
 
 
@@ -64,3 +65,16 @@ def test_any_image_has_a_sigma() -> None:
     for shape in ((8, 8, 3), (64, 64, 1), (70, 9, 3)):
         assert noise_sigma(np.zeros(shape, np.uint8)) == 0
     assert np.isfinite(noise_sigma(np.full((80, 80, 3), 255, np.uint8)))
+
+
+def test_large_images_cost_no_more_than_so_many_patches(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at: list[tuple[int, ...]] = []
+    monkeypatch.setattr(estimate, "_sigma", lambda patch: looked_at.append(patch.shape) or 7.0)
+    assert noise_sigma(np.full((4000, 6000, 1), 100, np.uint8)) == 7
+    assert 128 < len(looked_at) <= 256
+
+
+def test_a_jpeg_beyond_pillows_own_bound_tells_its_quality(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    code = cv2.imencode(".jpg", np.zeros((64, 64, 3), np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 30])[1].tobytes()
+    assert jpeg_quality(code) == 30

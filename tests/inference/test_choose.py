@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from rnan_plugin.errors import UserError
 from rnan_plugin.inference import choose as choose_module
+from rnan_plugin.inference import shipped
 from rnan_plugin.inference.choose import choose
 from rnan_plugin.inference.shipped import ShippedNetwork
 from rnan_plugin.paper.tasks import TASKS
@@ -29,7 +30,8 @@ PACKAGE = [
 
 @pytest.fixture(autouse=True)
 def package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choose_module, "shipped_networks", lambda: PACKAGE)
+    for module in (choose_module, shipped):
+        monkeypatch.setattr(module, "shipped_networks", lambda: PACKAGE)
 
 
 def image(sigma: float = 0, channels: int = 3) -> NDArray[np.uint8]:
