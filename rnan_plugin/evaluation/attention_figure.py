@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -55,7 +56,7 @@ def draw(loaded: Loaded, image: Path, picture: Path, pixel: tuple[int, int], tas
     for place in axes.flat:
         place.axis("off")
     for place, (name, values, colours) in zip(axes.flat, pictures, strict=False):
-        place.imshow(values, cmap=colours)
+        place.imshow(np.asarray(values), cmap=colours)
         place.set_title(name, fontsize=9)
         if name in looked or name == "input":
             place.plot(pixel[1], pixel[0], "+", color="cyan", markersize=12)

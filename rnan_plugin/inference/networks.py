@@ -110,6 +110,6 @@ def _basicsr_architecture(kind: Any, where: str) -> type[nn.Module]:
     from rnan_plugin.toolbox.api import ARCH_REGISTRY
 
     if kind not in ARCH_REGISTRY:
-        raise UserError(f"{where}.type: no '{kind}' in BasicSR{nearest(str(kind), ARCH_REGISTRY.keys())}")
+        raise UserError(f"{where}.type: no '{kind}' in BasicSR{nearest(str(kind), {*ARCH_REGISTRY.keys(), 'RNAN'})}")
     architecture: type[nn.Module] = ARCH_REGISTRY.get(kind)
     return architecture

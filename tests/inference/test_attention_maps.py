@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import cv2
+import numpy as np
 import pytest
 import torch
 
+from rnan_plugin.__main__ import main
 from rnan_plugin.archs.attention import SoftmaxOver
 from rnan_plugin.archs.rnan_arch import RNAN
 from rnan_plugin.errors import UserError
@@ -56,3 +61,15 @@ def test_what_cannot_be_looked_at_is_one_line() -> None:
         non_local_maps(network("keys"), torch.rand(1, 1, 6, 7), 6, 0)
     with pytest.raises(UserError, match="no non-local block"):
         non_local_maps(network("keys", num_rnab=0), torch.rand(1, 1, 6, 7), 0, 0)
+
+
+def test_command_draws_a_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photo = np.random.default_rng(0).integers(0, 256, (24, 20, 3), dtype=np.uint8)
+    cv2.imwrite(str(tmp_path / "a.png"), photo)
+    arguments = ["attention", str(tmp_path / "a.png"), str(tmp_path / "maps.png"), "--task", "car", "--level", "10"]
+    assert main([*arguments, "--pixel", "12", "10"]) == 0
+    picture = cv2.imread(str(tmp_path / "maps.png"))
+    assert picture is not None
+    assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 100  # colours of maps, not a blank page
+    assert main([*arguments, "--pixel", "24", "0"]) == 2
+    assert "lies outside the image of 24×20" in capsys.readouterr().err

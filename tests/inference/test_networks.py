@@ -1,0 +1,114 @@
+"""Whatever names a network: every form of checkpoint that `test` takes is taken by restoring and scoring too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import yaml
+from conftest import REPOSITORY
+from torch import Tensor
+
+from rnan_plugin.__main__ import main
+from rnan_plugin.archs.rnan_arch import RNAN
+from rnan_plugin.errors import UserError
+from rnan_plugin.inference.networks import load_network
+from rnan_plugin.inference.shipped import load_shipped, shipped_file
+from rnan_plugin.paper.tasks import TaskAtLevel
+
+NETWORK = {"num_in_ch": 3, "num_out_ch": 3, "num_feat": 4, "num_rab": 1, "num_rnab": 1}
+OPTIONS: dict[str, Any] = {"name": "x", "model_type": "RestorationModel", "num_gpu": 0, "datasets": {}, "path": {}}
+OPTIONS |= {"network_g": {"type": "RNAN", **NETWORK}}
+GOLD = REPOSITORY / "tests/gold"
+
+
+def weights(seed: int) -> dict[str, Tensor]:
+    torch.manual_seed(seed)
+    return RNAN(**NETWORK).state_dict()
+
+
+def written(folder: Path, content: dict[str, Any], **path: Any) -> tuple[str, str]:
+    """A checkpoint, and an option file that describes its network."""
+    torch.save(content, folder / "net.pth")
+    (folder / "x.yml").write_text(yaml.safe_dump(OPTIONS | {"path": path}))
+    return str(folder / "x.yml"), str(folder / "net.pth")
+
+
+def equals(net: torch.nn.Module, expected: dict[str, Tensor]) -> bool:
+    return all(torch.equal(value, expected[name]) for name, value in net.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("content", "path", "seed"),
+    [
+        ({"params": weights(1)}, {}, 1),
+        ({"params": weights(1)}, {"param_key_g": "params_ema"}, 1),  # what BasicSR falls back on
+        ({"params": weights(1), "params_ema": weights(2)}, {}, 2),  # the average, which validation scores
+        ({"params": weights(1), "params_ema": weights(2)}, {"param_key_g": "params"}, 1),
+        ({"params": {f"module.{name}": value for name, value in weights(3).items()}}, {}, 3),
+        (weights(4), {"param_key_g": None}, 4),
+        (weights(4), {}, 4),
+    ],
+    ids=["params", "no average", "average", "named", "module.", "flat, ~", "flat"],
+)
+def test_every_form_of_a_checkpoint(content: dict[str, Any], path: dict[str, Any], seed: int, tmp_path: Path) -> None:
+    option_file, file = written(tmp_path, content, **path)
+    loaded = load_network(option_file, file)
+    assert equals(loaded.net, weights(seed))
+    assert not loaded.net.training
+
+
+def test_a_home_folder_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    option_file, _ = written(tmp_path, {"params": weights(1)}, pretrain_network_g="~/net.pth")
+    assert equals(load_network(option_file, None).net, weights(1))
+
+
+def test_a_checkpoint_that_says_its_network_needs_nothing_else(tmp_path: Path) -> None:
+    _, file = written(tmp_path, {"params": weights(1), "network_g": {"type": "RNAN", **NETWORK}})
+    (tmp_path / "x.yml").unlink()
+    assert equals(load_network(None, file).net, weights(1))
+    task = TaskAtLevel("car", 10)
+    assert equals(load_network(None, str(shipped_file(task))).net, load_shipped(task).state_dict())
+
+
+def test_an_older_training_is_described_by_the_file_in_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "x.yml").write_text(yaml.safe_dump(OPTIONS))
+    torch.save({"params": weights(1)}, tmp_path / "models/net_g_latest.pth")
+    assert equals(load_network(None, str(tmp_path / "models/net_g_latest.pth")).net, weights(1))
+    (tmp_path / "x.yml").unlink()
+    with pytest.raises(UserError, match="does not say what its network is; name the option file"):
+        load_network(None, str(tmp_path / "models/net_g_latest.pth"))
+
+
+def test_the_task_says_the_channels_of_released_weights(tmp_path: Path) -> None:
+    photo = np.random.default_rng(0).integers(0, 256, (16, 20, 3), dtype=np.uint8)
+    cv2.imwrite(str(tmp_path / "a.png"), photo)
+    arguments = [str(tmp_path / "a.png"), str(tmp_path / "out.png"), "--weights", str(GOLD / "CAR.pt")]
+    assert main(["restore", *arguments]) == 2
+    assert main(["restore", *arguments, "--task", "car", "--level", "10"]) == 0
+    restored = cv2.imread(str(tmp_path / "out.png"), cv2.IMREAD_UNCHANGED)
+    assert restored is not None
+    assert restored.shape == photo.shape
+
+
+@pytest.mark.parametrize(
+    ("network", "told"),
+    [
+        ({"type": "RNAM"}, "network_g.type: no 'RNAM' in BasicSR (did you mean 'RNAN'?)"),
+        ({"type": "RNAN", "num_fea": 4}, "unknown key 'num_fea' (did you mean 'num_feat'?)"),
+        ({"type": "RNAN", "num_feat": 4, "softmax_over": "rows"}, "softmax_over"),
+    ],
+)
+def test_a_checkpoint_with_a_wrong_network_is_one_line(tmp_path: Path, network: dict[str, Any], told: str) -> None:
+    _, file = written(tmp_path, {"params": weights(1), "network_g": network})
+    with pytest.raises(UserError) as error:
+        load_network(None, file)
+    assert told in str(error.value)
+    assert str(error.value).startswith(file)
+    assert "\n" not in str(error.value)
