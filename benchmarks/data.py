@@ -38,6 +38,7 @@ from rnan_plugin.images.codec import encode_png
 from rnan_plugin.images.color import convert_channels
 from rnan_plugin.images.degradations import degrade
 from rnan_plugin.images.levels import fixed
+from rnan_plugin.options.inputs import inputs_of
 from rnan_plugin.toolbox.api import PairedImageDataset, make_lmdb_from_imgs
 
 Image = NDArray[np.uint8]
@@ -45,26 +46,25 @@ Draw = Callable[[int], object]
 
 LQ_SIZE = 48
 SUB_SIZE, SUB_STEP = 480, 240  # the toolbox's convention for DIV2K
+LEVELS = {"colordn": 30, "graydn": 30, "demosaic": None, "car": 10, "sr": 2}
 TASKS: dict[str, dict[str, Any]] = {
-    "colordn": {"channels": "rgb", "degradation": {"type": "awgn", "sigma": 30}},
-    "graydn": {"channels": "gray", "degradation": {"type": "awgn", "sigma": 30}},
-    "demosaic": {"channels": "rgb", "degradation": {"type": "mosaic"}},
-    "car": {"channels": "y", "degradation": {"type": "jpeg", "quality": 10}},
-    "sr": {"channels": "rgb", "degradation": {"type": "bicubic", "scale": 2}, "scale": 2},
+    name: {"channels": given.channels, "degradation": given.drawn(), "scale": given.scale}
+    for name, level in LEVELS.items()
+    for given in [inputs_of(name, level)]
 }
 IMAGE_SIZES = ((480, 480), (1024, 1024), (1356, 2040))
 
 
 def options(task: str, root: Path, codec: str = "png") -> dict[str, Any]:
     """Options of our data set for a task."""
-    scale = TASKS[task].get("scale", 1)
+    scale = TASKS[task]["scale"]
     keys = {"name": codec, "type": "RestorationDataset", "phase": "train", "gt_size": LQ_SIZE * scale}
     return {**keys, **TASKS[task], "dataroot_gt": str(root), "io_backend": {"type": "lmdb"}}
 
 
 def toolbox_options(task: str, gt: Path, lq: Path) -> dict[str, Any]:
     """Options of the toolbox's data set for the same inputs, ready-made."""
-    scale = TASKS[task].get("scale", 1)
+    scale = TASKS[task]["scale"]
     roots = {"dataroot_gt": str(gt), "dataroot_lq": str(lq), "io_backend": {"type": "lmdb"}}
     keys = {"name": "toolbox", "phase": "train", "scale": scale, "gt_size": LQ_SIZE * scale}
     return {**roots, **keys, "use_hflip": True, "use_rot": True}
@@ -111,7 +111,7 @@ def samples_per_second(draw: Draw, length: int, seconds: float = 1.0) -> float:
 def floor_draw(task: str, img: Image) -> Draw:
     """Copy the crops out of memory and run the degradation's own generator, codec or filter; nothing else."""
     num_channel = 3 if TASKS[task]["channels"] == "rgb" else 1
-    scale = TASKS[task].get("scale", 1)
+    scale = TASKS[task]["scale"]
     crop = np.ascontiguousarray(img[: LQ_SIZE * scale, : LQ_SIZE * scale, :num_channel])
     rng = np.random.default_rng(0)
     chain = fixed(build_chain(TASKS[task]["degradation"], task), rng)

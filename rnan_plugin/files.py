@@ -11,10 +11,8 @@ from pathlib import Path
 
 from rnan_plugin.errors import UserError, shown
 
-_LONGEST_NAME = 200  # file systems allow 255; endings and dates are added to names
-
-
 _MOST_BYTES = 255  # of a name, in all usual file systems
+_LONGEST_NAME = 200  # of a run: endings and dates are added to it
 
 
 def readable(name: str | Path) -> str:

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import yaml
 
+from rnan_plugin.options.schema import read_option_file
+
 OPTION_FILE = "options/quickstart_RNAN_CAR_q10.yml"
 DATA = Path("datasets/quickstart")
 RESULTS = Path("results/quickstart")
@@ -78,8 +80,7 @@ def compare(weights: Path) -> float:
 def main() -> int:
     """Run all steps; return 1 if the restored photographs are no better than the input."""
     os.chdir(Path(__file__).resolve().parent.parent)
-    name = yaml.safe_load(Path(OPTION_FILE).read_text(encoding="utf-8"))["name"]
-    experiment = Path("experiments", name)
+    experiment = Path("experiments", read_option_file(OPTION_FILE)["name"])
     pack_photographs()
     train(experiment)
     gain = compare(experiment / "models/net_g_latest.pth")

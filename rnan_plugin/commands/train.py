@@ -8,8 +8,6 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-HELP = "train, with the arguments of basicsr/train.py; can be left at any moment"
-
 
 def run(argv: Sequence[str]) -> int:
     """Train with the plugin's own loop.

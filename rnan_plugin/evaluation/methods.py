@@ -20,8 +20,6 @@ from rnan_plugin.inference.policy import Policy
 from rnan_plugin.inference.restorer import Restorer, RestoreSettings, provenance_of
 from rnan_plugin.paper.tasks import TaskAtLevel
 
-NETWORK_TYPES = frozenset({"network", "released", "shipped"})  # differ in what they need, not in how they are built
-
 
 @dataclass(frozen=True)
 class Method:

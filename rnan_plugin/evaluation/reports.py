@@ -16,6 +16,7 @@ from rnan_plugin.evaluation.comparison_file import Comparison
 from rnan_plugin.evaluation.costs import Cost
 from rnan_plugin.evaluation.evaluate import Evaluation, Score
 from rnan_plugin.files import atomic_path
+from rnan_plugin.options.schema import flat
 from rnan_plugin.paper.tables import OTHER_SSIM, Published, published_rows
 
 Rows = Sequence[Sequence[str]]
@@ -47,7 +48,7 @@ def as_markdown(evaluation: Evaluation) -> str:
     """The table and its protocol."""
     heading = f"# {evaluation.task}, {evaluation.image_set}: {evaluation.method}\n"
     published = [f"- {line}" for line in _own_paper_rows(evaluation)]
-    protocol = [f"- {key}: {value}" for key, value in _flat(evaluation.protocol)]
+    protocol = [f"- {key}: {value}" for key, value in flat(evaluation.protocol)]
     table = markdown_table([HEADINGS, *_rows(evaluation)])
     return "\n".join([heading, table, *published, "", "## Protocol", "", *protocol]) + "\n"
 
@@ -55,7 +56,7 @@ def as_markdown(evaluation: Evaluation) -> str:
 def as_csv(evaluation: Evaluation) -> str:
     """One line for each image, the protocol and the paper's rows in comment lines above."""
     text = io.StringIO()
-    text.writelines(f"# {key}: {value}\n" for key, value in _flat(evaluation.protocol))
+    text.writelines(f"# {key}: {value}\n" for key, value in flat(evaluation.protocol))
     text.writelines(f"# {line.strip()}\n" for line in _own_paper_rows(evaluation))
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["image", "psnr", "ssim", "seconds"])
@@ -149,14 +150,6 @@ def paper_rows(evaluation: Evaluation, remark: str) -> Iterator[str]:
         yield f"  {row.method}  {row.psnr:.2f}{ssim}  (Table {row.table}{data})"
     if any(row.other_ssim for row in rows):
         yield OTHER_SSIM
-
-
-def _flat(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in settings.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 Results = dict[str, list[Evaluation]]

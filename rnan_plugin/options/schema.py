@@ -65,6 +65,15 @@ def read_yaml(path: str | Path, kind: str) -> dict[str, Any]:
     return content
 
 
+def flat(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the keys of sections within sections, joined by dots, and their values."""
+    for key, value in section.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
 def read_option_file(path: str) -> Mapping[str, Any]:
     """Read an option file with the safe loader.
 

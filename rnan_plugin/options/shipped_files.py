@@ -13,7 +13,7 @@ from rnan_plugin.options import recipes
 from rnan_plugin.options.inputs import inputs_of
 from rnan_plugin.options.networks import unfit
 from rnan_plugin.options.recipes import OptionFile
-from rnan_plugin.options.schema import read_yaml
+from rnan_plugin.options.schema import flat, read_yaml
 from rnan_plugin.paper.tables import all_published
 from rnan_plugin.paper.tasks import TASKS, Task
 
@@ -115,10 +115,10 @@ def _text(path: Path) -> str | None:
 
 def _first_difference(path: Path, recipe: Mapping[str, Any]) -> str:
     try:
-        content = dict(_flat(read_yaml(path, "option file")))
+        content = dict(flat(read_yaml(path, "option file")))
     except UserError as error:
         return str(error).removeprefix(f"{path}: ")
-    expected = dict(_flat(recipe))
+    expected = dict(flat(recipe))
     for key in dict.fromkeys([*expected, *content]):
         if key not in content:
             return f"{key} is missing, the recipe has {shown(expected[key])}"
@@ -127,11 +127,3 @@ def _first_difference(path: Path, recipe: Mapping[str, Any]) -> str:
         if (type(content[key]), content[key]) != (type(expected[key]), expected[key]):
             return f"{key} is {shown(content[key])}, the recipe has {shown(expected[key])}"
     return "comments or layout differ"
-
-
-def _flat(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in section.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value

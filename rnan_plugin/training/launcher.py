@@ -18,7 +18,7 @@ from torch import distributed as dist
 from rnan_plugin.checkpoints import iterations, load_state, newest_state
 from rnan_plugin.errors import UserError, nearest, tell
 from rnan_plugin.images.levels import expand_levels
-from rnan_plugin.options.schema import read_option_file
+from rnan_plugin.options.schema import flat, read_option_file
 from rnan_plugin.options.values import number_in
 from rnan_plugin.toolbox.api import check_resume, get_dist_info, set_random_seed, stock_init_dist
 from rnan_plugin.training.option_check import check_option_file
@@ -136,7 +136,7 @@ def _drawn_seed() -> int:
 
 def _derive_paths(opt: dict[str, Any]) -> None:
     opt["datasets"] = {
-        key: entry for phase, section in opt["datasets"].items() for key, entry in (_levels_of(phase, section)).items()
+        key: entry for phase, section in opt["datasets"].items() for key, entry in _levels_of(phase, section).items()
     }
     for phase, dataset in opt["datasets"].items():
         dataset["phase"] = phase.split("_")[0]
@@ -255,21 +255,17 @@ def changed_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[st
     """Say which keys of an option file have changed, `train.total_iter: 100 -> 200`, given the sections of `before`."""
     if not before:
         return []
-    old, new = (dict(_flat(mapping)) for mapping in (before, {key: after.get(key) for key in before}))
+    sections = (before, {key: after.get(key) for key in before})
+    old, new = (
+        {key: list(value) if isinstance(value, tuple) else value for key, value in flat(section)}
+        for section in sections
+    )
     absent = "(not set)"
     return [
         f"{key}: {old.get(key, absent)} -> {new.get(key, absent)}"
         for key in dict.fromkeys([*old, *new])
         if old.get(key, absent) != new.get(key, absent)
     ]
-
-
-def _flat(section: Mapping[str, Any], prefix: str = "") -> Any:
-    for key, value in section.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", list(value) if isinstance(value, tuple) else value
 
 
 def _say(opt: Mapping[str, Any], line: str) -> None:

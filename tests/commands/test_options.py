@@ -6,17 +6,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 from conftest import REPOSITORY
+from printed_options import check_printed_options
 
 import rnan_plugin.training.connect  # noqa: F401 - BasicSR has to know the plugin
 from rnan_plugin.__main__ import main
-from rnan_plugin.errors import UserError
-from rnan_plugin.training.launcher import _derive_paths
-from rnan_plugin.training.option_check import _unlike_the_paper, _unreached, check_option_file
 
 Capture = pytest.CaptureFixture[str]
 
@@ -26,18 +23,6 @@ def printed(capsys: Capture, *arguments: str) -> str:
     captured = capsys.readouterr()
     assert captured.err == ""
     return captured.out
-
-
-def check(text: str) -> None:
-    """The file passes the checks up to data and weights, which aren't there."""
-    opt: dict[str, Any] = yaml.safe_load(text)
-    opt |= {"is_train": "train" in opt, "dist": False, "rank": 0, "world_size": 1, "auto_resume": False}
-    _derive_paths(opt)
-    with pytest.raises(UserError) as error:
-        check_option_file(opt, "mine.yml")
-    missing = ("dataroot_gt: datasets/", "path.pretrain_network_g: ")
-    assert [line for line in str(error.value).splitlines() if not any(key in line for key in missing)] == []
-    assert [*_unreached(opt), *_unlike_the_paper(opt)] == []  # no warning either, once the data are there
 
 
 # Every task, at levels of the paper and others, with every flag that goes with it.
@@ -72,7 +57,7 @@ def test_what_is_printed_passes_the_checks(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     text = printed(capsys, "--task", *arguments.split())
-    check(text)
+    check_printed_options(text)
     assert text.startswith("# ")
     assert text.endswith("\n")
 
