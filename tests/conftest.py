@@ -74,7 +74,7 @@ TINY = {"type": "RNAN", "num_in_ch": 1, "num_out_ch": 1, "num_feat": 4, "num_rab
 def tiny_options(data: Path, **train: Any) -> dict[str, Any]:
     """The quickstart's options, cut down to seconds."""
     opt = yaml.safe_load(QUICKSTART.read_text(encoding="utf-8"))
-    opt |= {"name": "tiny", "network_g": TINY}
+    opt |= {"name": "tiny", "network_g": dict(TINY)}
     opt["datasets"]["train"] |= {"dataroot_gt": str(data / "train.lmdb"), "gt_size": 16, "batch_size_per_gpu": 2}
     opt["datasets"]["train"] |= {"dataset_enlarge_ratio": 4}
     opt["datasets"]["val"] |= {"dataroot_gt": str(data / "val.lmdb")}
