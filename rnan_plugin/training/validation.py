@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -92,12 +94,11 @@ class ValidatedModel(SRModel):
             if save_img:
                 self._save_image(images["img"], self._image_file(dataset.opt, data["lq_path"][0], current_iter))
             wanted = has_gt and index < (self.opt.get("val") or {}).get("num_panel", 3)
-            metrics = (self.opt["val"].get("metrics") or {}).items()
+            metrics = (self.opt.get("val") or {}).get("metrics") or {}
             yield {
                 "index": index,
                 "how": self._how,
-                # Plain numbers: a training state may hold nothing that has to be executed to be read.
-                "metrics": {metric: float(calculate_metric(images, settings)) for metric, settings in metrics},
+                "metrics": {metric: _score(images, settings) for metric, settings in metrics.items()},
                 "panel": make_panel(self.lq, self.output, self.gt) if wanted else None,
             }
             del self.lq, self.output  # the next image needs the memory
@@ -131,9 +132,8 @@ class ValidatedModel(SRModel):
     def _record_metrics(self, name: str, images: list[dict[str, Any]], current_iter: int, tb_logger: Any) -> None:
         self._initialize_best_metric_results(name)
         metrics = self.opt["val"]["metrics"]
-        self.metric_results = {
-            metric: sum(image["metrics"][metric] for image in images) / len(images) for metric in metrics
-        }
+        scores = {metric: [image["metrics"][metric] for image in images] for metric in metrics}
+        self.metric_results = {metric: _mean(metric, values, name) for metric, values in scores.items()}
         for metric, value in self.metric_results.items():
             self._update_best_metric_result(name, metric, value, current_iter)
         if self.opt["rank"] == 0:
@@ -158,6 +158,28 @@ class ValidatedModel(SRModel):
             self.save_network([self.net_g, *ema], "net_g", "best", ["params", "params_ema"][: 1 + len(ema)])
         except UserError as error:
             get_root_logger().error(f"{error}; the best weights were not saved, training goes on")
+
+
+def _score(images: dict[str, NDArray[np.uint8]], settings: Mapping[str, Any]) -> float | str:
+    """One metric of one image; why there is none, where a metric can't judge the image: that ends no training."""
+    try:
+        # A plain number: a training state may hold nothing that has to be executed to be read.
+        value = float(calculate_metric(images, settings))
+    except Exception as error:  # of any library that a metric is computed with
+        return " ".join((str(error) or type(error).__name__).split())[:200]
+    return "not a number" if math.isnan(value) else value
+
+
+def _mean(metric: str, values: Sequence[float | str], name: str) -> float:
+    """The mean over the images of a set that have a number, which the others are told from; nan if none has."""
+    numbers = [value for value in values if not isinstance(value, str)]
+    reasons = Counter(value for value in values if isinstance(value, str))
+    for reason, count in reasons.items():
+        get_root_logger().warning(
+            f"{name}: no {metric} of {count} of {len(values)} image(s) ({reason}); "
+            + ("the mean is that of the others" if numbers else "it is nan, and nothing is best by it")
+        )
+    return sum(numbers) / len(numbers) if numbers else math.nan
 
 
 def _write_png(img: NDArray[np.uint8], file: Path) -> None:

@@ -126,6 +126,49 @@ def test_validation_equals_numpy_and_shows_panels(ema_decay):
     assert model.net_g.training  # goes on training afterwards
 
 
+@pytest.fixture
+def fails_for_small_images():
+    """A metric that some images have no value of, as NIQE has none of images below 192 pixels."""
+    from rnan_plugin.toolbox.api import METRIC_REGISTRY
+
+    def calculate_width(img, **_):
+        if img.shape[0] < 37:
+            raise AssertionError("image is too small\nfor blocks")
+        return img.shape[0]
+
+    METRIC_REGISTRY.register(calculate_width)
+    yield
+    del METRIC_REGISTRY._obj_map["calculate_width"]
+
+
+@pytest.mark.usefixtures("fails_for_small_images")
+def test_a_metric_that_cannot_judge_an_image_is_told_and_ends_nothing(caplog):
+    model, data = build_model(), Images(4)
+    small = batch(1, (8, 8))
+    model.opt["val"]["metrics"] |= {
+        "niqe": {"type": "calculate_niqe", "crop_border": 0, "better": "lower"},
+        "width": {"type": "calculate_width"},
+    }
+    model.opt["logger"] = {"save_best": "niqe"}
+    saved = []
+    model._save_best = lambda: saved.append(1)
+    caplog.set_level("WARNING", "basicsr")
+    model.validation(DataLoader(data), 7, None, save_img=False)
+    assert model.metric_results["width"] == 37.5  # of 37 and 38
+    assert np.isnan(model.metric_results["niqe"])
+    assert model.best_metric_results["set"]["niqe"]["iter"] == -1
+    assert not saved
+    lines = [record.message for record in caplog.records]
+    of_the_others = "the mean is that of the others"
+    assert f"set: no width of 2 of 4 image(s) (image is too small for blocks); {of_the_others}" in lines
+    assert any(line.startswith("set: no niqe of 4 of 4 image(s) (") for line in lines)
+
+    data.items = [small]  # SSIM's window does not fit: not a number
+    model.opt["val"]["metrics"] = {"ssim": {"type": "calculate_ssim", "crop_border": 0}}
+    model.validation(DataLoader(data), 8, None, save_img=False)
+    assert caplog.records[-1].message.endswith("it is nan, and nothing is best by it")
+
+
 @pytest.mark.parametrize("is_train", [True, False])
 def test_restored_images_of_any_name_are_saved(tmp_path, is_train):
     """Names that are no UTF-8, of which OpenCV's writer dies, and the longest; in a folder of such a name."""
