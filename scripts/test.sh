@@ -9,6 +9,7 @@ setup_env
 if [ "${CI:-}" = true ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! command -v chromium >/dev/null; then
     { apt-get -qq update && apt-get -qq install -y --no-install-recommends chromium; } >/dev/null 2>&1 || echo "no Chromium: its test skips"
 fi
+if [ "${CI:-}" = true ]; then export RNAN_FUZZ_SECONDS="${RNAN_FUZZ_SECONDS:-120}"; fi
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
 .venv/bin/mypy

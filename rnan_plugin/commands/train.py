@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,12 +25,9 @@ def run(argv: Sequence[str]) -> int:
 
 def launch(mode: str, argv: Sequence[str]) -> int:
     """Run `train` or `test` with BasicSR's arguments; see `run`."""
-    import torch
-
     import rnan_plugin.training.connect  # noqa: F401 - tells BasicSR of RNAN
-    from rnan_plugin.errors import UserError
     from rnan_plugin.toolbox.api import basicsr
-    from rnan_plugin.training.launcher import load_resume_state, parse_options
+    from rnan_plugin.training.launcher import leave_processes, load_resume_state, parse_options
     from rnan_plugin.training.loop import train
 
     sys.argv = [f"rnan {mode}", *argv]
@@ -42,11 +38,8 @@ def launch(mode: str, argv: Sequence[str]) -> int:
         find_run(argv)
         opt, args = parse_options(str(Path.cwd()), is_train=True)
         return train(opt, args.opt, load_resume_state(opt))
-    except UserError as error:
-        raise UserError(_worker_line(str(error))) from None
     finally:
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
+        leave_processes()
 
 
 def _test(pipeline: Callable[[str], None]) -> None:
@@ -84,10 +77,3 @@ def find_run(argv: Sequence[str]) -> None:
         print(f"the run is below {folder}: going on there", flush=True)
         sys.argv[sys.argv.index(arguments[place])] = str(file)
         os.chdir(folder)
-
-
-def _worker_line(message: str) -> str:
-    """The lines themselves of an error, also of one that a data worker wrapped in its traceback."""
-    if "UserError: " not in message:
-        return message
-    return re.sub(r"\s+", " ", message.rpartition("UserError: ")[2]).strip()

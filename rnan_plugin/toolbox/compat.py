@@ -119,13 +119,38 @@ def replace_parse_options(ours: Callable[[str, bool], Any]) -> None:
 
     @functools.wraps(stock)
     def parse_options(root_path: str, is_train: bool = True) -> Any:
-        caller = sys._getframe(1).f_globals
-        if "load_resume_state" in caller:  # run as a script, that function is `__main__`'s own
-            caller["load_resume_state"] = sys.modules["basicsr.train"].load_resume_state
         return ours(root_path, is_train)
 
     for name in ("basicsr.utils.options", "basicsr.train", "basicsr.test"):
         sys.modules[name].parse_options = parse_options  # type: ignore[attr-defined]
+
+
+def replace_train_pipeline(ours: Callable[[dict[str, Any], Any], int], model_type: str) -> None:
+    """Let the toolbox's training script train a type of model by a function of the plugin, from its options on.
+
+    Run as a script, its functions are `__main__`'s own and nothing can replace them; what it calls first, the parsing
+    of options, therefore does all, and ends the process with the training's status.
+    """
+    train = sys.modules["basicsr.train"]
+    parse, stock = train.parse_options, inspect.unwrap(train.train_pipeline)
+
+    @functools.wraps(parse)
+    def parse_options(root_path: str, is_train: bool = True) -> Any:
+        opt, args = parse(root_path, is_train)
+        if sys._getframe(1).f_code.co_name == stock.__name__ and opt["model_type"] == model_type:
+            raise SystemExit(ours(opt, args))
+        return opt, args
+
+    @functools.wraps(stock)
+    def train_pipeline(root_path: str) -> None:
+        try:
+            stock(root_path)
+        except SystemExit as end:  # whoever imports this function goes on after it
+            if end.code:
+                raise
+
+    sys.modules["basicsr.utils.options"].parse_options = train.parse_options = parse_options  # type: ignore[attr-defined]
+    train.train_pipeline = train_pipeline  # type: ignore[attr-defined]
 
 
 def replace_load_resume_state(ours: Callable[[dict[str, Any]], Any], model_type: str) -> None:

@@ -107,6 +107,12 @@ def _distribute(opt: dict[str, Any], launcher: str) -> None:
     opt["rank"], opt["world_size"] = get_dist_info()
 
 
+def leave_processes() -> None:
+    """End what `parse_options` began of a training of several processes."""
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
+
+
 def _derive(opt: dict[str, Any], args: argparse.Namespace, root_path: str, *, is_train: bool) -> None:
     """Add what the toolbox adds to an option file."""
     opt["seed_drawn"] = opt.get("manual_seed") is None

@@ -23,6 +23,7 @@ from torch import distributed as dist
 from torch.utils.data import DataLoader
 
 from rnan_plugin.data.sampler import DrawSampler, SeededDraws, seed_streams
+from rnan_plugin.errors import UserError
 from rnan_plugin.toolbox.api import (
     MessageLogger,
     build_dataloader,
@@ -32,7 +33,9 @@ from rnan_plugin.toolbox.api import (
 )
 from rnan_plugin.training.event_log import EventLog
 from rnan_plugin.training.run_folder import prepare_run
+from rnan_plugin.training.shared_memory import REMEDY
 
+_WORKER_DIED = "DataLoader worker"  # how torch begins to tell it
 DATA_SHARE_LIMIT = 0.1  # of a step's time; above it the data loader holds the training up
 
 
@@ -64,11 +67,25 @@ def train(opt: dict[str, Any], option_file: str, state: dict[str, Any] | None) -
         run.go_on_from(state or {}, _first_draw(opt, state))
         try:
             stopped = run.to_the_end()
+        except UserError as error:
+            raise UserError(_own_words(str(error))) from None
+        except RuntimeError as error:
+            if not str(error).startswith(_WORKER_DIED):
+                raise
+            said = str(error).splitlines()[0].rstrip(". ")
+            raise UserError(f"datasets.train: {said}; memory may be short: {REMEDY}") from None
         finally:
             _end_workers()
             if writer:
                 writer.close()
     return 128 + stopped if stopped else 0
+
+
+def _own_words(message: str) -> str:
+    """The lines themselves of an error, also of one that a data worker wrapped in its traceback."""
+    if "UserError: " not in message:
+        return message
+    return " ".join(message.rpartition("UserError: ")[2].split())
 
 
 def _ignore_signals(_: int) -> None:

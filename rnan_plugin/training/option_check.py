@@ -24,6 +24,7 @@ from rnan_plugin.toolbox.api import DATASET_REGISTRY, METRIC_REGISTRY, MODEL_REG
 from rnan_plugin.training.loss_check import check_losses
 from rnan_plugin.training.network_check import check_fit, check_network
 from rnan_plugin.training.section_check import OUR_MODEL, check_type, raise_lines
+from rnan_plugin.training.shared_memory import check_shared_memory
 from rnan_plugin.training.step import step_options
 
 _PHASE = re.compile(r"train|(val|test)(_.*)?", re.DOTALL)
@@ -100,6 +101,8 @@ def _check_dataset(opt: Mapping[str, Any], dataset: dict[str, Any], path: str, w
         dataset |= {key: getattr(options, key) for key in dataset}
         if options.prefetch_mode == "cuda" and not torch.cuda.is_available():
             raise UserError(f"{where}.prefetch_mode: cuda, but there is no CUDA GPU here; take cpu, or leave it out")
+        if options.phase == "train":
+            check_shared_memory(options, where)
 
 
 def _check_metrics_have_gt(opt: Mapping[str, Any], dataset: Mapping[str, Any], where: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
@@ -163,8 +164,10 @@ class ValidatedModel(SRModel):
 def _score(images: dict[str, NDArray[np.uint8]], settings: Mapping[str, Any]) -> float | str:
     """One metric of one image; why there is none, where a metric can't judge the image: that ends no training."""
     try:
-        # A plain number: a training state may hold nothing that has to be executed to be read.
-        value = float(calculate_metric(images, settings))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # of NumPy, on what is no number: told below
+            # A plain number: a training state may hold nothing that has to be executed to be read.
+            value = float(calculate_metric(images, settings))
     except Exception as error:  # of any library that a metric is computed with
         return " ".join((str(error) or type(error).__name__).split())[:200]
     return "not a number" if math.isnan(value) else value

@@ -165,6 +165,7 @@ def test_a_metric_that_cannot_judge_an_image_is_told_and_ends_nothing(caplog):
 
     data.items = [small]  # SSIM's window does not fit: not a number
     model.opt["val"]["metrics"] = {"ssim": {"type": "calculate_ssim", "crop_border": 0}}
+    model.opt["logger"] = {"save_best": "ssim"}
     model.validation(DataLoader(data), 8, None, save_img=False)
     assert caplog.records[-1].message.endswith("it is nan, and nothing is best by it")
 

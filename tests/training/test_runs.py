@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -37,9 +38,9 @@ def train(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     """Train here with the tiny options, changed as asked (`train__total_iter=8`, `batch=4`); the exit status."""
     monkeypatch.chdir(tmp_path)
 
-    def run(*arguments: str, file: str = "tiny.yml", batch: int = 2, **changes: Any) -> int:
+    def run(*arguments: str, file: str = "tiny.yml", batch: int = 2, workers: int = 0, **changes: Any) -> int:
         opt = tiny_options(data)
-        opt["datasets"]["train"] |= {"num_worker_per_gpu": 0, "batch_size_per_gpu": batch}
+        opt["datasets"]["train"] |= {"num_worker_per_gpu": workers, "batch_size_per_gpu": batch}
         opt["logger"] |= {"save_best": "psnr", "use_tb_logger": False}
         opt["train"]["scheduler"]["periods"] = [100_000]
         for path, value in changes.items():
@@ -454,3 +455,47 @@ def test_run_that_cannot_be_made_is_one_line(train: Train, place: str, capfd: py
     (line,) = [line for line in told.splitlines() if line.startswith("error: ")]
     assert "can't be made (" in line
     assert "Traceback" not in told
+
+
+# Shared memory
+
+IN_LITTLE_MEMORY = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs -o size=64k none /dev/shm && exec "$@"', "sh"]
+CAN_MOUNT = (
+    shutil.which("unshare") and not subprocess.run([*IN_LITTLE_MEMORY, "true"], check=False, stderr=-3).returncode
+)
+
+
+def train_in_little_memory(folder: Path, opt: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+    """As a process that has 64 KiB of shared memory."""
+    write_options(folder, opt)
+    command = [*IN_LITTLE_MEMORY, sys.executable, "-m", "rnan_plugin", "train", "-opt", "tiny.yml"]
+    return subprocess.run(command, cwd=folder, check=False, capture_output=True, text=True, timeout=300)
+
+
+@pytest.mark.skipif(not CAN_MOUNT, reason="may not mount: needs root and unshare")
+def test_shared_memory_that_is_too_small_is_told_before_the_start(data: Path, tmp_path: Path) -> None:
+    opt = tiny_options(data)
+    opt["datasets"]["train"] |= {"num_worker_per_gpu": 2, "batch_size_per_gpu": 16}
+    result = train_in_little_memory(tmp_path, opt)
+    assert result.returncode == 2
+    assert re.search(
+        r"^error: .*datasets\.train.*num_worker_per_gpu: 2 worker\(s\) hold 0\.1 MiB of batches in /dev/shm, which has "
+        r"0\.1 MiB free; lower num_worker_per_gpu",
+        result.stderr,
+        re.MULTILINE,
+    ), result.stderr
+    assert not (tmp_path / "experiments").exists()
+    opt["datasets"]["train"] |= {"num_worker_per_gpu": 0}
+    assert train_in_little_memory(tmp_path, opt).returncode == 0
+
+
+def test_a_data_worker_that_dies_is_one_line(
+    train: Train, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As the system ends it when memory is short."""
+    monkeypatch.setattr(SeededDraws, "__getitem__", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    assert train(workers=1) == 2
+    (line,) = errors(capfd)
+    assert re.match(
+        r"error: datasets\.train: DataLoader worker \(pid.*\) .*; memory may be short: lower num_work", line
+    )
