@@ -231,7 +231,7 @@ VALIDATE = """
 import sys, torch
 sys.argv = ["train", "-opt", "tiny.yml", "--launcher", sys.argv[1]]
 import rnan_plugin.training.connect
-from rnan_plugin.training.launcher import parse_options
+from rnan_plugin.training.launcher import leave_processes, parse_options
 from rnan_plugin.toolbox.api import build_dataloader, build_dataset, build_model
 opt, _ = parse_options(".", True)
 torch.manual_seed(5)
@@ -239,9 +239,8 @@ model = build_model(opt)
 loader = build_dataloader(build_dataset(opt["datasets"]["val"]), opt["datasets"]["val"])
 model.validation(loader, 1, None, False)
 open(f"metrics{opt['rank']}.txt", "w").write(repr(model.metric_results))
-if opt["dist"]:  # a process that ends resets its connections, which another may be reading from
-    torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
+del model
+leave_processes()
 """
 
 
@@ -258,6 +257,44 @@ def test_validation_is_shared_and_its_metrics_are_those_of_one_process(global_ba
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "metrics0.txt").read_text() == alone
     assert (tmp_path / "metrics1.txt").read_text() == alone
+
+
+COUNTED = """
+import os, sys
+from rnan_plugin.__main__ import main
+from rnan_plugin.data.sampler import SeededDraws
+take = SeededDraws.__getitem__
+
+def counted(self, draw):
+    with open(f"drawn{os.environ.get('RANK', 'alone')}.txt", "a") as file:
+        print(*draw, file=file)
+    return take(self, draw)
+
+SeededDraws.__getitem__ = counted
+sys.exit(main(["train", "-opt", "tiny.yml", "--auto_resume", *sys.argv[1:]]))
+"""
+
+
+def test_no_draw_is_repeated_or_skipped_when_processes_and_batch_change(data, tmp_path):
+    """Two processes, then one, then two again with another batch: the samples are those of one undisturbed run."""
+    (tmp_path / "counted.py").write_text(COUNTED, encoding="utf-8")
+    two = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone", "counted.py"]
+    stages = [(2, 3, 4), (1, 1, 9), (2, 2, 12)]  # processes, batch of each, last iteration
+    for processes, batch, last in stages:
+        opt = options(data)
+        opt["train"]["total_iter"] = last
+        opt["datasets"]["train"] |= {"num_worker_per_gpu": 0, "batch_size_per_gpu": batch}
+        write_options(tmp_path, opt)
+        command = [*two, "--launcher", "pytorch"] if processes == 2 else [sys.executable, "counted.py"]
+        result = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True)
+        assert result.returncode == 0, result.stderr
+    lines = [line for file in tmp_path.glob("drawn*.txt") for line in file.read_text("ascii").splitlines()]
+    images, numbers = zip(*(map(int, line.split()) for line in lines), strict=True)
+    count = 2 * 3 * 4 + 5 + 2 * 2 * 3
+    assert sorted(numbers) == list(range(count))
+    assert {images.count(image) for image in range(4)} == {10, 11}  # each pass has every image once
+    state = tmp_path / "experiments/tiny/training_states/12.state"
+    assert torch.load(state, weights_only=True)["draws"] == count
 
 
 def test_torchrun_restarts_a_killed_process_and_the_run_goes_on(global_batch, tmp_path):
