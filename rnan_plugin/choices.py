@@ -13,5 +13,8 @@ POLICIES: tuple[PolicyName, ...] = get_args(PolicyName)
 NetworkName = Literal["RNAN", "EDSR", "MSRResNet", "RCAN", "RIDNet", "SwinIR"]  # RNAN, and BasicSR's in its place
 NETWORKS: tuple[NetworkName, ...] = get_args(NetworkName)
 
+OutputFormat = Literal["png", "jpg", "webp", "tif"]
+OUTPUT_FORMATS: tuple[OutputFormat, ...] = get_args(OutputFormat)
+
 Size = Literal["paper", "small"]
 SIZES: tuple[Size, ...] = get_args(Size)

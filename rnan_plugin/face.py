@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image as PillowImage
 from torch import nn
 
 from rnan_plugin.archs.official_weights import load_released
@@ -16,24 +18,33 @@ from rnan_plugin.errors import UserError
 from rnan_plugin.evaluation.evaluate import Evaluation
 from rnan_plugin.evaluation.evaluate import evaluate as evaluate_method
 from rnan_plugin.evaluation.methods import MethodSource, build_method
+from rnan_plugin.files import write_whole
+from rnan_plugin.images.codec import read_file
 from rnan_plugin.images.color import Channels
+from rnan_plugin.images.photo import Photo, photo_of_pillow, read_photo, split_alpha
+from rnan_plugin.images.photo_writer import encode_photo, with_alpha
 from rnan_plugin.inference import networks
+from rnan_plugin.inference.choose import AUTO
+from rnan_plugin.inference.pick import NamedPick, PackagePick, Pick, build_worker, restore_photo
 from rnan_plugin.inference.policy import named_policy
-from rnan_plugin.inference.restorer import Restorer, RestoreSettings
-from rnan_plugin.inference.shipped import measured_tiles
+from rnan_plugin.inference.restorer import RestoreSettings
 from rnan_plugin.paper.tasks import TaskAtLevel
 
 __all__ = ["evaluate", "load_network", "load_released", "restore"]
 
-_KEPT = 4  # networks in memory
+_KEPT = 8  # ways to restore, each with the networks it has needed
 _lock = Lock()  # a network restores one image at a time: its threads share the cores already
 
 
+Photograph = NDArray[np.uint8] | NDArray[np.uint16] | PillowImage.Image | str | Path
+
+
 def restore(  # noqa: PLR0913 - each is a flag of the command
-    image: NDArray[np.uint8],
-    task: str | None = None,
+    image: Photograph,
+    task: str = AUTO,
     level: float | None = None,
     *,
+    out: str | Path | None = None,
     option_file: str | None = None,
     weights: str | None = None,
     channels: Channels | None = None,
@@ -43,8 +54,8 @@ def restore(  # noqa: PLR0913 - each is a flag of the command
     self_ensemble: bool = False,
     device: str = "auto",
     precision: Precision = "float32",
-) -> NDArray[np.uint8]:
-    """Restore an image; the network is loaded once and kept. Safe to call from several threads.
+) -> Any:
+    """Restore an image as the command does; networks are loaded once and kept. Safe to call from several threads.
 
     >>> import numpy as np, rnan_plugin
     >>> noisy = np.random.default_rng(0).normal(128, 50, (48, 64, 3)).clip(0, 255).astype(np.uint8)
@@ -52,10 +63,16 @@ def restore(  # noqa: PLR0913 - each is a flag of the command
     >>> restored.shape, restored.dtype, bool(restored.std() < noisy.std())
     ((48, 64, 3), dtype('uint8'), True)
 
+    >>> from PIL import Image
+    >>> rnan_plugin.restore(Image.fromarray(noisy)).size  # what it needs is found
+    (64, 48)
+
     Args:
-        image: (H, W, 3) RGB, or (H, W, 1) or (H, W) grey, 0..255, 8 bits.
-        task: What to restore from: "car", "colordn", "demosaic", "graydn", "sr", or a task of yours.
-        level: JPEG quality, sigma (0..255) or scale; None for demosaicing.
+        image: An array of 8 or 16 bits, (H, W, 3) RGB, (H, W, 4) with alpha, (H, W, 1) or (H, W) grey; a Pillow image;
+            or the path of a file.
+        task: What to restore from: "car", "colordn", "demosaic", "graydn", "sr", a task of yours, or "auto".
+        level: JPEG quality, sigma (0..255) or scale; None finds it.
+        out: File to write, with the colour profile and camera data of the input; its ending says the format.
         option_file: Take its network instead of the package's.
         weights: Take these instead of the package's: a training's, an exported or a released checkpoint.
         channels: What a one-channel network restores of colour images: "y" (luma; chroma is kept) or "gray".
@@ -68,31 +85,65 @@ def restore(  # noqa: PLR0913 - each is a flag of the command
         precision: Of the layers.
 
     Returns:
-        The restored image, (H*scale, W*scale, C), or (H*scale, W*scale) where the input had two dimensions.
+        The restored image: of a Pillow image a Pillow image, of others an array of as many bits, (H*scale, W*scale, C),
+        upright, two-dimensional where the input was. What nothing in the package gains on comes back as it is.
 
     Raises:
         UserError: The image is not of that form, or no such weights; one line that says what to do.
     """
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim not in {2, 3}:
-        raise UserError("image: needs an array of 8-bit values (uint8), (H, W, 3) RGB or (H, W) grey")
-    if image.size == 0 or (image.ndim == 3 and image.shape[2] not in {1, 3}):
-        raise UserError(f"image: shape {image.shape} is not (H, W, 3), (H, W, 1) or (H, W) with pixels in it")
-    how = named_policy(policy, tile, overlap, self_ensemble=self_ensemble)
-    if all(left_out is None for left_out in (policy, tile, overlap, option_file, weights)):  # as the command does
-        how = measured_tiles(how)
-    settings = RestoreSettings(how, device, precision, channels=channels)
+    photo, code = _photo_of(image)
+    settings = RestoreSettings(
+        named_policy(policy, tile, overlap, self_ensemble=self_ensemble), device, precision, channels=channels
+    )
+    is_named = any(given is not None for given in (policy, tile, overlap))
+    pick = _pick(option_file, weights, task, level, settings, is_named)
+    name = str(image) if isinstance(image, str | Path) else "image"
     with _lock:
-        restorer = _restorer(option_file, weights, _task(task, level), settings)
-        restored, _ = restorer(image if image.ndim == 3 else image[..., None], "image")
-    return restored[..., 0] if image.ndim == 2 and restored.shape[2] == 1 else restored
+        restored, _, _ = restore_photo(photo, code, name, pick)
+    result = photo if restored is None else restored
+    if out is not None:
+        write_whole(encode_photo(result, str(out))[0], Path(out))
+    return _like(image, result.upright())
+
+
+def _photo_of(image: Photograph) -> tuple[Photo, bytes]:
+    """An image as a photograph, and its file's content if it has one."""
+    if isinstance(image, str | Path):
+        code = read_file(Path(image))
+        return read_photo(code, str(image)), code
+    if isinstance(image, PillowImage.Image):
+        return photo_of_pillow(image, "image"), b""
+    if not isinstance(image, np.ndarray) or image.dtype not in (np.uint8, np.uint16) or image.ndim not in {2, 3}:
+        raise UserError(
+            "image: needs an array of 8 or 16 bits (uint8, uint16), (H, W, 3) RGB or (H, W) grey, a Pillow image, or "
+            "the path of a file"
+        )
+    if image.size == 0 or (image.ndim == 3 and image.shape[2] not in {1, 2, 3, 4}):
+        raise UserError(f"image: shape {image.shape} is not (H, W, 3), (H, W, 1) or (H, W) with pixels in it")
+    return split_alpha(image if image.ndim == 3 else image[..., None]), b""
+
+
+def _like(image: Photograph, photo: Photo) -> Any:
+    """The restored photograph as its input was given."""
+    pixels = with_alpha(photo)
+    if isinstance(image, PillowImage.Image):
+        return PillowImage.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels))
+    return pixels[..., 0] if isinstance(image, np.ndarray) and image.ndim == 2 and pixels.shape[2] == 1 else pixels
 
 
 @lru_cache(maxsize=_KEPT)
-def _restorer(
-    option_file: str | None, weights: str | None, task: TaskAtLevel | None, settings: RestoreSettings
-) -> Restorer:
-    loaded = networks.load_network(option_file, weights, task)
-    return Restorer(loaded.net, loaded.channels, settings, task)
+def _pick(
+    option_file: str | None,
+    weights: str | None,
+    task: str,
+    level: float | None,
+    settings: RestoreSettings,
+    is_policy_named: bool,
+) -> Pick:
+    named = _task(None if task == AUTO else task, level) if option_file or weights or level is not None else None
+    if option_file or weights:
+        return NamedPick(build_worker(option_file, weights, named, settings))
+    return PackagePick(settings, task, level, is_policy_named=is_policy_named)
 
 
 def _task(task: str | None, level: float | None) -> TaskAtLevel | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -54,6 +54,18 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary.replace(final)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_whole(pieces: Iterable[bytes], file: Path) -> None:
+    """Write a file whose folder is made; it appears whole or not at all.
+
+    Raises:
+        UserError: Its folder can't be written.
+        OSError: The disk is full, and the like.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(file) as temporary, temporary.open("wb") as out:
+        out.writelines(pieces)
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 import rnan_plugin
 from rnan_plugin import face
@@ -47,6 +48,11 @@ def test_an_array_comes_out_as_the_command_writes_it(photo: NDArray[np.uint8], t
     assert main(["restore", str(tmp_path / "in.png"), str(tmp_path / "out.png"), "--task", "car", "--level", "10"]) == 0
     restored = rnan_plugin.restore(photo, task="car", level=10)
     np.testing.assert_array_equal(restored[..., ::-1], cv2.imread(str(tmp_path / "out.png")))
+    of_pillow = rnan_plugin.restore(Image.fromarray(photo), task="car", level=10)
+    np.testing.assert_array_equal(np.asarray(of_pillow), restored)
+    of_path = rnan_plugin.restore(tmp_path / "in.png", task="car", level=10, out=tmp_path / "by_function.png")
+    np.testing.assert_array_equal(of_path, restored)
+    assert (tmp_path / "by_function.png").read_bytes() == (tmp_path / "out.png").read_bytes()
 
 
 def test_grey_of_two_dimensions_stays_so(photo: NDArray[np.uint8]) -> None:
@@ -70,7 +76,7 @@ def test_threads_get_what_one_gets(photo: NDArray[np.uint8]) -> None:
     [
         ({"image": [[1, 2]]}, "image: needs an array"),
         ({"image": np.zeros((4, 4, 3))}, "uint8"),
-        ({"image": np.zeros((4, 4, 2), np.uint8)}, r"shape \(4, 4, 2\)"),
+        ({"image": np.zeros((4, 4, 5), np.uint8)}, r"shape \(4, 4, 5\)"),
         ({"image": np.zeros((0, 4, 3), np.uint8)}, "shape"),
         ({"task": "jpeg"}, "task: no 'jpeg'"),
         ({"task": None}, "level: needs a task"),

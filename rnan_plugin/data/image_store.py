@@ -83,14 +83,20 @@ def list_images(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; check the path")
-    files = sorted(_images_below(folder))
+    files = sorted(path for path in files_below(folder) if path.suffix.lower() in IMAGE_ENDINGS)
     if not files:
         raise UserError(f"{folder}: no images in it; known endings are {' '.join(sorted(IMAGE_ENDINGS))}")
     return files
 
 
-def _images_below(root: Path) -> Iterator[Path]:
-    """Each folder is entered once, however many links lead to it, and by its own name if it has one below `root`."""
+def files_below(root: Path) -> Iterator[Path]:
+    """Files below a folder and the folders linked into it; what is hidden, and no regular file, is left out.
+
+    Each folder is entered once, however many links lead to it, and by its own name if it has one below `root`.
+
+    Raises:
+        UserError: A folder below it can't be read.
+    """
     folders, links, entered = [root], list[Path](), set[str]()
     while folders or links:
         folder = folders.pop() if folders else links.pop(0)
@@ -101,7 +107,7 @@ def _images_below(root: Path) -> Iterator[Path]:
         for path in _visible(folder):
             if path.is_dir():
                 (links if path.is_symlink() else folders).append(path)
-            elif path.suffix.lower() in IMAGE_ENDINGS and (path.is_file() or not path.exists()):
+            elif path.is_file() or not path.exists():
                 yield path  # a link that leads nowhere, too: reading it says so
 
 

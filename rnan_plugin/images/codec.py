@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,6 +18,7 @@ from PIL import Image as PillowImage
 from PIL import PngImagePlugin
 
 from rnan_plugin.errors import UserError
+from rnan_plugin.images.color import Pixels
 from rnan_plugin.images.jpeg_segments import is_jpeg, is_whole
 from rnan_plugin.images.png_rows import chunks, read_header
 
@@ -25,7 +27,8 @@ MOST_PIXELS = 2**30  # of an image; more than OpenCV decodes
 
 _MOST_TEXT = 2**26  # bytes of a PNG file's texts, unpacked
 _SWAPPED_ROWS = 1024
-_ORIENTATION = 0x0112  # EXIF's tag
+_UNREADABLE = "unreadable or truncated image; replace it or take it out"
+ORIENTATION = 0x0112  # EXIF's tag
 _pillows_bounds = threading.Lock()
 
 
@@ -96,25 +99,46 @@ def decode_image(code: bytes, source: str) -> NDArray[np.uint8]:
     Raises:
         UserError: Unreadable or truncated, too large, not 8 bits, or with an alpha channel.
     """
-    # Some OpenCV versions fill what is missing of a JPEG with grey.
-    whole = bool(code) and not (is_jpeg(code) and not is_whole(code))
+    img = decode_samples(code, source)
+    if img.dtype != np.uint8:
+        raise UserError(f"{source}: {8 * img.dtype.itemsize} bits per sample, 8 are needed; convert it to 8 bits")
+    if img.shape[2] not in (1, 3):
+        raise UserError(f"{source}: {img.shape[2]} channels (alpha?); convert it to RGB or grey without alpha")
+    return img.astype(np.uint8, copy=False)
+
+
+def decode_samples(code: bytes, source: str) -> NDArray[Any]:
+    """Decode an image by OpenCV as it is: (H, W, C) of grey, RGB or RGBA, of whatever depth.
+
+    Raises:
+        UserError: Unreadable or truncated, or too large.
+    """
+    check_whole(code, source)
     try:
-        img = cv2.imdecode(np.frombuffer(code, np.uint8), cv2.IMREAD_UNCHANGED) if whole else None
+        img = cv2.imdecode(np.frombuffer(code, np.uint8), cv2.IMREAD_UNCHANGED) if code else None
     except MemoryError:
         raise UserError(f"{source}: too large for the memory there is; free some, or make the image smaller") from None
     except Exception as error:  # `cv2.error` is all that it should raise
         raise UserError(f"{source}: {_reason(error)}; replace it or take it out") from None
     if img is None:
-        raise UserError(f"{source}: unreadable or truncated image; replace it or take it out")
-    if img.dtype != np.uint8:
-        raise UserError(f"{source}: {8 * img.dtype.itemsize} bits per sample, 8 are needed; convert it to 8 bits")
+        raise UserError(f"{source}: {_UNREADABLE}")
     if img.ndim == 2:
-        return img[..., None].astype(np.uint8, copy=False)
-    if img.shape[2] != 3:
-        raise UserError(f"{source}: {img.shape[2]} channels (alpha?); convert it to RGB or grey without alpha")
-    for top in range(0, img.shape[0], _SWAPPED_ROWS):  # in place: large images have no room for two copies
-        img[top : top + _SWAPPED_ROWS] = cv2.cvtColor(img[top : top + _SWAPPED_ROWS], cv2.COLOR_BGR2RGB)
-    return img.astype(np.uint8, copy=False)
+        return img[..., None]
+    if img.shape[2] >= 3:
+        swap = cv2.COLOR_BGR2RGB if img.shape[2] == 3 else cv2.COLOR_BGRA2RGBA
+        for top in range(0, img.shape[0], _SWAPPED_ROWS):  # in place: large images have no room for two copies
+            img[top : top + _SWAPPED_ROWS] = cv2.cvtColor(img[top : top + _SWAPPED_ROWS], swap)
+    return img
+
+
+def check_whole(code: bytes, source: str) -> None:
+    """Refuse a JPEG that is cut short, which some decoders fill up with grey.
+
+    Raises:
+        UserError: It is.
+    """
+    if is_jpeg(code) and not is_whole(code):
+        raise UserError(f"{source}: {_UNREADABLE}")
 
 
 def _reason(error: Exception) -> str:
@@ -143,7 +167,7 @@ def encode_png(img: NDArray[np.uint8], level: int = 1, *, filtered: bool = True)
     return cv2.imencode(".png", bgr, flags)[1].tobytes()
 
 
-_TURNS: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
+_TURNS: dict[int, Callable[[Pixels], Pixels]] = {
     2: lambda img: img[:, ::-1],
     3: lambda img: img[::-1, ::-1],
     4: lambda img: img[::-1],
@@ -167,22 +191,27 @@ def orientation_of(code: bytes) -> int:
 
 def _orientation(code: bytes) -> int:
     with opened_by_pillow(io.BytesIO(code)) as file:
-        return int(file.getexif().get(_ORIENTATION, 1)) if file.format != "TIFF" else 1
+        return int(file.getexif().get(ORIENTATION, 1)) if file.format != "TIFF" else 1
 
 
 def _png_orientation(code: bytes) -> int:
     """As `_orientation`; Pillow would decode a PNG's pixels first, behind which the data may stand."""
     exif = PillowImage.Exif()
-    try:
+    exif.load(png_exif(code))
+    return int(exif.get(ORIENTATION, 1))
+
+
+def png_exif(code: bytes) -> bytes:
+    """The EXIF data of a PNG file, wherever they stand; empty if there are none."""
+    found = b""
+    with suppress(struct.error):  # the file is cut short
         for kind, start, end in chunks(code):
             if kind == b"eXIf":
-                exif.load(code[start:end])
-    except struct.error:  # the file is cut short
-        return 1
-    return int(exif.get(_ORIENTATION, 1))
+                found = code[start:end]
+    return found
 
 
-def upright(img: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """Turn (H, W, C), 0..255, to a view (H, W, C) or (W, H, C) that stands as a viewer shows it."""
+def upright(img: Pixels, orientation: int) -> Pixels:
+    """Turn (H, W, C) to a view (H, W, C) or (W, H, C) that stands as a viewer shows it."""
     turn = _TURNS.get(orientation)
     return img if turn is None else turn(img)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from rnan_plugin.errors import UserError
 
 Channels = Literal["rgb", "gray", "y"]
+Pixels = NDArray[np.unsignedinteger[Any]]  # of 8 bits, as everywhere, or of 16, as photographs may have
 
 # First row of the inverse of MATLAB's YIQ matrix; the usual four-digit weights differ in some pixels.
 _RGB2GRAY = (0.298936021293775, 0.587043074451121, 0.114020904255103)
@@ -21,48 +22,58 @@ _RGB2Y = (65.481 / 255, 128.553 / 255, 24.966 / 255)
 _STRIP_PIXELS = 2**20
 
 
-def in_strips(convert: Callable[..., NDArray[np.uint8]], *images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def full_scale(img: Pixels) -> int:
+    """The value of white: 255 or 65535."""
+    return int(np.iinfo(img.dtype).max)
+
+
+def in_strips(convert: Callable[..., Pixels], *images: Pixels) -> Pixels:
     """Apply a function of single pixels to images of one size, some rows at a time, so that its floats stay few."""
     height, width = images[0].shape[:2]
     rows = max(1, _STRIP_PIXELS // max(1, width))
     if height <= rows:
         return convert(*images)
     first = convert(*(img[:rows] for img in images))
-    result = np.empty((height, *first.shape[1:]), np.uint8)
+    result = np.empty((height, *first.shape[1:]), first.dtype)
     result[:rows] = first
     for top in range(rows, height, rows):
         result[top : top + rows] = convert(*(img[top : top + rows] for img in images))
     return result
 
 
-def _weighted_sum(img: NDArray[np.uint8], weights: tuple[float, float, float], offset: float) -> NDArray[np.uint8]:
-    def of_strip(strip: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _weighted_sum(img: Pixels, weights: tuple[float, float, float], offset: float) -> Pixels:
+    base = offset * (full_scale(img) // 255)
+
+    def of_strip(strip: Pixels) -> Pixels:
         red, green, blue = (strip[..., channel] * weight for channel, weight in enumerate(weights))
-        return np.floor(offset + red + green + blue + 0.5).astype(np.uint8)[..., None]
+        return np.floor(base + red + green + blue + 0.5).astype(img.dtype)[..., None]
 
     return in_strips(of_strip, img)
 
 
-def mean_of_channels(img: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Mean of the channels, (H, W, C) to (H, W, 1), 0..255, rounded to the nearest."""
-    return in_strips(lambda strip: np.rint(strip.mean(axis=2, keepdims=True)).astype(np.uint8), img)
+def mean_of_channels(img: Pixels) -> Pixels:
+    """Mean of the channels, (H, W, C) to (H, W, 1), of 8 or 16 bits, rounded to the nearest."""
+    return in_strips(lambda strip: np.rint(strip.mean(axis=2, keepdims=True)).astype(img.dtype), img)
 
 
-def rgb2gray(img: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Grey of an RGB image: (H, W, 3) to (H, W, 1), 0..255, as MATLAB's `rgb2gray`, rounded half up."""
+def rgb2gray(img: Pixels) -> Pixels:
+    """Grey of an RGB image: (H, W, 3) to (H, W, 1), of 8 or 16 bits, as MATLAB's `rgb2gray`, rounded half up."""
     return _weighted_sum(img, _RGB2GRAY, 0.0)
 
 
-def rgb2y(img: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Luma of an RGB image: (H, W, 3) to (H, W, 1), 16..235, as MATLAB's `rgb2ycbcr` (BT.601), rounded half up."""
+def rgb2y(img: Pixels) -> Pixels:
+    """Luma of an RGB image: (H, W, 3) to (H, W, 1), 16..235, as MATLAB's `rgb2ycbcr` (BT.601), rounded half up.
+
+    Of 16 bits it goes from 16 · 257 to 235 · 257.
+    """
     return _weighted_sum(img, _RGB2Y, 16.0)
 
 
-def convert_channels(img: NDArray[np.uint8], channels: Channels, name: str) -> NDArray[np.uint8]:
+def convert_channels(img: Pixels, channels: Channels, name: str) -> Pixels:
     """Bring an image to the channels a task works on.
 
     Args:
-        img: (H, W, 3) RGB or (H, W, 1) grey, 0..255.
+        img: (H, W, 3) RGB or (H, W, 1) grey, of 8 or 16 bits.
         channels: "rgb", "gray" or "y". A grey image is taken as it is for "gray" and "y", and three times for "rgb".
         name: File or key of the image, for the error.
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from rnan_plugin.images.color import Pixels
 
 Value = bytes | memoryview
 
@@ -91,28 +93,34 @@ def chunks(value: Value) -> Iterator[tuple[bytes, int, int]]:
         position = start + length + 4
 
 
+_COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # by number of channels
 _PIECE_PIXELS = 2**20
 _SUB = 1  # the filter that keeps each sample's difference from the same of the pixel before
 
 
-def png_pieces(img: NDArray[np.uint8], level: int) -> Iterator[bytes]:
-    """Yield the parts of a PNG file of (H, W, 3) RGB or (H, W, 1) grey, without holding all of it.
+def png_pieces(img: Pixels, level: int, metadata: Iterable[tuple[bytes, bytes]] = ()) -> Iterator[bytes]:
+    """Yield the parts of a PNG file of an image of any size, without holding all of it.
 
     Args:
-        img: The image, 0..255, or a view of one.
+        img: (H, W, C) of 8 or 16 bits, or a view of one: grey or RGB, the last channel alpha where C is 2 or 4.
         level: Compression level of zlib, 0..9.
+        metadata: Kind and content of chunks to stand before the pixels.
     """
     height, width, num_channel = img.shape
+    bits = 8 * img.dtype.itemsize
     yield _SIGNATURE
-    yield _chunk(b"IHDR", _IHDR.pack(width, height, 8, 2 if num_channel == 3 else 0, 0, 0, 0))
+    yield _chunk(b"IHDR", _IHDR.pack(width, height, bits, _COLOUR_TYPES[num_channel], 0, 0, 0))
+    for kind, content in metadata:
+        yield _chunk(kind, content)
     packer = zlib.compressobj(level)
-    rows = max(1, _PIECE_PIXELS // width)
+    rows, step = max(1, _PIECE_PIXELS // width), num_channel * img.dtype.itemsize
     for top in range(0, height, rows):
-        piece = np.ascontiguousarray(img[top : top + rows]).reshape(-1, width * num_channel)
-        filtered = np.empty((len(piece), 1 + width * num_channel), np.uint8)
+        samples = np.ascontiguousarray(img[top : top + rows], dtype=img.dtype.newbyteorder(">"))
+        piece = samples.reshape(-1, width * num_channel).view(np.uint8)
+        filtered = np.empty((len(piece), 1 + piece.shape[1]), np.uint8)
         filtered[:, 0] = _SUB
-        filtered[:, 1 : 1 + num_channel] = piece[:, :num_channel]
-        np.subtract(piece[:, num_channel:], piece[:, :-num_channel], out=filtered[:, 1 + num_channel :])
+        filtered[:, 1 : 1 + step] = piece[:, :step]
+        np.subtract(piece[:, step:], piece[:, :-step], out=filtered[:, 1 + step :])
         if data := packer.compress(filtered.tobytes()):
             yield _chunk(b"IDAT", data)
     yield _chunk(b"IDAT", packer.flush())

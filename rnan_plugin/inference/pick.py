@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from threading import Lock
+from typing import Any, Protocol
 
-from rnan_plugin.images.degradations import Image
+from rnan_plugin.images.color import Pixels
+from rnan_plugin.images.photo import Photo
 from rnan_plugin.inference.choose import AUTO, choose, mismatch
 from rnan_plugin.inference.networks import load_network
+from rnan_plugin.inference.policy import Progress
 from rnan_plugin.inference.restorer import Restorer, RestoreSettings, provenance_of
-from rnan_plugin.inference.shipped import measured_tiles
+from rnan_plugin.inference.shipped import FOLDER, measured_tiles
 from rnan_plugin.paper.tasks import TaskAtLevel
 
 
@@ -23,8 +27,15 @@ class Worker:
     provenance: dict[str, Any]
 
 
-# From a file's content and its image to what restores it, None to leave it as it is, and why.
-Pick = Callable[[bytes, Image], tuple[Worker | None, str]]
+class Pick(Protocol):
+    """Chooses what restores a file."""
+
+    @property
+    def asked(self) -> Mapping[str, Any]:
+        """All that its choices depend on beside the file: two runs with the same make the same results."""
+
+    def __call__(self, code: bytes, img: Pixels) -> tuple[Worker | None, str]:
+        """From a file's content and its image to what restores it, None to leave it as it is, and why."""
 
 
 def build_worker(
@@ -37,15 +48,63 @@ def build_worker(
     return Worker(restorer, named | provenance_of(loaded.weights, settings, restorer))
 
 
-def always(worker: Worker) -> Pick:
-    """Restore every file with what was named."""
-    task = worker.restorer.task
-    return lambda code, _: (worker, (mismatch(task, code) if task is not None else None) or "")
+def restore_photo(
+    photo: Photo, code: bytes, name: str, pick: Pick, progress: Progress | None = None
+) -> tuple[Photo | None, dict[str, Any], list[str]]:
+    """Restore a photograph, or leave it as it is: what the command, the page and the Python function have in common.
+
+    Args:
+        photo: As `read_photo` gives it.
+        code: Its file's content; empty where there is none.
+        name: For errors.
+        pick: Chooses what restores it.
+        progress: As of `inference.restore`.
+
+    Returns:
+        The restored photograph, not turned yet, or None to leave it; what it depends on; and lines for the user.
+
+    Raises:
+        UserError: No such weights, or they and the image do not go together.
+    """
+    worker, why = pick(code, photo.pixels)
+    lines = [*photo.notes, *([why] if why else [])]
+    if worker is None:
+        return None, {"left_as_it_is": why}, lines
+    pixels, used = worker.restorer(photo.visible, name, progress)
+    lines += _on_channels(photo.pixels.shape[2], pixels.shape[2], worker.restorer.num_channel)
+    facts = {**worker.provenance, "chosen": why or None, "policy": used.describe()}
+    # Turned after it, since a network for JPEG files learnt their 8×8 grid as it is stored.
+    return photo.restored(pixels), facts, lines
+
+
+def _on_channels(given: int, restored: int, of_network: int) -> list[str]:
+    if restored < given:
+        return ["warning: colour, but the network and --channels give a grey result"]
+    if restored < of_network:
+        return ["grey, restored as R = G = B by a network for colour; the result is the mean of its colours"]
+    return []
+
+
+@dataclass(frozen=True)
+class NamedPick:
+    """Restores every file with what was named."""
+
+    worker: Worker
+
+    @property
+    def asked(self) -> Mapping[str, Any]:
+        """See `Pick`."""
+        return {key: value for key, value in self.worker.provenance.items() if key != "device"}
+
+    def __call__(self, code: bytes, img: Pixels) -> tuple[Worker | None, str]:  # noqa: ARG002
+        """See `Pick`."""
+        task = self.worker.restorer.task
+        return self.worker, (mismatch(task, code) if task is not None else None) or ""
 
 
 @dataclass
 class PackagePick:
-    """Chooses among the package's weights for each file, and keeps those that it has loaded.
+    """Chooses among the package's weights for each file, and keeps those that it has loaded; for several threads.
 
     Args:
         settings: How to restore.
@@ -59,20 +118,31 @@ class PackagePick:
     level: float | None = None
     is_policy_named: bool = False
     _workers: dict[Path, Worker] = field(default_factory=dict)
+    _lock: Lock = field(default_factory=Lock)
 
-    def __call__(self, code: bytes, img: Image) -> tuple[Worker | None, str]:
+    @property
+    def asked(self) -> Mapping[str, Any]:
+        """See `Pick`."""
+        package = hashlib.sha256()
+        for file in sorted(path for path in FOLDER.iterdir() if path.suffix in {".pth", ".json"}):
+            package.update(file.name.encode() + hashlib.sha256(file.read_bytes()).digest())
+        settings = {key: value for key, value in asdict(self._settings).items() if key != "device"}
+        return {"task": self.task_name, "level": self.level, "package": package.hexdigest(), **settings}
+
+    def __call__(self, code: bytes, img: Pixels) -> tuple[Worker | None, str]:
         """See `Pick`; errors as of `choose`."""
         choice = choose(code, img, self.task_name, self.level)
         if choice.network is None:
             return None, choice.why
         file = choice.network.file
-        if file not in self._workers:
-            self._workers[file] = self._load(choice.task, file)
+        with self._lock:
+            if file not in self._workers:
+                self._workers[file] = build_worker(None, str(file), choice.task, self._settings)
         worker = self._workers[file]  # of the first file's level; the network is the same
         return Worker(worker.restorer, worker.provenance | {"task": str(choice.task)}), choice.why
 
-    def _load(self, task: TaskAtLevel | None, file: Path) -> Worker:
-        settings = self.settings
-        if not self.is_policy_named:
-            settings = replace(settings, policy=measured_tiles(settings.policy))
-        return build_worker(None, str(file), task, settings)
+    @property
+    def _settings(self) -> RestoreSettings:
+        if self.is_policy_named:
+            return self.settings
+        return replace(self.settings, policy=measured_tiles(self.settings.policy))

@@ -9,16 +9,15 @@ from itertools import count
 from math import ceil
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
 from rnan_plugin.choices import POLICIES, PolicyName
 from rnan_plugin.device import available_bytes, is_out_of_memory
 from rnan_plugin.errors import UserError
-from rnan_plugin.images.tensors import to_image
+from rnan_plugin.images.color import Pixels
+from rnan_plugin.images.tensors import as_deep_as
 from rnan_plugin.inference.ensemble import TURNS, ensembled_rows, self_ensembled
 from rnan_plugin.inference.strips import place_of, streamed
 from rnan_plugin.inference.tiling import (
@@ -127,34 +126,34 @@ def restore(net: Network, lq: Tensor, policy: Policy, progress: Progress | None 
 
 @torch.inference_mode()
 def restore_image(
-    net: Network, img: NDArray[np.uint8], policy: Policy, device: torch.device, progress: Progress | None = None
-) -> tuple[NDArray[np.uint8], Policy]:
-    """Restore an 8-bit image; with tiles, no more than a few rows of them are held in more than 8 bits.
+    net: Network, img: Pixels, policy: Policy, device: torch.device, progress: Progress | None = None
+) -> tuple[Pixels, Policy]:
+    """Restore an image of 8 or 16 bits; with tiles, no more than a few rows of them are held in float32.
 
     Args:
         net: As of `restore`.
-        img: (H, W, C), 0..255.
+        img: (H, W, C), 0..255 or 0..65535.
         policy: How.
         device: The network's.
         progress: As of `restore`.
 
     Returns:
-        (H*scale, W*scale, C'), 0..255, and the policy that was used.
+        (H*scale, W*scale, C'), of as many bits, and the policy that was used.
 
     Raises:
         UserError: More memory is needed than there is, as far as can be said before.
     """
     like = torch.empty(1, device=device).expand(1, img.shape[2], *img.shape[:2])  # takes no memory
 
-    def attempt(candidate: Policy) -> NDArray[np.uint8]:
+    def attempt(candidate: Policy) -> Pixels:
         _check_room(net, like, candidate)
         if candidate.name == "tile":
             grid = grid_of(img.shape[:2], candidate.tile, candidate.overlap)
             rows_of = ensembled_rows if candidate.self_ensemble else tiled_rows
             run = _wrapped(net, grid.size, candidate, progress)
-            return streamed(rows_of(run, partial(place_of, img, device), grid, candidate.tile_batch), grid)
+            return streamed(rows_of(run, partial(place_of, img, device), grid, candidate.tile_batch), grid, img)
         everything = place_of(img, device, (0, 0, *img.shape[:2]))
-        return to_image(_apply(net, everything, candidate, progress))
+        return as_deep_as(img, _apply(net, everything, candidate, progress))
 
     return _first_that_fits(net, like, policy, attempt)
 

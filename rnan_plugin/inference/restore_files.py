@@ -1,129 +1,274 @@
-"""The `restore` command: image files in, PNG files out, and a record beside them of what was done."""
+"""The `restore` command: image files in, image files out, and a record beside them of what was done."""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
-import os
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
-from rnan_plugin.data.image_store import FolderStore
 from rnan_plugin.device import available_bytes
 from rnan_plugin.errors import UserError
-from rnan_plugin.files import atomic_path, readable
-from rnan_plugin.images.codec import (
-    IMAGE_ENDINGS,
-    decode_image,
-    header_size,
-    orientation_of,
-    read_file,
-    upright,
-)
-from rnan_plugin.images.png_rows import png_pieces
-from rnan_plugin.inference.pick import Pick
+from rnan_plugin.files import readable, remove_leftovers, write_whole
+from rnan_plugin.images.codec import header_size, read_file
+from rnan_plugin.images.photo import Photo, read_photo
+from rnan_plugin.images.photo_writer import FORMATS, encode_photo
+from rnan_plugin.inference.pick import Pick, restore_photo
+from rnan_plugin.inference.plan import Job, Naming, Plan, make_plan
 from rnan_plugin.inference.policy import Progress
+from rnan_plugin.inference.progress import FileProgress
+from rnan_plugin.inference.record import Record
 
-Job = tuple[Path, Path]  # file to read, file to write
-
-_RECORD = "restore.jsonl"
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
-_MOST_LINES = 10  # of errors
+_MOST_LINES = 10  # of errors, of files left out
+_LARGE = 10**8  # pixels: such images are restored one at a time, whatever `jobs` says
 
 
-def restore_files(source: str, target: str, pick: Pick) -> int:
-    """Restore an image or all images below a folder, with progress; those that can't be are left out.
+@dataclass(frozen=True)
+class Work:
+    """How files are gone through.
 
     Args:
-        source: Image file or folder; results below it, where the target is, are no sources.
-        target: PNG file for an image, else a folder; names are kept. `restore.jsonl` beside the results gets a line for
-            each image, JSON with what it depends on.
+        jobs: Files at a time; None takes one for each thread on a CPU, where several files are to be restored.
+        threads: Of each; None shares all out.
+        overwrite: Restore again what the record says is done.
+    """
+
+    jobs: int | None = None
+    threads: int | None = None
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("jobs", "threads"):
+            value = getattr(self, name)
+            if value is not None and not 1 <= value <= 1024:
+                raise UserError(f"--{name}: {value} is not from 1 to 1024")
+
+
+@dataclass
+class Summary:
+    """What became of the files: how many were restored, left as they are, and done already."""
+
+    restored: int = 0
+    left_alone: int = 0
+    skipped: int = 0
+    errors: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        """For the user, in a line."""
+        parts = [f"{self.restored} image(s) restored"]
+        parts += [f"{self.left_alone} left as they are"] if self.left_alone else []
+        parts += [f"{self.skipped} done already (--overwrite does them again)"] if self.skipped else []
+        return ", ".join(parts)
+
+
+def restore_files(
+    sources: Sequence[str], target: str, pick: Pick, naming: Naming | None = None, work: Work | None = None
+) -> Summary:
+    """Restore images and all images below folders, with progress; those that can't be are left out and told.
+
+    Args:
+        sources: Image files, folders or patterns; results below a folder are no sources.
+        target: A file for a single image, else a folder, in which what a folder holds keeps its place.
         pick: Chooses what restores a file; what is left alone is copied as it is.
+        naming: How results are called and stored.
+        work: How files are gone through.
 
     Returns:
-        Number of images.
+        What became of them; `errors` has a line for each that could not be restored. `restore.jsonl` beside the
+        results has a line for each of them, JSON with what it depends on.
 
     Raises:
-        UserError: A target that can't be written, if possible before anything is restored; or images that could not be
-            restored, a line each, after all others were.
+        UserError: A target that can't be written, if possible before anything is restored; or the only image there is
+            can't be restored.
     """
-    jobs, folder = _plan(Path(source), Path(target))
-    for file, out in jobs:
-        if file.resolve() == out.resolve():
-            raise UserError(f"{out}: the result would replace its input; name another target")
-    errors = []
-    for file, out in tqdm(jobs, unit="image"):
+    plan = make_plan(sources, target, naming or Naming())
+    summary = _Session(plan, pick, naming or Naming(), work or Work()).run()
+    _tell_left_out(plan)
+    if summary.errors and len(plan.jobs) == 1:
+        raise UserError(summary.errors[0])
+    return summary
+
+
+def _tell_left_out(plan: Plan) -> None:
+    for path, why in plan.left_out[:_MOST_LINES]:
+        tqdm.write(f"left out: {readable(path)} ({why})")
+    if len(plan.left_out) > _MOST_LINES:
+        tqdm.write(f"left out: {len(plan.left_out) - _MOST_LINES} more files that are no images")
+
+
+class _Session:
+    """One call of `restore_files`."""
+
+    def __init__(self, plan: Plan, pick: Pick, naming: Naming, work: Work) -> None:
+        self.plan, self.pick, self.naming, self.work = plan, pick, naming, work
+        self.record = Record(plan.folder)
+        described = {**pick.asked, "format": naming.format, "quality": naming.quality}
+        self.asked = hashlib.sha256(json.dumps(described, sort_keys=True, default=str).encode()).hexdigest()[:16]
+        self.summary = Summary()
+        self._large = Lock()
+        self._is_full = False
+
+    def run(self) -> Summary:
+        """Restore all; errors are kept in the summary."""
+        for folder in {job.out.parent for job in self.plan.jobs}:
+            if folder.is_dir():
+                remove_leftovers(folder)
+        jobs, threads = _shares(len(self.plan.jobs), self.work)
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
         try:
-            name = readable(out.relative_to(folder).as_posix())
-            entry = {"image": name, **_restore_file(file, out, pick)}
-            with (folder / _RECORD).open("a", encoding="utf-8") as record:
-                record.write(json.dumps(entry) + "\n")
+            with FileProgress(len(self.plan.jobs)) as progress:
+                self._alone(progress) if jobs == 1 else self._together(progress, jobs, threads)
+        finally:
+            torch.set_num_threads(before)
+            self.record.tidy()
+        return self.summary
+
+    def _alone(self, progress: FileProgress) -> None:
+        for job in self.plan.jobs:
+            if self._is_full:  # no other image would fare better
+                return
+            with _pass_progress(readable(job.source.name)) as passes:
+                self._finish(self._attempt(job, passes))
+            progress.step()
+
+    def _together(self, progress: FileProgress, jobs: int, threads: int) -> None:
+        rest = iter(self.plan.jobs)
+        running: set[Future[_Outcome]] = set()
+        with ExitStack() as stack:
+            pool = ThreadPoolExecutor(jobs, initializer=torch.set_num_threads, initargs=(threads,))
+            stack.callback(pool.shutdown, cancel_futures=True)
+            while True:
+                while len(running) < jobs and not self._is_full and (job := next(rest, None)) is not None:
+                    running.add(pool.submit(self._attempt, job, None))
+                if not running:
+                    return
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    self._finish(future.result())
+                    progress.step()
+
+    def _attempt(self, job: Job, passes: Progress | None) -> _Outcome:
+        try:
+            return self._restore(job, passes)
         except UserError as error:
-            errors.append(str(error))
+            return _Outcome(error=str(error))
         except OSError as error:
-            errors.append(f"{out}: can't be written ({error.strerror}); make room, or name another target")
-            if error.errno in _NO_ROOM:  # no other image would fare better
-                break
-    if errors:
-        more = [f"and {len(errors) - _MOST_LINES} more"] if len(errors) > _MOST_LINES else []
-        raise UserError("\n".join([*errors[-_MOST_LINES:], *more]))
-    return len(jobs)
+            told = f"{job.out}: can't be written ({error.strerror}); make room, or name another target"
+            return _Outcome(error=told, is_full=error.errno in _NO_ROOM)
+
+    def _finish(self, outcome: _Outcome) -> None:
+        """Take down an outcome, in the thread that began it all."""
+        for line in outcome.lines:
+            tqdm.write(line)
+        self._is_full |= outcome.is_full
+        if outcome.error:
+            self.summary.errors.append(outcome.error)
+        elif outcome.entry is None:
+            self.summary.skipped += 1
+        else:
+            self.record.add(outcome.entry)
+            is_left = "left_as_it_is" in outcome.entry
+            self.summary.left_alone += is_left
+            self.summary.restored += not is_left
+
+    def _restore(self, job: Job, passes: Progress | None) -> _Outcome:
+        """Restore a file, or leave it as it is; see what is done already."""
+        code, start = read_file(job.source), time.perf_counter()
+        digest = hashlib.sha256(code).hexdigest()
+        if not self.work.overwrite and any(self._is_done(out, digest) for out in (job.out, job.copy)):
+            return _Outcome()
+        size = header_size(code) or (0, 0)
+        _check_room(size, readable(job.source))
+        with self._large if size[0] * size[1] > _LARGE else nullcontext():
+            made = restore_one(code, job, self.pick, self.naming, passes)
+        entry: dict[str, Any] = {"image": self._place(made.out), "source": readable(job.source), "input_sha256": digest}
+        entry |= {"asked": self.asked, **made.facts, "seconds": round(time.perf_counter() - start, 3)}
+        return _Outcome(entry, made.lines)
+
+    def _is_done(self, out: Path, digest: str) -> bool:
+        return out.is_file() and self.record.holds(self._place(out), digest, self.asked)
+
+    def _place(self, out: Path) -> str:
+        return readable(out.relative_to(self.plan.folder).as_posix())
 
 
-def _restore_file(file: Path, out: Path, pick: Pick) -> dict[str, Any]:
-    """Restore a file, or leave it as it is; return what the result depends on, and how long it took."""
-    start = time.perf_counter()
-    code, name = read_file(file), readable(file)
-    _check_room(code, name)
-    img, orientation = decode_image(code, name), orientation_of(code)
-    worker, why = pick(code, img)
-    if why:
-        tqdm.write(f"{name}: {why}")
-    if worker is None:
-        is_same_format = out.suffix.lower() == file.suffix.lower()
-        _write(out, [code] if is_same_format else png_pieces(upright(img, orientation), level=3))
-        return {"left_as_it_is": why, "seconds": round(time.perf_counter() - start, 3)}
-    del code  # large images need the room
-    with _pass_progress(readable(file.name)) as progress:
-        restored, used = worker.restorer(img, name, progress)
-    num_channel = img.shape[2]
-    del img
-    _tell_of_channels(name, num_channel, restored.shape[2], worker.restorer.num_channel)
-    # Turned after it, since a network for JPEG files learnt their 8×8 grid as it is stored.
-    _write(out, png_pieces(upright(restored, orientation), level=3))
-    tqdm.write(f"{name} -> {readable(out)} (policy {used.describe()})")
-    seconds = round(time.perf_counter() - start, 3)
-    return {**worker.provenance, "chosen": why or None, "policy": used.describe(), "seconds": seconds}
+@dataclass(frozen=True)
+class _Outcome:
+    """What became of a file: an entry for the record, none if it was done already; or an error."""
+
+    entry: dict[str, Any] | None = None
+    lines: Sequence[str] = ()
+    error: str = ""
+    is_full: bool = False
 
 
-def _write(out: Path, pieces: Iterable[bytes]) -> None:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(out) as temporary, temporary.open("wb") as file:
-        file.writelines(pieces)
+@dataclass(frozen=True)
+class Made:
+    """A file that was written, what it depends on, and what to tell the user."""
+
+    out: Path
+    facts: dict[str, Any]
+    lines: list[str]
 
 
-def _tell_of_channels(name: str, given: int, restored: int, of_network: int) -> None:
-    if restored < given:
-        tqdm.write(f"warning: {name}: colour, but the network and --channels give a grey result")
-    elif restored < of_network:
-        tqdm.write(
-            f"{name}: grey, restored as R = G = B by a network for colour; the result is the mean of its colours"
-        )
+def restore_one(code: bytes, job: Job, pick: Pick, naming: Naming, passes: Progress | None = None) -> Made:
+    """Restore the content of one file and write the result; errors as of `restore_files`, without a record."""
+    name = readable(job.source)
+    photo = read_photo(code, name)
+    restored, facts, lines = restore_photo(photo, code, name, pick, passes)
+    lines = [_about(name, line) for line in lines]
+    if restored is None:
+        return Made(_copied(code, photo, job, naming), facts, lines)
+    del code, photo  # large images need the room
+    pieces, lost = encode_photo(restored, str(job.out), naming.quality)
+    write_whole(pieces, job.out)
+    lines += [f"warning: {readable(job.out)}: can't hold {what} of the image" for what in lost]
+    lines.append(f"{name} -> {readable(job.out)} (policy {facts['policy']})")
+    return Made(job.out, facts, lines)
 
 
-def _check_room(code: bytes, name: str) -> None:
+def _about(name: str, line: str) -> str:
+    warns = line.startswith("warning: ")
+    return f"warning: {name}: {line.removeprefix('warning: ')}" if warns else f"{name}: {line}"
+
+
+def _copied(code: bytes, photo: Photo, job: Job, naming: Naming) -> Path:
+    """Write what is left as it is: the file itself, or its pixels where another format is asked for."""
+    kinds = [FORMATS.get(path.suffix.lower(), path.suffix.lower()) for path in (job.source, job.copy)]
+    if kinds[0] == kinds[1]:
+        write_whole([code], job.copy)
+    else:
+        write_whole(encode_photo(photo, str(job.copy), naming.quality)[0], job.copy)
+    return job.copy
+
+
+def _check_room(size: tuple[int, int], name: str) -> None:
     """Whether the decoded image fits into memory, before the system kills the process."""
-    height, width = header_size(code) or (0, 0)
+    height, width = size
     needed, there = 3 * height * width, available_bytes(torch.device("cpu"))
     if needed > there:
         told = f"{height}×{width} pixels take {needed / 2**30:.1f} GiB, {there / 2**30:.1f} GiB are free"
         raise UserError(f"{name}: {told}; free some, or make the image smaller")
+
+
+def _shares(files: int, work: Work) -> tuple[int, int]:
+    """Files at a time, and threads of each: one thread a file makes the most of a CPU's cores."""
+    cores = torch.get_num_threads()
+    most = 1 if torch.cuda.is_available() else max(1, cores // (work.threads or 1))
+    jobs = min(work.jobs or most, files)
+    return jobs, work.threads or max(1, cores // jobs)
 
 
 @contextmanager
@@ -136,38 +281,3 @@ def _pass_progress(name: str) -> Iterator[Progress]:
             bar.update(done - bar.n)
 
         yield show
-
-
-def _plan(source: Path, target: Path) -> tuple[list[Job], Path]:
-    """What to read and to write, and the folder of the record."""
-    is_file_target = target.suffix.lower() in IMAGE_ENDINGS
-    if source.is_dir():
-        if is_file_target:
-            raise UserError(f"{target}: {source} is a folder, so name a folder to write to")
-        store = FolderStore(str(source))
-        files = [store.file(name) for name in store.names]
-        jobs = [(file, target / file.relative_to(source).with_suffix(".png")) for file in files]
-        if _is_below(target, source):
-            jobs = [job for job in jobs if not _is_below(job[0], target)]
-        return jobs, _writable(target)
-    if not source.is_file():
-        what = "neither an image file nor a folder" if source.exists() else "no such image or folder"
-        raise UserError(f"{source}: {what}; check the path")
-    if is_file_target and target.suffix.lower() != ".png":
-        raise UserError(f"{target}: results are written as PNG; name it {target.with_suffix('.png')}")
-    out = target if is_file_target else target / f"{source.stem}.png"
-    return [(source, out)], _writable(out.parent)
-
-
-def _is_below(file: Path, folder: Path) -> bool:
-    return folder.resolve() in file.resolve().parents
-
-
-def _writable(folder: Path) -> Path:
-    """The folder itself, if it can be made and written to; it is made with the first result."""
-    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    if not there.is_dir():
-        raise UserError(f"{folder}: {there} is a file, not a folder; name another target")
-    if not os.access(there, os.W_OK):
-        raise UserError(f"{folder}: no permission to write into {there}; name another target")
-    return folder

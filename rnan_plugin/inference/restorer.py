@@ -9,14 +9,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from rnan_plugin import device as devices
 from rnan_plugin.choices import Precision
 from rnan_plugin.errors import UserError
-from rnan_plugin.images.color import Channels, convert_channels, in_strips, mean_of_channels, rgb2y
-from rnan_plugin.images.degradations import BayerMosaic, Image
+from rnan_plugin.images.color import (
+    Channels,
+    Pixels,
+    convert_channels,
+    full_scale,
+    in_strips,
+    mean_of_channels,
+    rgb2y,
+)
+from rnan_plugin.images.degradations import BayerMosaic
 from rnan_plugin.inference.policy import Policy, Progress, restore_image
 from rnan_plugin.paper.tasks import TaskAtLevel
 from rnan_plugin.version import __version__
@@ -45,7 +52,7 @@ class RestoreSettings:
 
 
 class Restorer:
-    """A network, ready to restore 8-bit images on its device."""
+    """A network, ready to restore images of 8 or 16 bits on its device."""
 
     def __init__(
         self, net: nn.Module, channels: Channels | None, settings: RestoreSettings, task: TaskAtLevel | None = None
@@ -59,10 +66,8 @@ class Restorer:
         net = net.to(self.device).to(memory_format=torch.channels_last)
         self.net = torch.compile(net, dynamic=True) if settings.compile else net
 
-    def __call__(
-        self, img: NDArray[np.uint8], name: str, progress: Progress | None = None
-    ) -> tuple[NDArray[np.uint8], Policy]:
-        """Restore (H, W, 3) RGB or (H, W, 1) grey, 0..255; return the restored image and the policy used.
+    def __call__(self, img: Pixels, name: str, progress: Progress | None = None) -> tuple[Pixels, Policy]:
+        """Restore (H, W, 3) RGB or (H, W, 1) grey, of 8 or 16 bits; return it, as deep, and the policy used.
 
         A network for colour gets a grey image three times over, and the mean of what it makes of them is grey again.
 
@@ -85,9 +90,7 @@ class Restorer:
         restored, used = self._restore(luma, name, progress)
         return (restored if self.channels == "gray" else _replace_luma(img, restored)), used
 
-    def _restore(
-        self, img: NDArray[np.uint8], name: str, progress: Progress | None
-    ) -> tuple[NDArray[np.uint8], Policy]:
+    def _restore(self, img: Pixels, name: str, progress: Progress | None) -> tuple[Pixels, Policy]:
         try:
             with devices.autocast(self.device, self.precision):
                 return restore_image(self.net, img, self.policy, self.device, progress)
@@ -101,13 +104,16 @@ class Restorer:
         raise UserError(f"{name}: out of memory with policy {self.policy.describe()}; use smaller tiles (--tile 64)")
 
 
-def _replace_luma(img: NDArray[np.uint8], luma: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _replace_luma(img: Pixels, luma: Pixels) -> Pixels:
     """Give an RGB image another Y, its chroma kept: that adds the same to R, G and B."""
     if luma.shape[:2] != img.shape[:2]:
         raise UserError("super-resolution of luma alone is not supported; use a colour network")
 
-    def shifted(colour: NDArray[np.uint8], new: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        return np.clip(np.rint(colour + _Y_GAIN * (new.astype(np.float32) - rgb2y(colour))), 0, 255).astype(np.uint8)
+    white = full_scale(img)
+
+    def shifted(colour: Pixels, new: Pixels) -> Pixels:
+        moved = np.rint(colour + _Y_GAIN * (new.astype(np.float32) - rgb2y(colour)))
+        return np.clip(moved, 0, white).astype(img.dtype)
 
     return in_strips(shifted, img, luma)
 
@@ -126,7 +132,7 @@ def provenance_of(weights: str, settings: RestoreSettings, restorer: Restorer) -
     }
 
 
-def as_mosaic(img: Image, name: str) -> Image:
+def as_mosaic(img: Pixels, name: str) -> Pixels:
     """The mosaic (H, W, 3), zero where no sample was taken, of a GRBG mosaic with one or three channels.
 
     Raises:
@@ -138,4 +144,4 @@ def as_mosaic(img: Image, name: str) -> Image:
             f"{name}: not a GRBG mosaic, which has one colour a pixel and zeros in the other two (or one channel); "
             "`rnan degrade --task demosaic` makes mosaics of photographs"
         )
-    return mosaic.astype(np.uint8, copy=False)
+    return mosaic.astype(img.dtype, copy=False)

@@ -12,6 +12,8 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from rnan_plugin import checkpoints
 from rnan_plugin.archs.rnan_arch import RNAN
 from rnan_plugin.errors import UserError
@@ -36,6 +38,7 @@ class ShippedNetwork:
         channels: What it works on: the task's own, or "rgb".
         gains: The lowest and the highest level at which it was measured to improve the mean PSNR; None where nobody
             measured.
+        measured: Gain in dB at levels, ascending.
     """
 
     task: str
@@ -44,6 +47,7 @@ class ShippedNetwork:
     file: Path
     channels: Channels
     gains: tuple[float, float] | None = None
+    measured: tuple[tuple[float, float], ...] = ()
 
     def __str__(self) -> str:
         name = self.task if self.is_the_tasks else f"{self.task} ({self.channels})"
@@ -72,10 +76,19 @@ class ShippedNetwork:
             return False
         return self.gains[0] <= level <= self.gains[1]
 
+    def gain_at(self, level: float) -> float:
+        """The gain in dB that it was measured to have about a level."""
+        levels, gains = ([pair[place] for pair in self.measured] for place in (0, 1))
+        return float(np.interp(level, levels, gains)) if levels else 0.0
+
     def distance(self, level: float | None) -> tuple[float, float]:
         """How far a level is from those it is for, then how many those are: the smaller the better."""
         outside = 0.0 if level is None else max((self.low or 0) - level, level - (self.high or 0), 0.0)
         return outside, self.width
+
+    def is_near(self, level: float | None) -> bool:
+        """Whether a level is among those it was trained for, or was measured to gain at."""
+        return self.distance(level)[0] == 0 or self.gains_at(level)
 
     def covers(self, task: TaskAtLevel) -> bool:
         """Whether it is for a task at a level, on the task's own channels."""
@@ -96,17 +109,19 @@ def shipped_networks() -> list[ShippedNetwork]:
         if match["task"] in TASKS:
             levels = float(low) if low else None, float(high) if high else None
             channels: Channels = "rgb" if match["rgb"] else TASKS[match["task"]].channels
-            networks.append(ShippedNetwork(match["task"], *levels, file, channels, _gains_of(file)))
+            networks.append(ShippedNetwork(match["task"], *levels, file, channels, *_gains_of(file)))
     return networks
 
 
-def _gains_of(file: Path) -> tuple[float, float] | None:
-    """What the card beside a file says of the levels at which it gains."""
+def _gains_of(file: Path) -> tuple[tuple[float, float] | None, tuple[tuple[float, float], ...]]:
+    """What the card beside a file says of the levels at which it gains, and how much."""
     card = file.with_suffix(".json")
     if not card.is_file():
-        return None
-    gains = json.loads(card.read_text(encoding="utf-8")).get("gains")
-    return (float(gains[0]), float(gains[1])) if gains else None
+        return None, ()
+    facts = json.loads(card.read_text(encoding="utf-8"))
+    gains, measured = facts.get("gains"), facts.get("measured_gain_db", {})
+    curve = sorted((float(level), float(gain)) for level, gain in measured.items())
+    return (float(gains[0]), float(gains[1])) if gains else None, tuple(curve)
 
 
 def shipped_tasks() -> list[TaskAtLevel]:

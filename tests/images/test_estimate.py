@@ -53,12 +53,32 @@ def test_what_is_no_jpeg_has_no_quality(photo: NDArray[np.uint8]) -> None:
         assert jpeg_quality(code) is None
 
 
-@pytest.mark.parametrize(("sigma", "off"), [(0, 1.5), (5, 0.7), (10, 1), (25, 2), (50, 5)])
+@pytest.mark.parametrize(("sigma", "off"), [(0, 0), (5, 0.7), (10, 1), (25, 2), (50, 5), (70, 8)])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_sigma_of_noise_that_was_added(photo: NDArray[np.uint8], sigma: float, off: float, channels: int) -> None:
-    noise = sigma * np.random.default_rng(2).standard_normal(photo[..., :channels].shape)
-    noisy = np.clip(np.floor(photo[..., :channels] + noise + 0.5), 0, 255).astype(np.uint8)
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+def test_sigma_of_noise_that_was_added(
+    photo: NDArray[np.uint8], sigma: float, off: float, channels: int, depth: type[np.unsignedinteger]
+) -> None:
+    large = np.concatenate([photo, photo[::-1]])[..., :channels]
+    noise = sigma * np.random.default_rng(2).standard_normal(large.shape)
+    step = np.iinfo(depth).max // 255
+    noisy = np.clip(np.floor((large + noise) * step + 0.5), 0, 255 * step).astype(depth)
     assert noise_sigma(noisy) == pytest.approx(sigma, abs=off)
+
+
+def test_texture_is_not_taken_for_noise_in_small_images() -> None:
+    """A few blocks, all of them textured: what noise of sigma 5 looks like, texture may be."""
+    texture = np.random.default_rng(3).integers(118, 138, (64, 64, 3), dtype=np.uint8)
+    assert noise_sigma(texture) == 0
+    assert noise_sigma(np.tile(texture, (8, 8, 1))) > 5
+
+
+def test_what_is_clipped_tells_nothing() -> None:
+    """Half of the image is white: noise is cut off there."""
+    flat = np.full((256, 256, 3), 128.0)
+    flat[:, :128] = 255
+    noisy = flat + 20 * np.random.default_rng(4).standard_normal(flat.shape)
+    assert noise_sigma(np.clip(np.rint(noisy), 0, 255).astype(np.uint8)) == pytest.approx(20, abs=2)
 
 
 def test_any_image_has_a_sigma() -> None:
@@ -68,10 +88,11 @@ def test_any_image_has_a_sigma() -> None:
 
 
 def test_large_images_cost_no_more_than_so_many_patches(monkeypatch: pytest.MonkeyPatch) -> None:
-    looked_at: list[tuple[int, ...]] = []
-    monkeypatch.setattr(estimate, "_sigma", lambda patch: looked_at.append(patch.shape) or 7.0)
-    assert noise_sigma(np.full((4000, 6000, 1), 100, np.uint8)) == 7
-    assert 128 < len(looked_at) <= 256
+    looked_at: list[int] = []
+    details = estimate._details
+    monkeypatch.setattr(estimate, "_details", lambda patch: (looked_at.append(patch.size), details(patch))[1])
+    assert noise_sigma(np.full((4000, 6000, 1), 100, np.uint8)) == 0
+    assert 2**21 < sum(looked_at) <= 2**22
 
 
 def test_a_jpeg_beyond_pillows_own_bound_tells_its_quality(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,8 +17,8 @@ from rnan_plugin.inference.shipped import ShippedNetwork
 from rnan_plugin.paper.tasks import TASKS
 
 PACKAGE = [
-    ShippedNetwork("car", 10, 10, Path("car_10.pth"), TASKS["car"].channels, (5, 14)),
-    ShippedNetwork("car", 5, 95, Path("car_5-95.pth"), TASKS["car"].channels, (5, 80)),
+    ShippedNetwork("car", 10, 10, Path("car_10.pth"), TASKS["car"].channels, (5, 14), ((5, 0.2), (10, 1.2), (14, 0.0))),
+    ShippedNetwork("car", 5, 95, Path("car_5-95.pth"), TASKS["car"].channels, (5, 80), ((5, 1.0), (80, 1.0))),
     ShippedNetwork("car", 60, 95, Path("car_rgb_60-95.pth"), "rgb", (60, 70)),
     ShippedNetwork("colordn", 50, 50, Path("colordn_50.pth"), TASKS["colordn"].channels, (40, 60)),
     ShippedNetwork("colordn", 0, 75, Path("colordn_0-75.pth"), TASKS["colordn"].channels, (3, 75)),
@@ -89,7 +89,20 @@ def test_a_level_that_is_named_is_obeyed() -> None:
     choice = choose(jpeg(90), image(), "car", 10)
     assert choice.network is not None
     assert choice.network.file.name == "car_10.pth"
+    assert "warning: a JPEG of quality 90" in choice.why
     assert choose(jpeg(90), image(), "car", 20).network == PACKAGE[1]
+
+
+def test_a_colour_file_gets_all_its_channels_restored_where_weights_are_for_them() -> None:
+    assert choose(jpeg(65), image(), "car", 65).network == PACKAGE[2]
+    grey = image(channels=1)
+    assert choose(b"", grey, "car", 65).network == PACKAGE[1]
+
+
+def test_a_level_beyond_all_weights_gets_the_nearest_with_a_warning() -> None:
+    choice = choose(b"", image(), "colordn", 90)
+    assert choice.network == PACKAGE[4]
+    assert choice.why.startswith("warning: level 90, the nearest weights in the package are colordn 0-75")
 
 
 def test_tasks_without_a_level_to_find() -> None:

@@ -12,6 +12,7 @@ import random
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import rnan_plugin.training.connect
@@ -23,8 +24,10 @@ def start(option_file: str) -> int:
     """Fork a training with all its data workers in a process group of its own; its process number."""
     child = os.fork()
     if child == 0:
-        os.setsid()
+        os.setpgid(0, 0)
         os._exit(main(["train", "-opt", option_file, "--auto_resume"]))
+    with suppress(PermissionError):  # whichever of the two comes first: it may be killed at once
+        os.setpgid(child, child)
     return child
 
 

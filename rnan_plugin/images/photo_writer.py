@@ -1,0 +1,156 @@
+"""Photographs to files: PNG, JPEG, WebP, TIFF, with the metadata that each of them can hold."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image as PillowImage
+
+from rnan_plugin.choices import OutputFormat
+from rnan_plugin.errors import UserError
+from rnan_plugin.images.color import Pixels
+from rnan_plugin.images.photo import Metadata, Photo, with_sides
+from rnan_plugin.images.png_rows import png_pieces
+
+# By the ending of a file's name; other endings can be read, not written.
+FORMATS: dict[str, OutputFormat] = {
+    ".png": "png",
+    **dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif"), "jpg"),
+    ".webp": "webp",
+    **dict.fromkeys((".tif", ".tiff"), "tif"),
+}
+QUALITY = 95  # of JPEG where nobody says otherwise; WebP is lossless then
+_LEVEL = 3  # of zlib: higher ones take longer than small networks
+_INCH = 0.0254  # in metres, in which PNG counts
+
+
+Written = tuple[Iterable[bytes], list[str]]
+
+
+def encode_photo(photo: Photo, name: str, quality: int | None = None) -> Written:
+    """Encode a photograph, upright, in the format of a file's ending.
+
+    Args:
+        photo: What to encode.
+        name: Of the file, for its ending and errors.
+        quality: Of JPEG and WebP, 1 to 100.
+
+    Returns:
+        The parts of the file's content, and what the format could not hold, for the user.
+
+    Raises:
+        UserError: The format can't hold such an image.
+    """
+    photo = photo.upright()
+    if photo.metadata.exif:
+        exif, height, width = photo.metadata.exif, *photo.pixels.shape[:2]
+        photo = replace(photo, metadata=replace(photo.metadata, exif=_or_as_it_is(exif, width, height)))
+    return _WRITERS[FORMATS[Path(name).suffix.lower()]](photo, name, quality)
+
+
+def _or_as_it_is(exif: bytes, width: int, height: int) -> bytes:
+    try:
+        return with_sides(exif, width, height)
+    except Exception:  # odd data never fail an image
+        return exif
+
+
+def _png(photo: Photo, name: str, quality: int | None) -> Written:  # noqa: ARG001
+    return png_pieces(with_alpha(photo), _LEVEL, _png_chunks(photo.metadata)), []
+
+
+def _png_chunks(metadata: Metadata) -> Iterator[tuple[bytes, bytes]]:
+    if metadata.icc:
+        yield b"iCCP", b"ICC profile\0\0" + zlib.compress(metadata.icc)
+    if metadata.dpi:
+        across, down = (round(value / _INCH) for value in metadata.dpi)
+        yield b"pHYs", struct.pack(">IIB", across, down, 1)
+    if metadata.exif:
+        yield b"eXIf", metadata.exif
+
+
+def _jpg(photo: Photo, name: str, quality: int | None) -> Written:
+    if photo.alpha is not None:
+        raise UserError(f"{name}: JPEG has no transparency, which the image has; choose --format png, webp or tif")
+    eight, lost = _of_eight_bits(photo)
+    quality = QUALITY if quality is None else quality
+    return _by_pillow(eight, name, lost, format="JPEG", quality=quality, subsampling=0, optimize=True)
+
+
+def _webp(photo: Photo, name: str, quality: int | None) -> Written:
+    eight, lost = _of_eight_bits(photo)
+    how = {"lossless": True} if quality is None else {"quality": quality}
+    return _by_pillow(eight, name, lost, format="WEBP", exact=True, **how)
+
+
+def _tif(photo: Photo, name: str, quality: int | None) -> Written:  # noqa: ARG001
+    if photo.pixels.dtype == np.uint16:
+        return _deep_tif(photo)
+    return _by_pillow(photo, name, [], format="TIFF", compression="tiff_adobe_deflate")
+
+
+def _deep_tif(photo: Photo) -> Written:
+    """Pillow has no colour of 16 bits."""
+    import tifffile
+
+    samples, metadata = with_alpha(photo), photo.metadata
+    how: dict[str, Any] = {"extrasamples": ["unassalpha"]} if photo.alpha is not None else {}
+    if metadata.dpi:
+        how |= {"resolution": metadata.dpi, "resolutionunit": "INCH"}
+    kind: Literal["rgb", "minisblack"] = "rgb" if photo.pixels.shape[2] == 3 else "minisblack"
+    buffer = io.BytesIO()
+    samples = samples[..., 0] if samples.shape[2] == 1 else samples
+    how |= {"photometric": kind, "compression": "zlib", "iccprofile": metadata.icc, "metadata": None}
+    tifffile.imwrite(buffer, samples, **how)
+    return [buffer.getvalue()], ["camera data (TIFF of 16 bits)"] if metadata.exif else []
+
+
+def _of_eight_bits(photo: Photo) -> tuple[Photo, list[str]]:
+    if photo.pixels.dtype == np.uint8:
+        return photo, []
+    alpha = None if photo.alpha is None else _reduced(photo.alpha)
+    return replace(photo, pixels=_reduced(photo.pixels), alpha=alpha), ["8 of 16 bits"]
+
+
+def _reduced(img: Pixels) -> Pixels:
+    reduced: Pixels = ((img.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    return reduced
+
+
+def with_alpha(photo: Photo) -> Pixels:
+    """The pixels, (H, W, C), alpha as the last channel if there is any."""
+    return photo.pixels if photo.alpha is None else np.concatenate([photo.pixels, photo.alpha], axis=2)
+
+
+def _by_pillow(photo: Photo, name: str, lost: list[str], **how: Any) -> Written:
+    samples = with_alpha(photo)
+    image = PillowImage.fromarray(np.ascontiguousarray(samples[..., 0] if samples.shape[2] == 1 else samples))
+    extra = {"icc_profile": photo.metadata.icc, "exif": photo.metadata.exif, "dpi": photo.metadata.dpi}
+    given: dict[str, Any] = {key: value for key, value in extra.items() if value is not None}
+    if how["format"] == "JPEG" and "exif" in given:
+        given["exif"] = b"Exif\0\0" + given["exif"]
+    attempts: list[tuple[dict[str, Any], list[str]]] = [(given, []), ({}, ["colour profile and camera data"])]
+    for metadata, told in attempts:
+        buffer = io.BytesIO()
+        try:
+            image.save(buffer, **how, **metadata)
+        except Exception as error:  # of any kind; first without what may be odd of the metadata
+            reason = " ".join(str(error).split())[:100] or type(error).__name__
+            continue
+        return [buffer.getvalue()], [*lost, *told]
+    raise UserError(f"{name}: {how['format']} can't hold this image ({reason}); choose --format png")
+
+
+_WRITERS: dict[OutputFormat, Callable[[Photo, str, int | None], Written]] = {
+    "png": _png,
+    "jpg": _jpg,
+    "webp": _webp,
+    "tif": _tif,
+}

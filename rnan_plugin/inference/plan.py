@@ -1,0 +1,191 @@
+"""Which files a restoration reads, what it calls their results, and what of a folder it leaves out."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rnan_plugin.choices import OutputFormat
+from rnan_plugin.data.image_store import files_below
+from rnan_plugin.errors import UserError
+from rnan_plugin.files import shortened
+from rnan_plugin.images.photo import PHOTO_ENDINGS
+from rnan_plugin.images.photo_writer import FORMATS
+
+
+@dataclass(frozen=True)
+class Naming:
+    """How results are called and stored.
+
+    Args:
+        format: Of all results; "same" keeps each file's own where it can be written; None follows the target's
+            ending, and in a folder takes PNG, which loses nothing.
+        suffix: Put behind the stem, such as "_restored".
+        quality: Of JPEG and WebP; None takes 95 for JPEG, and WebP without loss.
+
+    Raises:
+        UserError: A quality that is none, or a suffix that is no part of a file's name.
+    """
+
+    format: OutputFormat | str | None = None
+    suffix: str = ""
+    quality: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.quality is not None and not 1 <= self.quality <= 100:
+            raise UserError(f"--quality: {self.quality} is not from 1 to 100")
+        if any(part in self.suffix for part in ("/", "\\", "\0")):
+            raise UserError(f"--suffix: {self.suffix!r} can't be a part of a file's name")
+
+    def ending_of(self, source: Path) -> str:
+        """The ending of a file's result in a folder."""
+        own = source.suffix.lower()
+        if self.format == "same":
+            return own if own in FORMATS else ".png"
+        if self.format is None:
+            return ".png"
+        return own if FORMATS.get(own) == self.format else f".{self.format}"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One file to restore.
+
+    Args:
+        source: To read.
+        out: To write the restored image to.
+        copy: To write the file itself to, where it is left as it is; the same as `out` if the target names a format.
+    """
+
+    source: Path
+    out: Path
+    copy: Path
+
+
+@dataclass
+class Plan:
+    """All that is to be done.
+
+    Args:
+        jobs: In the order of their sources.
+        folder: Of the record beside the results.
+        left_out: Files of the folders that are no images, and why.
+    """
+
+    jobs: list[Job]
+    folder: Path
+    left_out: list[tuple[Path, str]] = field(default_factory=list)
+
+
+def make_plan(sources: Sequence[str], target: str, naming: Naming) -> Plan:
+    """Find the files, and name their results.
+
+    Args:
+        sources: Image files, folders, patterns such as `*.jpg`.
+        target: A file for a single image, else a folder; what a folder holds keeps its place below it.
+        naming: How results are called.
+
+    Raises:
+        UserError: Nothing to restore, or a target that does not fit or can't be written; nothing was made by then.
+    """
+    paths, out = [path for source in sources for path in _expanded(source)], Path(target)
+    if len(paths) == 1 and not paths[0].is_dir() and (out.suffix and not out.is_dir()):
+        return _single(paths[0], out, naming)
+    if out.suffix.lower() in FORMATS and not out.is_dir():
+        raise UserError(f"{out}: several images need a folder to write to; name one without such an ending")
+    plan = Plan([], _writable(out))
+    several = sum(path.is_dir() for path in paths) > 1
+    taken: set[Path] = set()
+    files = [(path, place) for source in paths for path, place in _files(source, out, plan, several=several)]
+    stems = Counter(place.with_suffix("") for _, place in files)
+    for path, place in dict(files).items():
+        plan.jobs.append(_job(path, out / place, naming, taken, is_alone=stems[place.with_suffix("")] == 1))
+    _refuse_to_replace(plan.jobs)
+    if not plan.jobs:
+        raise UserError(f"{', '.join(sources)}: no images in it; known endings are {' '.join(sorted(PHOTO_ENDINGS))}")
+    return plan
+
+
+def _expanded(source: str) -> list[Path]:
+    """The path itself, or what a pattern matches that no shell has replaced."""
+    path = Path(source)
+    if path.exists() or not glob.has_magic(source):
+        if not path.exists():
+            raise UserError(f"{source}: no such image or folder; check the path")
+        if not (path.is_dir() or path.is_file()):
+            raise UserError(f"{source}: neither an image file nor a folder; check the path")
+        return [path]
+    found = sorted(glob.glob(source, recursive=True))  # noqa: PTH207 - of a path that may be absolute
+    if not found:
+        raise UserError(f"{source}: nothing matches this pattern")
+    return [Path(name) for name in found]
+
+
+def _single(source: Path, out: Path, naming: Naming) -> Plan:
+    """One image to a file whose ending says the format."""
+    kind = FORMATS.get(out.suffix.lower())
+    if kind is None:
+        raise UserError(f"{out}: '{out.suffix}' can't be written; end it in one of {' '.join(sorted(FORMATS))}")
+    if naming.format not in (None, kind):
+        raise UserError(f"--format: {naming.format}, but the target {out} ends in {out.suffix}; leave out one of them")
+    if naming.suffix:
+        raise UserError(f"--suffix: goes with a folder as target; {out} is named already")
+    job = Job(source, out, out)
+    _refuse_to_replace([job])
+    return Plan([job], _writable(out.parent))
+
+
+def _files(source: Path, target: Path, plan: Plan, *, several: bool) -> list[tuple[Path, Path]]:
+    """Images with their place below the target; of several folders each has one of its own there."""
+    if not source.is_dir():
+        return [(source, Path(source.name))]
+    top = Path(source.resolve().name) if several else Path()
+    found = []
+    for path in sorted(files_below(source)):
+        if target.resolve() in path.resolve().parents:  # results of an earlier run
+            continue
+        if path.suffix.lower() not in PHOTO_ENDINGS:
+            plan.left_out.append((path, f"'{path.suffix}' is no ending of an image" if path.suffix else "no ending"))
+            continue
+        found.append((path, top / path.relative_to(source)))
+    return found
+
+
+def _job(source: Path, place: Path, naming: Naming, taken: set[Path], *, is_alone: bool) -> Job:
+    """Results that would meet keep the whole name of their source; if they still do, they are numbered."""
+    ending, own = naming.ending_of(source), source.suffix
+    stem = place.stem if is_alone or own.lower() == ending else place.name
+    out, number = _named(place, stem, naming.suffix, ending), 1
+    while out in taken:
+        number += 1
+        out = _named(place, place.name, f"{naming.suffix}-{number}", ending)
+    copy = out if naming.format not in (None, "same") else _named(place, place.stem, naming.suffix, own)
+    copy = out if copy in taken else copy
+    taken |= {out, copy}
+    return Job(source, out, copy)
+
+
+def _named(place: Path, stem: str, suffix: str, ending: str) -> Path:
+    return place.with_name(shortened(stem, f"{suffix}{ending}"))
+
+
+def _refuse_to_replace(jobs: Sequence[Job]) -> None:
+    sources = {job.source.resolve() for job in jobs}
+    for job in jobs:
+        for out in (job.out, job.copy):
+            if out.resolve() in sources:
+                raise UserError(f"{out}: the result would replace its input; name another target, or a --suffix")
+
+
+def _writable(folder: Path) -> Path:
+    """The folder itself, if it can be made and written to; it is made with the first result."""
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise UserError(f"{folder}: {there} is a file, not a folder; name another target")
+    if not os.access(there, os.W_OK):
+        raise UserError(f"{folder}: no permission to write into {there}; name another target")
+    return folder

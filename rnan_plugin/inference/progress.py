@@ -1,0 +1,49 @@
+"""How far a command is with many files: a bar on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+
+from tqdm import tqdm
+
+EVERY = 10.0  # seconds between two lines
+
+
+class FileProgress:
+    """Counts files; use it as a context.
+
+    Args:
+        total: How many there are.
+    """
+
+    def __init__(self, total: int) -> None:
+        self.total, self.done = total, 0
+        self._bar = tqdm(total=total, unit="image") if sys.stderr.isatty() and total > 1 else None
+        self._start = self._told = time.monotonic()
+
+    def __enter__(self) -> FileProgress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def step(self) -> None:
+        """One more is done."""
+        self.done += 1
+        now = time.monotonic()
+        if self._bar is not None:
+            self._bar.update()
+        elif now - self._told >= EVERY and self.done < self.total:
+            self._told = now
+            left = (now - self._start) / self.done * (self.total - self.done)
+            print(f"{self.done} of {self.total} images, about {_in_words(left)} left", file=sys.stderr, flush=True)
+
+
+def _in_words(seconds: float) -> str:
+    minutes = seconds / 60
+    return f"{seconds:.0f} s" if minutes < 2 else f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"

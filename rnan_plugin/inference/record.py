@@ -1,0 +1,64 @@
+"""`restore.jsonl` beside restored images: a line for each, JSON with its input and all that the result depends on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rnan_plugin.files import atomic_path
+
+NAME = "restore.jsonl"
+
+
+class Record:
+    """The entries of a folder, by the name of the result; at the end each result has one.
+
+    A line is written after each image, so that what was done before a kill is known. A line that a kill cut short is
+    taken out; one that is no entry stays.
+
+    Args:
+        folder: Of the results; it may not be there yet.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.file = folder / NAME
+        self._entries: dict[str, dict[str, Any]] = {}
+        self._others: list[str] = []
+        text = self.file.read_text(encoding="utf-8", errors="surrogateescape") if self.file.is_file() else ""
+        lines = text.split("\n")
+        for line in lines[:-1]:
+            self._take(line)
+        self._is_tidy = not lines[-1] and len(self._entries) + len(self._others) == len(lines) - 1
+        self._is_cut_short = bool(lines[-1])
+
+    def _take(self, line: str) -> None:
+        try:
+            entry = json.loads(line)
+            self._entries[entry["image"]] = entry
+        except (ValueError, TypeError, KeyError, RecursionError):
+            self._others.append(line)
+
+    def holds(self, image: str, input_sha256: str, asked: str) -> bool:
+        """Whether a result was made of this input, and asked for in the same way."""
+        entry = self._entries.get(image, {})
+        return (entry.get("input_sha256"), entry.get("asked")) == (input_sha256, asked)
+
+    def add(self, entry: dict[str, Any]) -> None:
+        """Write down a result, whose entry has `image`, `source`, `input_sha256` and `asked`."""
+        if self._is_cut_short:
+            self.tidy()
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        with self.file.open("a", encoding="utf-8", errors="surrogateescape") as file:
+            file.write(json.dumps(entry) + "\n")
+        self._is_tidy &= entry["image"] not in self._entries
+        self._entries[entry["image"]] = entry
+
+    def tidy(self) -> None:
+        """Leave one line for each result, the last."""
+        if self._is_tidy:
+            return
+        lines = [*self._others, *map(json.dumps, self._entries.values())]
+        with atomic_path(self.file) as temporary:
+            temporary.write_text("".join(f"{line}\n" for line in lines), "utf-8", "surrogateescape")
+        self._is_tidy, self._is_cut_short = True, False
