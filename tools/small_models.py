@@ -34,6 +34,7 @@ from rnan_plugin.images.degradations import Image
 from rnan_plugin.inference.policy import Policy
 from rnan_plugin.inference.restorer import RestoreSettings
 from rnan_plugin.inference.shipped import FOLDER, OVERLAP, TILE, measured_tiles, shipped_file, shipped_tasks
+from rnan_plugin.options.inputs import inputs_of
 from rnan_plugin.options.schema import read_option_file
 from rnan_plugin.paper.tables import OTHER_SSIM, published_rows
 from rnan_plugin.paper.tasks import TaskAtLevel, trained_task
@@ -53,11 +54,10 @@ def stem_of(options: Mapping[str, Any]) -> str:
     found = trained_task(dataset["degradation"], dataset["channels"])
     assert found is not None
     row, level = found
-    channels = [] if dataset["channels"] == row.channels else [dataset["channels"]]
     if isinstance(level, list):
-        return "_".join([row.name, *channels, "-".join(f"{end:g}" for end in level)])
+        return inputs_of(row.name, blind=True, channels=dataset["channels"]).file_stem
     assert level is None or isinstance(level, int | float)
-    return "_".join([TaskAtLevel(row.name, level).file_stem, *channels])
+    return inputs_of(row.name, level, channels=dataset["channels"]).file_stem
 
 
 def pack(option_file: str, which: str) -> Path:

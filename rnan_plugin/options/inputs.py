@@ -57,6 +57,14 @@ class Inputs:
         return "_".join(parts)
 
     @property
+    def file_stem(self) -> str:
+        """As the package calls weights for them, such as "car_10", "graydn_0-75" or "car_rgb_5-95"."""
+        channels = [] if self.channels == self.task.row.channels else [self.channels]
+        if self.blind is None:
+            return "_".join([self.task.file_stem, *channels])
+        return "_".join([self.task.name, *channels, f"{self.blind.low:g}-{self.blind.high:g}"])
+
+    @property
     def title(self) -> str:
         """What it is, within a sentence: "JPEG artefacts, quality 10"."""
         title = self._at_level(self.task.row.title)

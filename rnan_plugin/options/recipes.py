@@ -124,17 +124,39 @@ def ablation(case: int) -> OptionFile:
 
 
 def small(inputs: Inputs) -> OptionFile:
-    """A small network that is trained on BSD400 within CPU hours."""
+    """A small network that is trained on BSD400 within CPU hours; at the paper's other levels from its neighbour."""
     about = f"A small RNAN for {inputs.title}, trained on BSD400 within CPU hours (docs/training_small.md)."
+    start = _neighbour(inputs)
     options = small_training(
         f"train_RNAN_small_{inputs.tag}",
         inputs,
         small_rnan(inputs.num_channel, inputs.scale),
-        learning_rate=2e-3,
-        steps=20_000 if inputs.blind else inputs.task.row.small_iter,
-        looked_every=val_freq(inputs),
+        learning_rate=1e-3 if start else 2e-3,
+        steps=WARM_STEPS if start else 20_000 if inputs.blind else inputs.task.row.small_iter,
+        looked_every=WARM_STEPS // 2 if start else val_freq(inputs),
     )
+    if start:
+        # Of another scale, the weights of the last layers do not fit, and are trained from their beginning.
+        options["path"] |= {"pretrain_network_g": start, "strict_load_g": inputs.scale == 1}
     return OptionFile(options, (about,), "small")
+
+
+WARM_STEPS = 6000
+
+
+def _neighbour(inputs: Inputs) -> str | None:
+    """Weights that a level's training starts from: of the task's unknown levels, of scales those of the typical one.
+
+    The typical level, and those that the paper does not have, begin with nothing.
+    """
+    row = inputs.task.row
+    typical = row.typical if row.typical is not None else next(iter(row.levels), None)
+    if inputs.blind or not inputs.are_the_papers or inputs.task.level not in row.levels:
+        return None
+    if inputs.task.level == typical:
+        return None
+    start = inputs_of(row.name, blind=True) if row.blind else inputs_of(row.name, typical)
+    return f"rnan_plugin/weights/{start.file_stem}.pth"
 
 
 # Networks of about the same number of weights: what they are, the section, and the steps of the same minutes.

@@ -31,9 +31,10 @@ def shipped_files() -> Iterator[OptionFile]:
 
 
 def _papers(task: Task) -> Iterator[OptionFile]:
-    """A training at each level of the paper, its test, and that of the released weights."""
+    """A training at each level of the paper, small and large, its test, and that of the released weights."""
     for level in task.levels if task.level else (None,):
         inputs = inputs_of(task.name, level)
+        yield recipes.small(inputs)
         yield (training := recipes.paper(inputs))
         if task.sets:
             yield recipes.test(training, inputs)
@@ -50,12 +51,11 @@ def _blind(task: Task) -> Iterator[OptionFile]:
 
 
 def _typical(task: Task) -> Iterator[OptionFile]:
-    """A small network, and the networks of BasicSR, at the task's typical level."""
+    """The networks of BasicSR at the task's typical level."""
     level = task.typical if task.typical is not None else next(iter(task.levels), None)
     if task.level and level is None:
         return
     inputs = inputs_of(task.name, level)
-    yield recipes.small(inputs)
     for network in NETWORKS:
         if network != "RNAN" and unfit(network, inputs.num_channel, inputs.scale) is None:
             yield recipes.compare(network, inputs)

@@ -133,7 +133,27 @@ def test_small_data_files_are_those_of_table_8():
 
 def test_small_models_are_for_these_tasks():
     names = {file.stem.removeprefix("train_RNAN_small_") for file in SMALL}
-    assert names == {"CAR_q10", "GrayDN_s50", "ColorDN_s50", "Demosaic", "SR_x2"} | set(BLIND_TAGS)
+    assert names == set(TAGS) | set(BLIND_TAGS)
+
+
+@pytest.mark.parametrize(
+    ("tag", "start"),
+    [
+        ("CAR_q10", None),
+        ("CAR_q40", "car_5-95"),
+        ("GrayDN_s10", "graydn_0-75"),
+        ("ColorDN_s70", "colordn_0-75"),
+        ("SR_x2", None),
+        ("SR_x4", "sr_2"),
+        ("CAR_color_blind", None),
+    ],
+)
+def test_small_models_of_other_levels_start_from_their_neighbours(tag, start):
+    opt = load(f"small/train_RNAN_small_{tag}")
+    assert opt["path"]["pretrain_network_g"] == (start and f"rnan_plugin/weights/{start}.pth")
+    assert opt["path"]["strict_load_g"] == (tag != "SR_x4")
+    assert opt["train"]["total_iter"] == opt["train"]["scheduler"]["periods"][0]
+    assert (opt["train"]["total_iter"] == 6000) == (start is not None)
 
 
 @pytest.mark.parametrize("tag", BLIND_TAGS)
