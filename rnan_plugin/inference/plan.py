@@ -15,6 +15,8 @@ from rnan_plugin.errors import UserError
 from rnan_plugin.files import shortened
 from rnan_plugin.images.photo import PHOTO_ENDINGS
 from rnan_plugin.images.photo_writer import FORMATS
+from rnan_plugin.inference.record import NAME as RECORD_NAME
+from rnan_plugin.inference.record import Record
 
 
 @dataclass(frozen=True)
@@ -144,9 +146,13 @@ def _files(source: Path, target: Path, plan: Plan, *, several: bool) -> list[tup
     if not source.is_dir():
         return [(source, Path(source.name))]
     top = Path(source.resolve().name) if several else Path()
-    found = []
+    is_inside = source.resolve() in target.resolve().parents
+    found, results = [], {(target / image).resolve() for image in Record(target).images}
     for path in sorted(files_below(source)):
-        if target.resolve() in path.resolve().parents:  # results of an earlier run
+        resolved = path.resolve()
+        if resolved in results or (is_inside and target.resolve() in resolved.parents):  # of an earlier run
+            continue
+        if path.name == RECORD_NAME:
             continue
         if path.suffix.lower() not in PHOTO_ENDINGS:
             plan.left_out.append((path, f"'{path.suffix}' is no ending of an image" if path.suffix else "no ending"))

@@ -39,6 +39,11 @@ class Record:
         except (ValueError, TypeError, KeyError, RecursionError):
             self._others.append(line)
 
+    @property
+    def images(self) -> list[str]:
+        """Names of the results, relative to the folder."""
+        return list(self._entries)
+
     def holds(self, image: str, input_sha256: str, asked: str) -> bool:
         """Whether a result was made of this input, and asked for in the same way."""
         entry = self._entries.get(image, {})

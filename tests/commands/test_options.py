@@ -136,8 +136,8 @@ def test_what_does_not_go_together_is_one_line(
 
 def test_writing_then_checking(capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert printed(capsys, "--write") == "106 option files in options, 106 of them written anew\n"
-    assert printed(capsys, "--write", "--folder", "options") == "106 option files in options, 0 of them written anew\n"
+    assert printed(capsys, "--write") == "117 option files in options, 117 of them written anew\n"
+    assert printed(capsys, "--write", "--folder", "options") == "117 option files in options, 0 of them written anew\n"
     assert printed(capsys, "--check") == "options: every option file is as its recipe\n"
     file = tmp_path / "options/small/train_RNAN_small_CAR_q10.yml"
     file.write_text(file.read_text(encoding="utf-8").replace("tile: 64", "tile: 96"), encoding="utf-8")

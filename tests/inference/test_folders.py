@@ -1,0 +1,266 @@
+"""Folders through `restore`: names of results, what is done already, what is left out, kills, several at a time."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from rnan_plugin.__main__ import main
+from rnan_plugin.archs.rnan_arch import RNAN
+from rnan_plugin.errors import UserError
+from rnan_plugin.inference import progress, restore_files
+from rnan_plugin.inference.plan import Naming, make_plan
+from rnan_plugin.inference.record import Record
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> str:
+    """Of a tiny network for colour, that says what it is."""
+    torch.manual_seed(0)
+    arguments = {"num_in_ch": 3, "num_out_ch": 3, "num_feat": 4, "num_rab": 1, "num_rnab": 1}
+    torch.save({"params": RNAN(**arguments).state_dict(), "network_g": arguments}, tmp_path / "tiny.pth")
+    return str(tmp_path / "tiny.pth")
+
+
+def photo(seed: int = 0, size: tuple[int, int] = (20, 24)) -> NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
+
+
+def save(path: Path, seed: int = 0) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), photo(seed))
+    return path
+
+
+def run(*arguments: str | Path, status: int = 0) -> None:
+    assert main(["restore", *map(str, arguments)]) == status
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def entries(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "restore.jsonl").read_text("utf-8").splitlines()]
+
+
+def names(plan_of: list[Path], target: Path, naming: Naming | None = None) -> list[str]:
+    plan = make_plan([str(path) for path in plan_of], str(target), naming or Naming())
+    return [str(job.out.relative_to(target)) for job in plan.jobs]
+
+
+# What results are called
+
+
+def test_a_folder_keeps_its_structure_and_both_of_one_stem(tmp_path: Path) -> None:
+    for name in ("a.png", "a.jpg", "sub/b.jpg", "sub/deep/b.bmp"):
+        save(tmp_path / "in" / name)
+    wanted = ["a.jpg.png", "a.png", "sub/b.png", "sub/deep/b.png"]
+    assert names([tmp_path / "in"], tmp_path / "out") == wanted
+
+
+def test_several_inputs_go_into_one_folder(tmp_path: Path) -> None:
+    first, second = save(tmp_path / "x/a.jpg"), save(tmp_path / "y/a.jpg")
+    assert names([first, second], tmp_path / "out") == ["a.jpg.png", "a.jpg-2.png"]
+    save(tmp_path / "y/b.png")
+    assert names([tmp_path / "x", tmp_path / "y"], tmp_path / "out") == ["x/a.png", "y/a.png", "y/b.png"]
+
+
+def test_patterns_that_no_shell_replaced(tmp_path: Path) -> None:
+    for name in ("a.jpg", "b.jpg", "c.png"):
+        save(tmp_path / name)
+    assert names([tmp_path / "*.jpg"], tmp_path / "out") == ["a.png", "b.png"]
+    literal = save(tmp_path / "[1].png")
+    assert names([literal], tmp_path / "out") == ["[1].png"]
+
+
+@pytest.mark.parametrize(
+    ("naming", "wanted"),
+    [
+        (Naming("jpg"), ["a.jpg", "b.jpeg", "c.jpg", "d.jpg"]),
+        (Naming("same"), ["a.png", "b.jpeg", "c.tiff", "d.png"]),
+        (Naming("webp", "_r"), ["a_r.webp", "b_r.webp", "c_r.webp", "d_r.webp"]),
+    ],
+)
+def test_formats_and_suffixes(tmp_path: Path, naming: Naming, wanted: list[str]) -> None:
+    for name in ("a.png", "b.jpeg", "c.tiff", "d.bmp"):
+        save(tmp_path / "in" / name)
+    assert names([tmp_path / "in"], tmp_path / "out", naming) == wanted
+
+
+def test_a_result_never_replaces_an_input(tmp_path: Path) -> None:
+    save(tmp_path / "in/a.png")
+    with pytest.raises(UserError, match=r"a\.png: the result would replace its input; name another target, or a --suf"):
+        make_plan([str(tmp_path / "in")], str(tmp_path / "in"), Naming())
+    assert names([tmp_path / "in"], tmp_path / "in", Naming(suffix="_restored")) == ["a_restored.png"]
+
+
+def test_results_in_their_sources_folder_are_no_sources(tmp_path: Path, weights: str) -> None:
+    save(tmp_path / "in/a.jpg")
+    for _ in range(2):
+        run(tmp_path / "in", tmp_path / "in", "--suffix", "_restored", "--weights", weights)
+    assert files(tmp_path / "in") == ["a.jpg", "a_restored.png", "restore.jsonl"]
+    assert names([tmp_path / "in"], tmp_path / "in/below") == ["a.png"]
+    assert names([tmp_path / "in"], tmp_path) == ["a.png"]
+
+
+def test_long_names_keep_their_ending(tmp_path: Path) -> None:
+    (name,) = names([save(tmp_path / "in" / f"{'n' * 251}.png")], tmp_path / "out", Naming(suffix="_restored"))
+    assert name.endswith("_restored.png")
+    assert len(name) == 255
+
+
+# What is done
+
+
+def test_what_is_done_is_skipped_until_input_or_settings_change(
+    tmp_path: Path, weights: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(3):
+        save(tmp_path / f"in/{number}.png", number)
+    arguments = [tmp_path / "in", tmp_path / "out", "--weights", weights]
+    run(*arguments)
+    first = entries(tmp_path / "out")
+    assert [entry["source"] for entry in first] == [str(tmp_path / f"in/{number}.png") for number in range(3)]
+    run(*arguments)
+    assert capsys.readouterr().out.endswith("0 image(s) restored, 3 done already (--overwrite does them again)\n")
+    save(tmp_path / "in/1.png", 7)  # another image
+    (tmp_path / "out/2.png").unlink()
+    run(*arguments)
+    assert capsys.readouterr().out.endswith("2 image(s) restored, 1 done already (--overwrite does them again)\n")
+    run(*arguments, "--self-ensemble")
+    assert "3 image(s) restored\n" in capsys.readouterr().out
+    run(*arguments, "--self-ensemble", "--overwrite")
+    assert "3 image(s) restored\n" in capsys.readouterr().out
+    assert sorted(entry["image"] for entry in entries(tmp_path / "out")) == ["0.png", "1.png", "2.png"]
+
+
+def test_what_was_left_as_it_is_is_a_plain_copy_and_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clean = np.full((96, 96, 3), 120, np.uint8)
+    cv2.imwrite(str(tmp_path / "clean.jpg"), clean, [cv2.IMWRITE_JPEG_QUALITY, 99])
+    for said in ("0 image(s) restored, 1 left as they are\n", "0 image(s) restored, 1 done already"):
+        run(tmp_path / "clean.jpg", tmp_path / "out")
+        assert said in capsys.readouterr().out
+    assert (tmp_path / "out/clean.jpg").read_bytes() == (tmp_path / "clean.jpg").read_bytes()
+    assert files(tmp_path / "out") == ["clean.jpg", "restore.jsonl"]
+    run(tmp_path / "clean.jpg", tmp_path / "clean.png")  # another format, the same pixels
+    np.testing.assert_array_equal(cv2.imread(str(tmp_path / "clean.png")), cv2.imread(str(tmp_path / "clean.jpg")))
+
+
+def test_a_record_that_a_kill_cut_short_loses_that_line_alone(tmp_path: Path) -> None:
+    (tmp_path / "restore.jsonl").write_text(
+        '{"image": "a", "n": 1}\nmine\n{"image": "a", "n": 2}\n{"image": "b', "utf-8"
+    )
+    record = Record(tmp_path)
+    record.add({"image": "c"})
+    record.tidy()
+    lines = (tmp_path / "restore.jsonl").read_text("utf-8").splitlines()
+    assert lines == ["mine", '{"image": "a", "n": 2}', '{"image": "c"}']
+
+
+def test_files_that_are_left_out_are_named(tmp_path: Path, weights: str, capsys: pytest.CaptureFixture[str]) -> None:
+    save(tmp_path / "in/a.png")
+    for name in ("notes.txt", "README"):
+        (tmp_path / "in" / name).touch()
+    (tmp_path / "in/cut.png").write_bytes(b"no image")
+    run(tmp_path / "in", tmp_path / "out", "--weights", weights, status=1)
+    told = capsys.readouterr()
+    assert f"left out: {tmp_path}/in/notes.txt ('.txt' is no ending of an image)" in told.out
+    assert f"left out: {tmp_path}/in/README (no ending)" in told.out
+    assert told.err.splitlines()[-1].startswith(f"error: {tmp_path}/in/cut.png: unreadable")
+    assert files(tmp_path / "out") == ["a.png", "restore.jsonl"]
+
+
+def test_several_at_a_time_give_what_one_gives(tmp_path: Path, weights: str) -> None:
+    for number in range(7):
+        save(tmp_path / f"in/{number}.png", number)
+    for jobs in ("1", "4"):
+        run(tmp_path / "in", tmp_path / jobs, "--weights", weights, "--jobs", jobs, "--threads", "1")
+    assert files(tmp_path / "1") == files(tmp_path / "4")
+    for name in files(tmp_path / "1")[:-1]:
+        assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "4" / name).read_bytes()
+
+
+def test_progress_is_a_line_now_and_then_where_there_is_no_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = iter([0.0, *range(0, 100, 4)])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: float(next(clock)))
+    with progress.FileProgress(9) as shown:
+        for _ in range(9):
+            shown.step()
+    told = capsys.readouterr().err.splitlines()
+    assert told == ["4 of 9 images, about 15 s left", "7 of 9 images, about 7 s left"]
+
+
+def test_a_large_image_has_the_memory_to_itself(tmp_path: Path, weights: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(restore_files, "_LARGE", 10)
+    at_once: list[int] = []
+    restore_one, running = restore_files.restore_one, [0]
+
+    def counted(*arguments: Any) -> Any:
+        running[0] += 1
+        at_once.append(running[0])
+        try:
+            return restore_one(*arguments)
+        finally:
+            running[0] -= 1
+
+    monkeypatch.setattr(restore_files, "restore_one", counted)
+    for number in range(5):
+        save(tmp_path / f"in/{number}.png", number)
+    run(tmp_path / "in", tmp_path / "out", "--weights", weights, "--jobs", "3")
+    assert at_once == [1] * 5
+
+
+# Kills
+
+RESTORE = "import sys; from rnan_plugin.__main__ import main; sys.exit(main(sys.argv[1:]))"
+
+
+def killed_again_and_again(folder: Path, weights: str, count: int, kills: int) -> list[str]:
+    """Restore a folder, killed at random moments; every source that was restored, in order."""
+    for number in range(count):
+        save(folder / f"in/{number:03}.png", number)
+    draws, record = random.Random(0), folder / "out/restore.jsonl"
+    command = ["restore", str(folder / "in"), str(folder / "out"), "--weights", weights, "--jobs", "1"]
+    written: list[str] = []
+    for kill in range(kills + 1):
+        process = subprocess.Popen([sys.executable, "-c", RESTORE, *command], stdout=-3, stderr=-3)
+        wanted = count * kill // (kills + 1) + draws.randrange(2)
+        while kill < kills and process.poll() is None and len(lines_of(record)) <= wanted:
+            time.sleep(0.001)
+        if kill < kills:
+            process.send_signal(signal.SIGKILL)
+        assert process.wait() == (-signal.SIGKILL if kill < kills else 0)
+        written = lines_of(record)
+    return written
+
+
+def lines_of(record: Path) -> list[str]:
+    return record.read_text("utf-8").split("\n")[:-1] if record.is_file() else []
+
+
+def test_a_folder_that_is_killed_ends_as_one_that_is_not(tmp_path: Path, weights: str) -> None:
+    count, kills = (int(os.environ.get(name, few)) for name, few in (("RNAN_FOLDER", 24), ("RNAN_KILLS", 3)))
+    written = killed_again_and_again(tmp_path, weights, count, kills)
+    run(tmp_path / "in", tmp_path / "undisturbed", "--weights", weights, "--jobs", "1")
+    assert files(tmp_path / "out") == files(tmp_path / "undisturbed")
+    for name in files(tmp_path / "out")[:-1]:
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "undisturbed" / name).read_bytes()
+    images = [json.loads(line)["image"] for line in written]
+    assert images == sorted(set(images))  # each once: what had a line was not restored again
+    assert len(images) == count
