@@ -1,0 +1,112 @@
+"""What `rnan restore` gains or loses where nobody names a level, beside the best weights of the package for that level.
+
+    python benchmarks/auto.py datasets/Kodak24
+
+JPEG files of quality 10 to 95 and noise of sigma 0 to 70, in steps of 5, in colour and in grey. The level is found in
+the whole image, the gain in PSNR over the degraded image measured in its middle. Prints a table in Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import fmean
+
+import cv2
+import numpy as np
+
+from rnan_plugin.data.image_store import list_images
+from rnan_plugin.images.codec import decode_image, read_file
+from rnan_plugin.images.color import convert_channels
+from rnan_plugin.images.degradations import Awgn, Image, image_stream
+from rnan_plugin.images.metrics import psnr
+from rnan_plugin.inference.choose import choose
+from rnan_plugin.inference.networks import load_network
+from rnan_plugin.inference.policy import Policy
+from rnan_plugin.inference.restorer import Restorer, RestoreSettings
+from rnan_plugin.inference.shipped import ShippedNetwork, measured_tiles, shipped_networks
+from rnan_plugin.paper.tasks import TASKS
+
+Case = tuple[str, float, list[tuple[bytes, Image, Image]]]  # task, level, files with their pixels and the clean image
+
+
+def cases(images: list[Image], step: int) -> Iterator[Case]:
+    """Each task's levels with the degraded images."""
+    for quality in range(10, 96, step):
+        files = [jpeg(img, quality) for img in images]
+        yield "car", quality, [(code, decode_image(code, "jpeg"), img) for code, img in zip(files, images, strict=True)]
+    task = "colordn" if images[0].shape[2] == 3 else "graydn"
+    for sigma in range(0, 71, step):
+        noise = [np.asarray(Awgn(sigma)(img, image_stream(img, 0)), np.uint8) for img in images]
+        yield task, sigma, [(b"", noisy, img) for noisy, img in zip(noise, images, strict=True)]
+
+
+def jpeg(img: Image, quality: int) -> bytes:
+    """A JPEG file as cameras and libjpeg write it, 4:2:0."""
+    bgr = cv2.cvtColor(img, cv2.COLOR_RGB2BGR) if img.shape[2] == 3 else img
+    return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+
+
+class Gains:
+    """Gains of networks on the middle of images.
+
+    Args:
+        side: Of the middle, in pixels.
+    """
+
+    def __init__(self, side: int) -> None:
+        self.side = side
+        self._restorers: dict[Path, Restorer] = {}
+
+    def __call__(self, network: ShippedNetwork | None, lq: Image, gt: Image) -> float:
+        """The gain in dB; 0 of no network."""
+        if network is None:
+            return 0.0
+        if network.file not in self._restorers:
+            loaded = load_network(None, str(network.file))
+            settings = RestoreSettings(measured_tiles(Policy()), channels=TASKS[network.task].channels)
+            self._restorers[network.file] = Restorer(loaded.net, loaded.channels, settings)
+        lq, gt = self._middle(lq), self._middle(gt)
+        restored, _ = self._restorers[network.file](lq, "image")
+        return min(psnr(restored, gt), 99.0) - min(psnr(lq, gt), 99.0)
+
+    def _middle(self, img: Image) -> Image:
+        # On the grid of 8 pixels that JPEG has.
+        top, left = (max(0, (length - self.side) // 16 * 8) for length in img.shape[:2])
+        return np.ascontiguousarray(img[top : top + self.side, left : left + self.side])
+
+
+def main() -> int:
+    """Run the command line; return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("image_set", type=Path)
+    parser.add_argument("--side", type=int, default=144, help="of the middle that is restored (default: 144)")
+    parser.add_argument("--step", type=int, default=5, help="between levels (default: 5)")
+    args = parser.parse_args()
+    colour = [decode_image(read_file(path), str(path)) for path in list_images(args.image_set)]
+    gains = Gains(args.side)
+    print(
+        "| input | level | gain (dB) | left as they are | best weights | their gain (dB) |\n|---|---|---|---|---|---|"
+    )
+    for kind, images in (("colour", colour), ("grey", [convert_channels(img, "gray", "") for img in colour])):
+        for task, level, files in cases(images, args.step):
+            chosen = [choose(code, lq).network for code, lq, _ in files]
+            auto = fmean(gains(network, lq, gt) for network, (_, lq, gt) in zip(chosen, files, strict=True))
+            able = [network for network in shipped_networks() if network.task == task and fits(network, kind)]
+            near = [network for network in able if network.is_near(level)]
+            scores = {str(network): fmean(gains(network, lq, gt) for _, lq, gt in files) for network in near}
+            best = max(scores, key=lambda name: scores[name], default="none")
+            row = [kind, f"{task} {level:g}", f"{auto:+.2f}", chosen.count(None), best, f"{scores.get(best, 0.0):+.2f}"]
+            print("| " + " | ".join(map(str, row)) + " |", flush=True)
+    return 0
+
+
+def fits(network: ShippedNetwork, kind: str) -> bool:
+    """Whether a network is for such images: for JPEG in colour those of all channels, and those of luma."""
+    return kind == "colour" or network.is_the_tasks
+
+
+if __name__ == "__main__":
+    sys.exit(main())
