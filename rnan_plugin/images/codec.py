@@ -124,6 +124,8 @@ def decode_samples(code: bytes, source: str) -> NDArray[Any]:
         raise UserError(f"{source}: {_UNREADABLE}")
     if img.ndim == 2:
         return img[..., None]
+    if img.dtype not in (np.uint8, np.uint16):  # which OpenCV can't swap
+        return img[..., [2, 1, 0, 3][: img.shape[2]]]
     if img.shape[2] >= 3:
         swap = cv2.COLOR_BGR2RGB if img.shape[2] == 3 else cv2.COLOR_BGRA2RGBA
         for top in range(0, img.shape[0], _SWAPPED_ROWS):  # in place: large images have no room for two copies

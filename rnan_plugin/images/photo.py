@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import re
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,42 +18,26 @@ from PIL import ImageCms
 from rnan_plugin.errors import UserError
 from rnan_plugin.images.codec import (
     IMAGE_ENDINGS,
-    ORIENTATION,
     check_whole,
     decode_samples,
     opened_by_pillow,
     orientation_of,
-    png_exif,
     upright,
 )
 from rnan_plugin.images.color import Pixels, full_scale
-from rnan_plugin.images.png_rows import read_header
+from rnan_plugin.images.photo_metadata import Metadata, Notes, fits_channels, read_metadata, tiff_metadata
+from rnan_plugin.images.png_rows import Header, read_header, transparent_colour
+from rnan_plugin.images.tiff_reader import Layout, decode_tiff, read_layout, scaled
 
 # Beside those of data sets: other names of JPEG, and what Pillow decodes.
 PHOTO_ENDINGS = IMAGE_ENDINGS | {".jpe", ".jfif", ".gif", ".avif", ".heic", ".heif"}
 
-_SIDES = (0xA002, 0xA003)  # EXIF's width and height of the image, in its own part of the data
-_EXIF_PART = 0x8769
 _ONE_PICTURE = frozenset({"MPO"})  # whose further pictures are other views, or previews, of the first
+_GREY_ALPHA, _RGB_ALPHA = 4, 6  # colour types of PNG
 _HEIF = (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypmsf1", b"ftyphevc", b"ftypheim")
 # What Pillow has to decode, as grey or colour, with alpha or without; OpenCV, whose JPEG decoder made the training's
 # inputs, does the others.
 _CONVERTED = {"1": "L", "LA": "LA", "La": "LA", "PA": "RGBA", "RGBa": "RGBA", "YCbCr": "RGB"}
-
-
-@dataclass(frozen=True)
-class Metadata:
-    """What comes back with the pixels as it was.
-
-    Args:
-        icc: Colour profile.
-        exif: Camera data as a TIFF structure, its orientation the one of upright pixels.
-        dpi: Pixels an inch, across and down.
-    """
-
-    icc: bytes | None = None
-    exif: bytes | None = None
-    dpi: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -71,7 +56,7 @@ class Photo:
     alpha: Pixels | None = None
     orientation: int = 1
     metadata: Metadata = field(default_factory=Metadata)
-    notes: tuple[str, ...] = ()
+    notes: Notes = ()
 
     @property
     def visible(self) -> Pixels:
@@ -127,9 +112,8 @@ class _Head:
     mode: str = ""
     kind: str = ""
     frames: int = 1
-    is_keyed: bool = False  # one of its colours is transparent
     metadata: Metadata = field(default_factory=Metadata)
-    notes: tuple[str, ...] = ()
+    notes: Notes = ()
 
 
 def read_photo(code: bytes, name: str) -> Photo:
@@ -144,24 +128,88 @@ def read_photo(code: bytes, name: str) -> Photo:
             a package.
     """
     check_whole(code, name)
-    head = _head(code)
-    if head.frames > 1 and head.kind not in _ONE_PICTURE:
-        raise UserError(
-            f"{name}: {head.frames} pages or frames ({head.kind}); save those that you want as images of their own"
-        )
-    if not head.kind and any(brand in code[:16] for brand in _HEIF):
-        raise UserError(f"{name}: HEIC needs a package: pip install pillow-heif, or convert it to JPEG or PNG")
+    head, layout = _head(code), read_layout(code)
+    _refuse_what_is_no_picture(code, name, head, layout)
     orientation = orientation_of(code)
     if head.mode == "CMYK":
-        return _from_cmyk(code, name, head, orientation)
-    if head.mode in _CONVERTED or head.mode == "P" or head.is_keyed or head.kind in {"GIF", "AVIF", "HEIF"}:
-        samples: NDArray[Any] = _by_pillow(code, name, head)
-    else:
-        samples = decode_samples(code, name)
+        return replace(_from_cmyk(code, name, head, _notes(code, head, layout)), orientation=orientation)
+    samples = _samples(code, name, head, layout)
     if samples.dtype not in (np.uint8, np.uint16):
         raise UserError(f"{name}: samples of type {samples.dtype}; save it with 8 or 16 bits")
-    notes = (*head.notes, *(["palette, comes back in full colour"] if head.mode in {"P", "PA"} else []))
-    return replace(split_alpha(samples), orientation=orientation, metadata=head.metadata, notes=notes)
+    metadata = head.metadata if layout is None or head.kind else tiff_metadata(code)
+    photo = replace(split_alpha(samples), orientation=orientation, metadata=metadata, notes=_notes(code, head, layout))
+    return _with_fitting_profile(photo)
+
+
+def _refuse_what_is_no_picture(code: bytes, name: str, head: _Head, layout: Layout | None) -> None:
+    frames = head.frames if layout is None else layout.pages
+    if frames > 1 and head.kind not in _ONE_PICTURE:
+        kind = head.kind or "TIFF"
+        raise UserError(f"{name}: {frames} pages or frames ({kind}); save those that you want as images of their own")
+    if not head.kind and any(brand in code[:16] for brand in _HEIF):
+        raise UserError(f"{name}: HEIC needs a package: pip install pillow-heif, or convert it to JPEG or PNG")
+
+
+def _samples(code: bytes, name: str, head: _Head, layout: Layout | None) -> NDArray[Any]:
+    """(H, W, C), the last alpha where C is even: by whichever decoder loses nothing of such a file."""
+    if head.mode in {"P", "PA"} or head.kind in {"GIF", "AVIF", "HEIF"}:
+        return _grey_if_it_is(_by_pillow(code, name), head)
+    if layout is not None and (layout.is_grey_or_rgb or not head.kind):
+        return decode_tiff(code, name, layout)
+    if (header := read_header(code)) is not None:
+        return _with_key(decode_samples(code, name), code, header)
+    if (highest := _pnm_white(code)) < 255 or head.mode in _CONVERTED:
+        return _by_pillow(code, name)
+    samples = decode_samples(code, name)
+    return scaled(samples, highest) if highest > 255 else samples
+
+
+def _grey_if_it_is(samples: NDArray[np.uint8], head: _Head) -> NDArray[np.uint8]:
+    """One channel of a palette that holds nothing but greys, which no colour profile makes colours."""
+    is_grey = head.mode == "P" and head.metadata.icc is None and samples.shape[2] == 3
+    return samples[..., :1] if is_grey and (samples == samples[..., :1]).all() else samples
+
+
+def _with_key(samples: NDArray[Any], code: bytes, header: Header) -> NDArray[Any]:
+    """Pixels of a PNG, of grey or RGB; where it names a transparent colour, with alpha."""
+    if header.colour == _GREY_ALPHA:
+        return samples[..., [0, -1]]
+    if header.colour == _RGB_ALPHA or (key := transparent_colour(code, header)) is None:
+        return samples
+    samples = samples[..., : len(key)]
+    shown = (samples != np.array(key)).any(axis=2, keepdims=True)
+    return np.concatenate([samples, shown.astype(samples.dtype) * samples.dtype.type(full_scale(samples))], axis=2)
+
+
+def _pnm_white(code: bytes) -> int:
+    """What stands for white in a PGM or PPM file, 1 to 65535; 255 for all others."""
+    if not re.match(rb"P[2356]\s", code):
+        return 255
+    words = re.sub(rb"#[^\r\n]*", b" ", code[: 2**16]).split(None, 4)
+    return min(max(int(words[3]), 1), 65535) if len(words) > 3 and words[3].isdigit() else 255
+
+
+def _notes(code: bytes, head: _Head, layout: Layout | None) -> Notes:
+    notes = [*head.notes]
+    if head.mode in {"P", "PA"}:
+        notes.append("palette, comes back in full colour")
+    if (head.kind == "AVIF" and _is_deep_avif(code)) or (head.mode == "CMYK" and layout and layout.bits > 8):
+        notes.append("more than 8 bits, of which 8 come back")
+    return tuple(notes)
+
+
+def _is_deep_avif(code: bytes) -> bool:
+    """By its record of the decoder's configuration, in which a bit tells of 10 or 12 bits."""
+    place = code.find(b"av1C", 0, 2**16)
+    return 0 < place < len(code) - 6 and bool(code[place + 6] & 0x40)
+
+
+def _with_fitting_profile(photo: Photo) -> Photo:
+    icc = photo.metadata.icc
+    if icc is None or fits_channels(icc, photo.pixels.shape[2]):
+        return photo
+    notes = (*photo.notes, "colour profile is damaged or not for such pixels, and left out")
+    return replace(photo, metadata=replace(photo.metadata, icc=None), notes=notes)
 
 
 def photo_of_pillow(image: PillowImage.Image, name: str) -> Photo:
@@ -175,14 +223,10 @@ def photo_of_pillow(image: PillowImage.Image, name: str) -> Photo:
 
 
 def split_alpha(samples: NDArray[Any]) -> Photo:
-    """(H, W, C) of grey or RGB, with alpha where C is 2 or 4; colour whose channels are equal beside alpha is grey."""
-    num_channel = samples.shape[2]
-    if num_channel in (1, 3):
+    """(H, W, C) of grey or RGB, with alpha where C is 2 or 4."""
+    if samples.shape[2] in (1, 3):
         return Photo(samples)
-    colour, alpha = samples[..., :-1], samples[..., -1:]
-    if num_channel == 4 and (colour == colour[..., :1]).all():  # OpenCV gives grey with alpha so
-        colour = colour[..., :1]
-    return Photo(np.ascontiguousarray(colour), np.ascontiguousarray(alpha))
+    return Photo(np.ascontiguousarray(samples[..., :-1]), np.ascontiguousarray(samples[..., -1:]))
 
 
 def _head(code: bytes) -> _Head:
@@ -191,54 +235,13 @@ def _head(code: bytes) -> _Head:
             importlib.import_module("pillow_heif").register_heif_opener()
     try:
         with opened_by_pillow(io.BytesIO(code)) as file:
-            metadata, notes = _metadata(file, code)
-            is_keyed = "transparency" in file.info and read_header(code) is not None
-            frames = getattr(file, "n_frames", 1)
-            return _Head(file.mode, file.format or "", frames, is_keyed, metadata, notes)
+            metadata, notes = read_metadata(file, code)
+            return _Head(file.mode, file.format or "", getattr(file, "n_frames", 1), metadata, notes)
     except Exception:  # Pillow's readers let out anything; OpenCV may know the format
         return _Head()
 
 
-def _metadata(file: PillowImage.Image, code: bytes) -> tuple[Metadata, tuple[str, ...]]:
-    """What a file says beside its pixels; what can't be read of it is left out and told."""
-    icc, dpi, exif = file.info.get("icc_profile"), file.info.get("dpi"), None
-    notes = []
-    try:
-        exif = _upright_exif(file, code)
-    except Exception:  # any: it never fails the image
-        notes.append("camera data can't be read and are left out")
-    if not (isinstance(dpi, tuple) and len(dpi) == 2 and all(0 < float(value) < 1e6 for value in dpi)):
-        dpi = None
-    return Metadata(icc or None, exif, dpi and (float(dpi[0]), float(dpi[1]))), tuple(notes)
-
-
-def _upright_exif(file: PillowImage.Image, code: bytes) -> bytes | None:
-    if read_header(code) is not None:
-        exif = PillowImage.Exif()
-        exif.load(png_exif(code))
-    elif file.format == "TIFF":  # whose tags are how it is stored, and turned by its decoder
-        return None
-    else:
-        exif = file.getexif()
-    if not len(exif):
-        return None
-    if ORIENTATION in exif:
-        exif[ORIENTATION] = 1
-    return exif.tobytes().removeprefix(b"Exif\0\0")
-
-
-def with_sides(exif: bytes, width: int, height: int) -> bytes:
-    """EXIF data with the width and height of the image where they tell any."""
-    found = PillowImage.Exif()
-    found.load(exif)
-    part = found.get_ifd(_EXIF_PART)
-    for tag, side in zip(_SIDES, (width, height), strict=True):
-        if tag in part:
-            part[tag] = side
-    return found.tobytes().removeprefix(b"Exif\0\0")
-
-
-def _by_pillow(code: bytes, name: str, head: _Head) -> NDArray[np.uint8]:
+def _by_pillow(code: bytes, name: str) -> NDArray[np.uint8]:
     """(H, W, C) of what OpenCV can't decode, or not without losing something."""
     try:
         with opened_by_pillow(io.BytesIO(code)) as file:
@@ -250,13 +253,10 @@ def _by_pillow(code: bytes, name: str, head: _Head) -> NDArray[np.uint8]:
     except Exception as error:  # any, of a damaged file
         said = " ".join(str(error).split())[:100] or type(error).__name__
         raise UserError(f"{name}: unreadable or truncated image ({said}); replace it or take it out") from None
-    samples = samples.reshape(*samples.shape[:2], -1)
-    if head.mode == "P" and samples.shape[2] == 3 and (samples == samples[..., :1]).all():
-        samples = samples[..., :1]
-    return samples
+    return samples.reshape(*samples.shape[:2], -1)
 
 
-def _from_cmyk(code: bytes, name: str, head: _Head, orientation: int) -> Photo:
+def _from_cmyk(code: bytes, name: str, head: _Head, notes: Notes) -> Photo:
     """RGB of a file for printing: through its colour profile, else by Pillow's plain formula."""
     how = "CMYK, comes back as sRGB, converted through its profile"
     icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -273,4 +273,4 @@ def _from_cmyk(code: bytes, name: str, head: _Head, orientation: int) -> Photo:
         said = " ".join(str(error).split())[:100] or type(error).__name__
         raise UserError(f"{name}: unreadable or truncated image ({said}); replace it or take it out") from None
     metadata = replace(head.metadata, icc=icc if "through" in how else None)
-    return Photo(samples, None, orientation, metadata, (*head.notes, how))
+    return Photo(samples, metadata=metadata, notes=(*notes, how))

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from PIL import Image as PillowImage
@@ -16,8 +16,10 @@ from PIL import Image as PillowImage
 from rnan_plugin.choices import OutputFormat
 from rnan_plugin.errors import UserError
 from rnan_plugin.images.color import Pixels
-from rnan_plugin.images.photo import Metadata, Photo, with_sides
+from rnan_plugin.images.photo import Photo
+from rnan_plugin.images.photo_metadata import Metadata, with_sides
 from rnan_plugin.images.png_rows import png_pieces
+from rnan_plugin.images.tiff_writer import tiff_pieces
 
 # By the ending of a file's name; other endings can be read, not written.
 FORMATS: dict[str, OutputFormat] = {
@@ -67,6 +69,9 @@ def _png(photo: Photo, name: str, quality: int | None) -> Written:  # noqa: ARG0
 
 
 def _png_chunks(metadata: Metadata) -> Iterator[tuple[bytes, bytes]]:
+    for kind, content in metadata.colour:
+        if not (kind == b"sRGB" and metadata.icc):  # of these a file may have one
+            yield kind, content
     if metadata.icc:
         yield b"iCCP", b"ICC profile\0\0" + zlib.compress(metadata.icc)
     if metadata.dpi:
@@ -86,30 +91,16 @@ def _jpg(photo: Photo, name: str, quality: int | None) -> Written:
 
 def _webp(photo: Photo, name: str, quality: int | None) -> Written:
     eight, lost = _of_eight_bits(photo)
+    if photo.metadata.icc and photo.pixels.shape[2] == 1:  # it has no grey, for which the profile is
+        eight = replace(eight, metadata=replace(photo.metadata, icc=None))
+        lost = [*lost, "the grey colour profile"]
     how = {"lossless": True} if quality is None else {"quality": quality}
     return _by_pillow(eight, name, lost, format="WEBP", exact=True, **how)
 
 
 def _tif(photo: Photo, name: str, quality: int | None) -> Written:  # noqa: ARG001
-    if photo.pixels.dtype == np.uint16:
-        return _deep_tif(photo)
-    return _by_pillow(photo, name, [], format="TIFF", compression="tiff_adobe_deflate")
-
-
-def _deep_tif(photo: Photo) -> Written:
-    """Pillow has no colour of 16 bits."""
-    import tifffile
-
-    samples, metadata = with_alpha(photo), photo.metadata
-    how: dict[str, Any] = {"extrasamples": ["unassalpha"]} if photo.alpha is not None else {}
-    if metadata.dpi:
-        how |= {"resolution": metadata.dpi, "resolutionunit": "INCH"}
-    kind: Literal["rgb", "minisblack"] = "rgb" if photo.pixels.shape[2] == 3 else "minisblack"
-    buffer = io.BytesIO()
-    samples = samples[..., 0] if samples.shape[2] == 1 else samples
-    how |= {"photometric": kind, "compression": "zlib", "iccprofile": metadata.icc, "metadata": None}
-    tifffile.imwrite(buffer, samples, **how)
-    return [buffer.getvalue()], ["camera data (TIFF of 16 bits)"] if metadata.exif else []
+    samples = with_alpha(photo)
+    return _with_what_it_holds(photo, name, [], lambda metadata: tiff_pieces(samples, metadata))
 
 
 def _of_eight_bits(photo: Photo) -> tuple[Photo, list[str]]:
@@ -132,20 +123,32 @@ def with_alpha(photo: Photo) -> Pixels:
 def _by_pillow(photo: Photo, name: str, lost: list[str], **how: Any) -> Written:
     samples = with_alpha(photo)
     image = PillowImage.fromarray(np.ascontiguousarray(samples[..., 0] if samples.shape[2] == 1 else samples))
-    extra = {"icc_profile": photo.metadata.icc, "exif": photo.metadata.exif, "dpi": photo.metadata.dpi}
-    given: dict[str, Any] = {key: value for key, value in extra.items() if value is not None}
-    if how["format"] == "JPEG" and "exif" in given:
-        given["exif"] = b"Exif\0\0" + given["exif"]
-    attempts: list[tuple[dict[str, Any], list[str]]] = [(given, []), ({}, ["colour profile and camera data"])]
-    for metadata, told in attempts:
+
+    def write(metadata: Metadata) -> list[bytes]:
+        exif = b"Exif\0\0" + metadata.exif if metadata.exif and how["format"] == "JPEG" else metadata.exif
+        extra: dict[str, Any] = {"icc_profile": metadata.icc, "exif": exif, "dpi": metadata.dpi}
         buffer = io.BytesIO()
+        image.save(buffer, **how, **{key: value for key, value in extra.items() if value is not None})
+        return [buffer.getvalue()]
+
+    return _with_what_it_holds(photo, name, lost, write)
+
+
+def _with_what_it_holds(photo: Photo, name: str, lost: list[str], write: Callable[[Metadata], list[bytes]]) -> Written:
+    """Write with the metadata; where that fails without camera data, then without any."""
+    metadata, reason = photo.metadata, ""
+    if not metadata.is_plain:
+        lost = [*lost, "the gamma"]
+    attempts: list[tuple[Metadata, list[str]]] = [(metadata, [])]
+    if metadata.exif:
+        attempts.append((replace(metadata, exif=None), ["the camera data"]))
+    attempts.append((Metadata(), ["colour profile and camera data"]))
+    for kept, told in attempts:
         try:
-            image.save(buffer, **how, **metadata)
-        except Exception as error:  # of any kind; first without what may be odd of the metadata
+            return write(kept), [*lost, *told]
+        except Exception as error:  # of any kind, Pillow's
             reason = " ".join(str(error).split())[:100] or type(error).__name__
-            continue
-        return [buffer.getvalue()], [*lost, *told]
-    raise UserError(f"{name}: {how['format']} can't hold this image ({reason}); choose --format png")
+    raise UserError(f"{name}: this format can't hold the image ({reason}); choose --format png")
 
 
 _WRITERS: dict[OutputFormat, Callable[[Photo, str, int | None], Written]] = {

@@ -93,6 +93,19 @@ def chunks(value: Value) -> Iterator[tuple[bytes, int, int]]:
         position = start + length + 4
 
 
+def transparent_colour(value: Value, header: Header) -> tuple[int, ...] | None:
+    """The colour that a PNG file of grey or RGB shows transparent, as its decoded samples tell it."""
+    length, white = 2 * _CHANNELS.get(header.colour, 0), 2**header.bits - 1
+    for kind, start, end in chunks(value):
+        if kind == b"IDAT":
+            return None
+        if kind == b"tRNS" and header.colour in _PLAIN and end - start == length:
+            stored = struct.unpack(f">{length // 2}H", value[start:end])
+            decoded = max(255, white)  # fewer bits are spread over eight
+            return tuple((sample & white) * decoded // white for sample in stored)
+    return None
+
+
 _COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # by number of channels
 _PIECE_PIXELS = 2**20
 _SUB = 1  # the filter that keeps each sample's difference from the same of the pixel before

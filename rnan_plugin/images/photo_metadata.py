@@ -1,0 +1,133 @@
+"""What a photograph's file says beside its pixels: colour profile, camera data, resolution, what its values mean."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+from PIL import Image as PillowImage
+
+from rnan_plugin.images.codec import ORIENTATION, png_exif
+from rnan_plugin.images.png_rows import chunks, read_header
+
+Notes = tuple[str, ...]
+
+_SIDES = (0xA002, 0xA003)  # EXIF's width and height of the image, in its own part of the data
+_EXIF_PART, _GPS_PART, _INTEROP_PART = 0x8769, 0x8825, 0xA005
+_TIFF_ICC = 34675
+# Of a TIFF's tags those that tell of the photograph, not of how its pixels are stored.
+_DESCRIBING = (
+    *(0x010E, 0x010F, 0x0110, ORIENTATION, 0x0131, 0x0132, 0x013B, 0x013C, 0x4746, 0x4749, 0x8298),
+    *range(0x9C9B, 0x9CA0),
+)
+_PNG_COLOUR = frozenset({b"cICP", b"gAMA", b"cHRM", b"sRGB"})
+_SPACES = {1: b"GRAY", 3: b"RGB "}  # in the head of a profile, by number of channels
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What comes back with the pixels as it was.
+
+    Args:
+        icc: Colour profile.
+        exif: Camera data as a TIFF structure, its orientation the one of upright pixels.
+        dpi: Pixels an inch, across and down.
+        colour: Kinds and contents of the chunks by which a PNG says what its values mean, beside a profile.
+    """
+
+    icc: bytes | None = None
+    exif: bytes | None = None
+    dpi: tuple[float, float] | None = None
+    colour: tuple[tuple[bytes, bytes], ...] = ()
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the values mean what they mean in a file that says nothing, or a profile says it."""
+        told = dict(self.colour)
+        gamma = int.from_bytes(told.get(b"gAMA", b""), "big")
+        return bool(self.icc) or b"sRGB" in told or not (b"cICP" in told or gamma not in (0, 45455))
+
+
+def read_metadata(file: PillowImage.Image, code: bytes) -> tuple[Metadata, Notes]:
+    """Metadata of a file that Pillow has opened; what can't be read of them is left out and told."""
+    icc, dpi = file.info.get("icc_profile"), file.info.get("dpi")
+    exif, notes = _readable_exif(file, code)
+    if not (isinstance(dpi, tuple) and len(dpi) == 2 and all(1 < float(value) < 1e6 for value in dpi)):  # 1 is a ratio
+        dpi = None
+    return Metadata(icc or None, exif, dpi and (float(dpi[0]), float(dpi[1])), _png_colour(code)), notes
+
+
+def tiff_metadata(code: bytes) -> Metadata:
+    """Metadata of a TIFF file whose pixels Pillow does not know; empty where they can't be read."""
+    try:
+        found = PillowImage.Exif()
+        found.load(code)
+        icc = found.get(_TIFF_ICC)
+        return Metadata(icc if isinstance(icc, bytes) else None, _stored(describing(found)))
+    except Exception:  # metadata never fail an image
+        return Metadata()
+
+
+def _png_colour(code: bytes) -> tuple[tuple[bytes, bytes], ...]:
+    if read_header(code) is None:
+        return ()
+    return tuple((kind, code[start:end]) for kind, start, end in chunks(code) if kind in _PNG_COLOUR)
+
+
+def _readable_exif(file: PillowImage.Image, code: bytes) -> tuple[bytes | None, Notes]:
+    try:
+        if read_header(code) is not None:
+            exif = PillowImage.Exif()
+            exif.load(png_exif(code))
+        else:
+            exif = file.getexif()
+        return _stored(describing(exif) if file.format == "TIFF" else exif), ()
+    except Exception:  # any: it never fails the image
+        return None, ("camera data can't be read and are left out",)
+
+
+def _stored(exif: PillowImage.Exif) -> bytes | None:
+    """As bytes, for upright pixels; None if they tell nothing."""
+    if not set(exif) - {ORIENTATION}:
+        return None
+    if ORIENTATION in exif:
+        exif[ORIENTATION] = 1
+    return exif.tobytes().removeprefix(b"Exif\0\0")
+
+
+def describing(exif: PillowImage.Exif) -> PillowImage.Exif:
+    """Those of the data that a TIFF file can take: what says how pixels are stored is another file's."""
+    kept = PillowImage.Exif()
+    for tag in _DESCRIBING:
+        if tag in exif:
+            kept[tag] = exif[tag]
+    for part in (_EXIF_PART, _GPS_PART):
+        if part in exif:
+            values = dict(exif.get_ifd(part))
+            if _INTEROP_PART in values:
+                values[_INTEROP_PART] = dict(exif.get_ifd(_INTEROP_PART))
+            kept[part] = values
+    return kept
+
+
+def with_sides(exif: bytes, width: int, height: int) -> bytes:
+    """EXIF data with the width and height of the image where they tell any."""
+    found = PillowImage.Exif()
+    found.load(exif)
+    part = found.get_ifd(_EXIF_PART)
+    for tag, side in zip(_SIDES, (width, height), strict=True):
+        if tag in part:
+            part[tag] = side
+    return found.tobytes().removeprefix(b"Exif\0\0")
+
+
+def fits_channels(icc: bytes, num_channel: int) -> bool:
+    """Whether a colour profile is for an image of grey or colour: files of the other kind refuse it."""
+    return len(icc) >= 128 and icc[36:40] == b"acsp" and icc[16:20] == _SPACES[num_channel]
+
+
+def exif_of(data: bytes) -> PillowImage.Exif:
+    """EXIF data as Pillow holds them."""
+    exif = PillowImage.Exif()
+    exif.load_from_fp(io.BytesIO(data))
+    return exif

@@ -1,0 +1,170 @@
+"""TIFF files: what their samples stand for, and whoever decodes them.
+
+OpenCV multiplies colours by alpha, drops the alpha of grey images of 16 bits, takes planes for rows and white for
+black, and refuses tiles; tifffile gives the samples, but knows few compressions by itself.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnan_plugin.errors import UserError
+from rnan_plugin.images.codec import decode_samples, opened_by_pillow, upright
+from rnan_plugin.images.color import Pixels, full_scale, in_strips
+
+_BEGINNINGS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_WHITE_IS_ZERO, _GREY, _RGB = 0, 1, 2
+_ASSOCIATED, _FLOATS = 1, 3
+_BY_PILLOW = {"La": "LA", "RGBa": "RGBA", "LA": "LA", "RGBA": "RGBA", "L": "L", "1": "L", "RGB": "RGB"}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a TIFF file's first page stores its samples.
+
+    Args:
+        bits: Of a sample.
+        photometric: What the samples are, as TIFF numbers it: 0 and 1 are grey, 2 is RGB.
+        num_channel: Samples of a pixel.
+        extra: What those beyond grey or RGB are: 1 is alpha by which the others are multiplied.
+        is_planar: Each channel stands for itself.
+        orientation: As EXIF numbers them.
+        pages: Without smaller copies of the first.
+        compression: Its name.
+        is_float: Samples are floating-point numbers.
+    """
+
+    bits: int
+    photometric: int
+    num_channel: int
+    extra: tuple[int, ...]
+    is_planar: bool
+    orientation: int
+    pages: int
+    compression: str
+    is_float: bool
+
+    @property
+    def is_grey_or_rgb(self) -> bool:
+        """Whether the samples, those beside alpha, are grey or RGB, without a palette."""
+        return self.photometric in {_WHITE_IS_ZERO, _GREY, _RGB}
+
+
+def read_layout(code: bytes) -> Layout | None:
+    """The layout of a TIFF file; None if it is none, or damaged."""
+    if not code.startswith(_BEGINNINGS):
+        return None
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(io.BytesIO(code)) as file:
+            page = file.pages.first
+            orientation = page.tags.get(274)
+            return Layout(
+                bits=int(page.bitspersample),
+                photometric=int(page.photometric),
+                num_channel=int(page.samplesperpixel),
+                extra=tuple(int(kind) for kind in page.extrasamples),
+                is_planar=int(page.planarconfig) == 2 and page.samplesperpixel > 1,
+                orientation=int(orientation.value) if orientation is not None else 1,
+                pages=1 + sum(not other.aspage().is_reduced for other in file.pages[1:]),
+                compression=getattr(page.compression, "name", str(page.compression)),
+                is_float=int(page.sampleformat) == _FLOATS,
+            )
+    except Exception:  # of a damaged file, of which its decoder says more
+        return None
+
+
+def decode_tiff(code: bytes, name: str, layout: Layout) -> NDArray[Any]:
+    """Decode grey or RGB, with alpha or without: (H, W, C), upright, no sample multiplied by alpha.
+
+    Raises:
+        UserError: Unreadable, truncated, too many channels, or a compression that needs a package.
+    """
+    if not layout.is_grey_or_rgb:
+        raise UserError(f"{name}: {layout.num_channel} channels, neither grey nor RGB; convert it to one of them")
+    if layout.is_float:
+        raise UserError(f"{name}: samples are floating-point numbers; save it with 8 or 16 bits")
+    colours = 3 if layout.photometric == _RGB else 1
+    if layout.num_channel - colours > 1:
+        raise UserError(f"{name}: {layout.num_channel} channels; save it with one beside grey or colour, or without")
+    if layout.bits < 8:
+        return _by_pillow(code, name)
+    samples = _by_tifffile(code, name, layout)
+    if samples is not None or layout.bits == 8:
+        return samples if samples is not None else _by_pillow(code, name)
+    if layout.is_planar or layout.num_channel == 2:
+        raise UserError(
+            f"{name}: {layout.compression} of {layout.bits} bits, in planes or grey with alpha, can't be read; "
+            "save it with deflate or without compression"
+        )
+    samples = decode_samples(code, name)
+    highest = 2**16 - 2 ** (16 - layout.bits)  # of 10 to 14 bits OpenCV makes the upper ones of 16
+    return _meant(scaled(samples, highest) if samples.dtype == np.uint16 else samples, layout)
+
+
+def _by_tifffile(code: bytes, name: str, layout: Layout) -> NDArray[Any] | None:
+    """None where the file is damaged, or its compression is one that needs a package."""
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(io.BytesIO(code)) as file:
+            page = file.pages.first
+            ends = [sum(place) for place in zip(page.dataoffsets, page.databytecounts, strict=True)]
+            samples = page.asarray() if max(ends) <= len(code) else None
+            size = (int(page.imagelength), int(page.imagewidth), layout.num_channel)
+    except Exception:  # any, of a damaged file; it is told by who tries next
+        return None
+    if samples is None:
+        raise UserError(f"{name}: unreadable or truncated image; replace it or take it out")
+    samples = np.moveaxis(samples, 0, -1) if layout.is_planar else samples
+    if samples.size != np.prod(size):
+        return None
+    samples = samples.reshape(size)
+    if samples.dtype == np.uint16:
+        samples = scaled(samples, 2**layout.bits - 1)
+    return np.ascontiguousarray(upright(_meant(samples, layout), layout.orientation))
+
+
+def _by_pillow(code: bytes, name: str) -> NDArray[np.uint8]:
+    """Upright, by Pillow."""
+    try:
+        with opened_by_pillow(io.BytesIO(code)) as file:
+            samples = np.asarray(file.convert(_BY_PILLOW[file.mode]))
+    except Exception as error:  # any, of a damaged file
+        said = " ".join(str(error).split())[:100] or type(error).__name__
+        raise UserError(f"{name}: unreadable or truncated image ({said}); replace it or take it out") from None
+    return samples.reshape(*samples.shape[:2], -1)
+
+
+def _meant(samples: NDArray[Any], layout: Layout) -> NDArray[Any]:
+    """What raw samples stand for: white is not zero, and none is multiplied by alpha."""
+    if samples.dtype not in (np.uint8, np.uint16):
+        return samples
+    if layout.photometric == _WHITE_IS_ZERO:
+        samples = samples.copy()
+        samples[..., 0] = full_scale(samples) - samples[..., 0]
+    if layout.extra[:1] == (_ASSOCIATED,):
+        return in_strips(_divided, samples)
+    return samples
+
+
+def _divided(samples: Pixels) -> Pixels:
+    """Colours without the alpha by which they are multiplied; what it hides is black."""
+    white, alpha = full_scale(samples), samples[..., -1:].astype(np.float64)
+    colours = np.clip(np.rint(samples[..., :-1] * (white / np.maximum(alpha, 1))), 0, white)
+    divided: Pixels = np.concatenate([colours.astype(samples.dtype), samples[..., -1:]], axis=2)
+    return divided
+
+
+def scaled(samples: Pixels, highest: int) -> Pixels:
+    """Samples whose white is `highest`, over all that their type can hold."""
+    white = full_scale(samples)
+    if highest == white:
+        return samples
+    return in_strips(lambda strip: np.minimum(np.rint(strip * (white / highest)), white).astype(samples.dtype), samples)
