@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import get_args
 
-import torch
 from torch import Tensor, nn
 
 from rnan_plugin.archs.attention import SoftmaxOver, non_local_attention
+from rnan_plugin.archs.untraced import untraced
 
 
 class NonLocalBlock(nn.Module):
@@ -41,11 +41,13 @@ class NonLocalBlock(nn.Module):
         """Map (B, num_feat, H, W) to the same shape."""
         return self.w(self._attention(self.theta(x), self.phi(x), self.g(x))) + x
 
-    # The compiler has nothing to gain around kernels it cannot trace. The maps are flattened in here because views of
-    # dynamic size between what is compiled and what is not make torch 2.14's fail.
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    # The maps are flattened in here because views of dynamic size between what is compiled and what is not make torch
+    # 2.14's compiler fail.
     def _attention(self, *embeddings: Tensor) -> Tensor:
         """Attention between all positions of query, key and value maps, (B, num_feat/2, H, W) each."""
         query, key, value = (embedding.flatten(2).transpose(1, 2) for embedding in embeddings)
         y = non_local_attention(query, key, value, self.softmax_over)  # (B, H*W, num_feat/2)
         return y.transpose(1, 2).reshape(embeddings[0].shape)
+
+
+untraced(NonLocalBlock, "_attention")  # there is nothing to gain around kernels that the compiler cannot trace
