@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from itertools import takewhile
 
 from PIL import Image as PillowImage
 
@@ -71,7 +72,8 @@ def tiff_metadata(code: bytes) -> Metadata:
 def _png_colour(code: bytes) -> tuple[tuple[bytes, bytes], ...]:
     if read_header(code) is None:
         return ()
-    return tuple((kind, code[start:end]) for kind, start, end in chunks(code) if kind in _PNG_COLOUR)
+    before_pixels = takewhile(lambda chunk: chunk[0] != b"IDAT", chunks(code))
+    return tuple((kind, code[start:end]) for kind, start, end in before_pixels if kind in _PNG_COLOUR)
 
 
 def _readable_exif(file: PillowImage.Image, code: bytes) -> tuple[bytes | None, Notes]:
