@@ -24,6 +24,7 @@ from rnan_plugin.version import __version__
 COMMANDS = {
     "images": {
         "restore": "restore an image or a folder of images",
+        "serve": "open a page on this machine to restore photographs in a browser",
         "degrade": "degrade a folder of images as the paper does",
     },
     "training": {

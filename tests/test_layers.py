@@ -21,7 +21,7 @@ FLOORS = [
     {"inference"},
     {"training"},
     {"evaluation", "startup"},
-    {"environment", "face"},
+    {"environment", "face", "page"},
     {"__init__"},
     {"commands"},
     {"__main__"},
