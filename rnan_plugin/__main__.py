@@ -24,7 +24,7 @@ from rnan_plugin.version import __version__
 COMMANDS = {
     "images": {
         "restore": "restore an image or a folder of images",
-        "serve": "open a page on this machine to restore photographs in a browser",
+        "serve": "serve a page on this machine to restore photographs in a browser",
         "degrade": "degrade a folder of images as the paper does",
     },
     "training": {
@@ -60,6 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names of files may be no UTF-8
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")  # its decoders print beside the line that an error gives
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         return exit_status(lambda: _run(arguments))

@@ -19,6 +19,7 @@ from rnan_plugin.errors import UserError
 from rnan_plugin.images.color import Pixels
 from rnan_plugin.images.tensors import as_deep_as
 from rnan_plugin.inference.ensemble import TURNS, ensembled_rows, self_ensembled
+from rnan_plugin.inference.parallel import at_a_time
 from rnan_plugin.inference.strips import place_of, streamed
 from rnan_plugin.inference.tiling import (
     RELEASE_PIXELS,
@@ -171,7 +172,7 @@ def _check_room(net: Network, lq: Tensor, policy: Policy) -> None:
     else:
         rows = min(policy.tile, height) * 4 * (result // height + result // lq.shape[1] // height)  # sums and weights
         rows *= len(TURNS) if policy.self_ensemble else 1
-        pixels = min(policy.tile, height) * min(policy.tile, width) * policy.tile_batch
+        pixels = min(policy.tile, height) * min(policy.tile, width) * policy.tile_batch * at_a_time(lq.device)
         needed = result + rows + pixels * _pixel_bytes(net, lq)
     if needed > (there := available_bytes(lq.device)):
         told = f"{height}×{width} pixels with policy {policy.label} need about {needed / 2**30:.1f} GiB"
@@ -206,7 +207,7 @@ def _candidates(net: Network, lq: Tensor, policy: Policy) -> Iterator[Policy]:
     if fast and height * width * pixel_bytes <= budget:
         yield replace(policy, name="whole")
     for tile, overlap in _AUTO_TILES:
-        pixels = min(tile, height) * min(tile, width) * policy.tile_batch
+        pixels = min(tile, height) * min(tile, width) * policy.tile_batch * at_a_time(lq.device)
         if pixels * pixel_bytes <= budget or tile == _AUTO_TILES[-1][0]:
             yield replace(policy, name="tile", tile=tile, overlap=overlap)
 

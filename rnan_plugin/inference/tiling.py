@@ -10,6 +10,8 @@ from math import ceil
 import torch
 from torch import Tensor
 
+from rnan_plugin.inference.parallel import in_order
+
 Network = Callable[[Tensor], Tensor]
 
 # The release quarters an image until a quarter has fewer pixels than this; its networks that enlarge take larger ones.
@@ -101,17 +103,17 @@ def tiled_rows(net: Network, read: Callable[[Place], Tensor], grid: Grid, tile_b
         tile_batch: Tiles of one pass.
     """
     places = [(top, left) for top in grid.tops for left in grid.lefts]
+    if len(places) == 1:
+        yield net(read((*places[0], *grid.side)))
+        return
+    batches = [places[first : first + tile_batch] for first in range(0, len(places), tile_batch)]
+    inputs = (torch.cat([read((*place, *grid.side)) for place in batch]) for batch in batches)
     strip: _Strip | None = None
-    for first in range(0, len(places), tile_batch):
-        chosen = places[first : first + tile_batch]
-        patches = [read((*place, *grid.side)) for place in chosen]
-        out = net(torch.cat(patches) if len(patches) > 1 else patches[0])
-        if len(places) == 1:
-            yield out
-            return
+    for batch, out in zip(batches, in_order(net, inputs), strict=True):
+        images = out.shape[0] // len(batch)
         if strip is None:
-            strip = _Strip(out, grid, patches[0].shape[0])
-        for place, patch in zip(chosen, out.split(patches[0].shape[0]), strict=True):
+            strip = _Strip(out, grid, images)
+        for place, patch in zip(batch, out.split(images), strict=True):
             if place[0] > strip.top:
                 yield from strip.finish(place[0])
             strip.add(patch, *place)

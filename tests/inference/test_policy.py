@@ -232,6 +232,7 @@ def test_self_ensemble_commutes_with_flips_and_transposes_to_the_bit(turn):
 
 def test_auto_takes_the_largest_that_fits(monkeypatch):
     lq = torch.rand(1, 1, 300, 200)
+    monkeypatch.setattr(inference, "at_a_time", lambda _: 1)
     taken = {}
     for budget in (2**40, 15e6, 5e6, 0):  # 192 bytes a pixel, of which 70 % may be planned with
         monkeypatch.setattr(inference, "available_bytes", lambda _, budget=budget: budget)

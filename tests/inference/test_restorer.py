@@ -127,7 +127,7 @@ def test_a_damaged_image_stops_no_other_and_is_told(tmp_path, option_file, capsy
     (tmp_path / "in/b.png").write_bytes(b"no image")
     assert main(["restore", str(tmp_path / "in"), str(tmp_path / "out"), "-opt", option_file[0]]) == 1
     assert "b.png: unreadable" in capsys.readouterr().err.splitlines()[-1]
-    assert list(record_of(tmp_path / "out")) == ["a.png", "c.png"]
+    assert set(record_of(tmp_path / "out")) == {"a.png", "c.png"}
 
 
 def test_records_of_earlier_runs_stay(tmp_path, option_file):
