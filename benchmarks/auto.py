@@ -1,9 +1,11 @@
 """What `rnan restore` gains or loses where nobody names a level, beside the best weights of the package for that level.
 
     python benchmarks/auto.py datasets/Kodak24
+    python benchmarks/auto.py datasets/Kodak24 --estimates
 
 JPEG files of quality 10 to 95 and noise of sigma 0 to 70, in steps of 5, in colour and in grey. The level is found in
-the whole image, the gain in PSNR over the degraded image measured in its middle. Prints a table in Markdown.
+the whole image, the gain in PSNR over the degraded image measured in its middle. Prints a table in Markdown; with
+`--estimates` that of the sigma that is found, in its place.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from rnan_plugin.data.image_store import list_images
 from rnan_plugin.images.codec import decode_image, read_file
 from rnan_plugin.images.color import convert_channels
 from rnan_plugin.images.degradations import Awgn, Image, image_stream
+from rnan_plugin.images.estimate import noise_sigma
 from rnan_plugin.images.metrics import psnr
 from rnan_plugin.inference.choose import choose
 from rnan_plugin.inference.networks import load_network
@@ -78,14 +81,35 @@ class Gains:
         return np.ascontiguousarray(img[top : top + self.side, left : left + self.side])
 
 
+def print_estimates(images: list[Image]) -> None:
+    """A table of the sigma that is found in images with noise."""
+    print(
+        "| sigma | mean found | lowest | highest | root mean square error | none found in |\n|---|---|---|---|---|---|"
+    )
+    for sigma in (0, 2, 5, 10, 25, 50, 70):
+        noisy = (np.asarray(Awgn(sigma)(img, image_stream(img, 0)), np.uint8) for img in images)
+        found = np.array([noise_sigma(img) for img in noisy])
+        error = np.sqrt(np.mean(np.square(found - sigma)))
+        row = (
+            sigma,
+            *(f"{value:.1f}" for value in (found.mean(), found.min(), found.max(), error)),
+            (found == 0).sum(),
+        )
+        print("| " + " | ".join(map(str, row)) + f" of {len(images)} |")
+
+
 def main() -> int:
     """Run the command line; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("image_set", type=Path)
     parser.add_argument("--side", type=int, default=144, help="of the middle that is restored (default: 144)")
     parser.add_argument("--step", type=int, default=5, help="between levels (default: 5)")
+    parser.add_argument("--estimates", action="store_true", help="the table of estimates alone")
     args = parser.parse_args()
     colour = [decode_image(read_file(path), str(path)) for path in list_images(args.image_set)]
+    if args.estimates:
+        print_estimates(colour)
+        return 0
     gains = Gains(args.side)
     print(
         "| input | level | gain (dB) | left as they are | best weights | their gain (dB) |\n|---|---|---|---|---|---|"

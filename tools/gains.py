@@ -101,7 +101,7 @@ Small network, small budget: for `rnan restore` where nobody names a level, and 
 - Data: BSD400 (BSDS500's train and test images), 380 images; the {level} of each sample drawn uniformly from {low:g} to
   {high:g}. No benchmark image was seen
 - Training: `rnan train -opt options/small/{option_file}`, {iterations:,} iterations on one core beside other work; its
-  cosine schedule was shortened from 20,000 to 17,600 iterations near its end. Log in docs/small_models
+  cosine schedule was shortened from 20,000 iterations to as many. Log in docs/small_models
 - Input and score: {channels}, 8 bits; {policy}
 - Gains from {level} {gains[0]:g} to {gains[1]:g}: `rnan restore` takes it there, and leaves other images as they are
 - Not scored on the paper's sets yet

@@ -80,6 +80,8 @@ def restore_photo(
 def _on_channels(given: int, restored: int, of_network: int) -> list[str]:
     if restored < given:
         return ["warning: colour, but the network and --channels give a grey result"]
+    if given > of_network:
+        return ["its luma is restored, its chroma is as it was"]
     if restored < of_network:
         return ["grey, restored as R = G = B by a network for colour; the result is the mean of its colours"]
     return []

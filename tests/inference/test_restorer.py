@@ -260,7 +260,9 @@ def test_one_channel_network_on_colour(tmp_path, option_file, capsys):
     write(tmp_path / "in/grey.png", photo(1))
     assert main(["restore", str(tmp_path / "in"), str(tmp_path / "y"), "-opt", path]) == 0
     assert main(["restore", str(tmp_path / "in"), str(tmp_path / "g"), "-opt", path, "--channels", "gray"]) == 0
-    assert capsys.readouterr().out.count("colour.png: colour, but") == 1  # with gray
+    told = capsys.readouterr().out
+    assert told.count("colour.png: colour, but") == 1  # with gray
+    assert told.count("colour.png: its luma is restored, its chroma is as it was") == 1  # with Y
     whole = Policy("whole")
     assert close(read(tmp_path / "y/grey.png"), by_hand(net, photo(1), whole))
     assert close(read(tmp_path / "g/colour.png"), by_hand(net, rgb2gray(img), whole))
