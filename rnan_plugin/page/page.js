@@ -200,7 +200,7 @@ function finish(card) {
   part(".against").hidden = !job.scores;
   part(".scores").hidden = !job.scores;
   if (job.scores) part(".scores tbody").replaceChildren(row("degraded", job.scores.before), row("restored", job.scores.after));
-  part(".compare").open = cards.size === 1;
+  part(".compare").open = cards.size === 1 && !job.left_as_it_is;
 }
 
 function row(name, { psnr, ssim }) {
@@ -227,7 +227,7 @@ function compare({ part, job, name }) {
 function place({ part }) {
   const { value } = part(".slider"), view = part(".scroll"), stack = part(".stack");
   const border = view.scrollLeft + view.clientWidth * value / 100 - stack.offsetLeft;
-  stack.style.setProperty("--split", `${Math.min(Math.max(border, 0), stack.clientWidth)}px`); // both may be transparent
+  stack.style.setProperty("--split", `${Math.min(Math.max(border, 0), stack.clientWidth)}px`);
   part(".bar").style.left = `${value}%`;
   part(".slider").ariaValueText = `${value} % before, ${100 - value} % after`;
 }

@@ -310,7 +310,7 @@ def test_the_page_names_no_other_host(server: PageServer) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/x", "/api/jobs/x", "/api/jobs/", "/../page.html", "/api/jobs/../../page.html", "/server.py"]
+    "path", ["/x", "/api/jobs/x", "/api/jobs/", "/../page.html", "/api/jobs/../../page.html", "/server.py", "//["]
 )
 def test_nothing_else_is_served(path: str, server: PageServer) -> None:
     assert ask(server, path)[0] == 404

@@ -26,6 +26,7 @@ import tifffile
 from PIL import Image
 
 from rnan_plugin.__main__ import main
+from rnan_plugin.page.jobs import MOST_WAITING
 
 BROWSER = shutil.which("chromium")
 WITHOUT_NETWORK = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
@@ -212,6 +213,14 @@ def test_upload_restore_slide_download(page: Chromium, address: str, tmp_path: P
     assert len(set(seen)) == 3  # it ends where it began
     assert page.js("document.querySelector('.slider').ariaValueText") == "50 % before, 50 % after"
 
+    place = page.js(
+        "(({x, y, width, height}) => ({x, y, width, height}))(document.querySelector('.view').getBoundingClientRect())"
+    )
+    for kind, share in (("mousePressed", 0.5), ("mouseMoved", 0.25), ("mouseReleased", 0.25)):
+        at = {"x": place["x"] + share * place["width"], "y": place["y"] + place["height"] / 2}
+        page.call("Input.dispatchMouseEvent", type=kind, button="left", buttons=1, clickCount=1, **at)
+    assert page.js("document.querySelector('.slider').value") == "25"
+
     page.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path / "down"), eventsEnabled=True)
     page.js("document.querySelector('.download').focus()")
     page.press("Enter")
@@ -281,6 +290,15 @@ def test_several_files_on_a_narrow_screen(page: Chromium, address: str, tmp_path
         page.press("Enter")
         assert page.js("document.querySelectorAll('.job').length") == left
     assert page.js("document.activeElement.id") == "files"
+
+
+def test_more_files_than_the_queue_takes(page: Chromium, tmp_path: Path) -> None:
+    files = [tmp_path / f"{number}.png" for number in range(MOST_WAITING + 8)]
+    for file in files:
+        Image.new("RGB", (32, 32), "teal").save(file)
+    page.upload(*files)
+    page.wait_for(f"document.querySelectorAll('.done').length === {len(files)}")
+    page.js("document.querySelectorAll('.remove').forEach(button => button.click())")
 
 
 def test_everything_is_reached_by_keyboard(page: Chromium, tmp_path: Path) -> None:

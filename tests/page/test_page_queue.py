@@ -53,6 +53,7 @@ def test_one_after_another(held: tuple[Held, Jobs], tmp_path: Path) -> None:
     work.go.release(2)
     assert third.finished.wait(PATIENCE)
     assert work.begun == ["a", "c"]
+    assert (third.progress, third.state) == (0.5, "done")
     assert {path.name for path in tmp_path.iterdir()} == {first.id, third.id}
     assert len({first.id, second.id, third.id}) == 3
     assert min(len(job.id) for job in (first, second, third)) >= 16
