@@ -43,6 +43,7 @@ COMMANDS = {
         "attention": "picture what the attention looks at",
     },
     "weights and environment": {
+        "export": "write a network as a file for other programs",
         "convert": "convert released weights to this plugin's names",
         "enable": "let every `import basicsr` of this environment know RNAN",
         "disable": "undo enable",

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from rnan_plugin.errors import UserError, shown
 from rnan_plugin.files import atomic_path
+from rnan_plugin.portable import ENDING, packed, read_packed
 
 _STATE_KEYS = {"epoch", "iter", "optimizers", "schedulers"}
 
@@ -26,9 +27,23 @@ def save_checkpoint(content: dict[str, Any], path: Path) -> None:
     Raises:
         UserError: It can't be written.
     """
+    _write(path, lambda temporary: torch.save(content, temporary))
+
+
+def save_safetensors(weights: Mapping[str, Tensor], network: Mapping[str, Any], path: Path) -> None:
+    """Write weights as a safetensors file that says what their network is, or nothing at all.
+
+    Raises:
+        UserError: It can't be written, or the package safetensors is not installed.
+    """
+    content = packed(weights, network)
+    _write(path, lambda temporary: temporary.write_bytes(content))
+
+
+def _write(path: Path, write: Callable[[Path], object]) -> None:
     try:
         with atomic_path(path) as temporary:
-            torch.save(content, temporary)
+            write(temporary)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as the latter
         full = isinstance(error, RuntimeError) and "unexpected pos" in str(error)
         reason = "not all of it found room" if full else " ".join(str(error).split())
@@ -54,12 +69,17 @@ def _is_zip(path: Path) -> bool:
 def read(path: str | Path) -> dict[str, Any]:
     """Read a checkpoint onto the CPU, its checksums verified; pickled code in it does not run.
 
+    Args:
+        path: A file of torch, or a safetensors file (`.safetensors`), which has no checksums.
+
     Raises:
         UserError: Missing, damaged, with pickled code, or not a dictionary.
     """
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file; check the path")
+    if path.suffix.lower() == ENDING:
+        return read_packed(path)
     # Files of torch before 1.6 are no zip files and have no checksums.
     if _is_zip(path) and not is_intact(path):
         raise UserError(f"{path}: damaged, a checksum is wrong; take another copy")

@@ -18,3 +18,6 @@ OUTPUT_FORMATS: tuple[OutputFormat, ...] = get_args(OutputFormat)
 
 Size = Literal["paper", "small"]
 SIZES: tuple[Size, ...] = get_args(Size)
+
+ExportForm = Literal["pth", "safetensors"]
+EXPORT_FORMS: tuple[ExportForm, ...] = get_args(ExportForm)

@@ -47,6 +47,7 @@ MODULES = [
     "inference.networks",
     "inference.restorer",
     "inference.attention_maps",
+    "export.files",
     "evaluation.protocol",
     "evaluation.methods",
     "evaluation.evaluate",

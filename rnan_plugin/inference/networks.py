@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from rnan_plugin import checkpoints
-from rnan_plugin.archs.official_weights import load_released
+from rnan_plugin.archs.official_weights import infer_arguments, load_released
 from rnan_plugin.archs.rnan_arch import RNAN
 from rnan_plugin.errors import UserError, nearest
 from rnan_plugin.images.color import Channels
-from rnan_plugin.inference.shipped import load_shipped, shipped_file, shipped_names
+from rnan_plugin.inference.shipped import shipped_file, shipped_names
 from rnan_plugin.options.schema import check_call, read_option_file
 from rnan_plugin.paper.tasks import TaskAtLevel
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A network in eval mode, the channels its data sets have (None if unknown), and its weights' file."""
+    """A network in eval mode, and what is known of it.
+
+    Args:
+        net: On the CPU.
+        channels: What its data sets have; None if unknown.
+        weights: The file of its weights.
+        network: Its `network_g` section, all arguments of RNAN named in it.
+    """
 
     net: nn.Module
     channels: Channels | None
     weights: str
+    network: Mapping[str, Any]
 
 
 def load_network(option_file: str | None, weights: str | None, task: TaskAtLevel | None = None) -> Loaded:
@@ -44,9 +53,9 @@ def load_network(option_file: str | None, weights: str | None, task: TaskAtLevel
         return _load_described(option_file, weights)
     if weights is not None:
         loaded = _load_alone(weights)
-        return loaded if task is None else Loaded(loaded.net, task.row.channels, loaded.weights)
+        return loaded if task is None else replace(loaded, channels=task.row.channels)
     if task is not None:
-        return Loaded(load_shipped(task), task.row.channels, str(shipped_file(task)))
+        return replace(_load_alone(str(shipped_file(task))), channels=task.row.channels)
     raise UserError(
         f"name what to restore from with --task and --level (weights in the package: {shipped_names()}), "
         "or weights with -opt FILE (option file) or --weights FILE (a checkpoint)"
@@ -60,11 +69,12 @@ def _load_alone(weights: str) -> Loaded:
     if isinstance(described, Mapping):
         net = _build(described, f"{weights}, network_g")
         checkpoints.fill(net, checkpoints.weights_in(checkpoint, weights), weights)
-        return Loaded(net.eval(), _channels_of(net), weights)
+        return Loaded(net.eval(), _channels_of(net), weights, _whole(described))
     if "params" in checkpoint or "params_ema" in checkpoint:
         return _load_described(_option_file_of(weights), weights)
     net = load_released(weights)
-    return Loaded(net, _channels_of(net), weights)
+    arguments = infer_arguments(checkpoints.weights_in(checkpoint, weights))
+    return Loaded(net, _channels_of(net), weights, _whole(arguments))
 
 
 def _channels_of(net: nn.Module) -> Channels | None:
@@ -87,10 +97,12 @@ def _load_described(option_file: str, weights: str | None) -> Loaded:
     path = weights or config["path"].get("pretrain_network_g")
     if path is None:
         raise UserError(f"{option_file}: path.pretrain_network_g is empty; name a checkpoint there or with --weights")
-    net = _build(config.get("network_g") or {}, f"{option_file}, network_g")
+    network = config.get("network_g") or {}
+    net = _build(network, f"{option_file}, network_g")
     checkpoints.load_weights(net, Path(path).expanduser(), config["path"].get("param_key_g"))
     datasets: list[Mapping[str, Any]] = list(config["datasets"].values())
-    return Loaded(net.eval(), datasets[0].get("channels", "rgb") if datasets else None, str(path))
+    channels = datasets[0].get("channels", "rgb") if datasets else None
+    return Loaded(net.eval(), channels, str(path), _whole(network))
 
 
 def _build(network: Mapping[str, Any], where: str) -> nn.Module:
@@ -103,6 +115,18 @@ def _build(network: Mapping[str, Any], where: str) -> nn.Module:
         return architecture(**arguments)
     except (TypeError, ValueError) as error:
         raise UserError(f"{where}: {' '.join(str(error).split())}") from None
+
+
+def _whole(network: Mapping[str, Any]) -> dict[str, Any]:
+    """A section with its type first and, of RNAN, every argument: a file stays right when a default changes."""
+    kind = network.get("type", "RNAN")
+    arguments = {key: value for key, value in network.items() if key != "type"}
+    if kind != "RNAN":
+        return {"type": kind, **arguments}
+    bound = inspect.signature(RNAN).bind(**arguments)
+    bound.apply_defaults()
+    mean = bound.arguments["img_mean"]
+    return {"type": kind, **bound.arguments, "img_mean": mean if mean is None else [*map(float, mean)]}
 
 
 def _basicsr_architecture(kind: Any, where: str) -> type[nn.Module]:

@@ -1,0 +1,37 @@
+"""`export`: a network as a file for other programs."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from rnan_plugin.choices import EXPORT_FORMS
+from rnan_plugin.commands.arguments import add_network, add_task, add_weights, task_of
+
+EXAMPLES = """
+  rnan export --task car --level 10 --to safetensors car_10.safetensors
+  rnan export -opt options/train_RNAN_CAR_q10.yml --weights net_g_latest.pth --to pth car_10.pth
+  rnan export --weights RNAN_F64G10P48L2N30.pt --to safetensors released.safetensors
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command line."""
+    parser.add_argument("out", metavar="OUT", type=Path, help="file to write; its ending is the form's name")
+    told = "pth: checkpoint of the plugin and BasicSR; safetensors: without code, for most programs"
+    parser.add_argument("--to", required=True, choices=EXPORT_FORMS, help=told)
+    add_task(parser, required=False, why="take the package's weights")
+    add_network(parser)
+    add_weights(parser)
+    parser.add_argument("--overwrite", action="store_true", help="replace OUT where it is there already")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write the file; see `rnan_plugin.export.files.export` for errors."""
+    from rnan_plugin.export.files import export
+    from rnan_plugin.inference.networks import load_network
+
+    loaded = load_network(options.opt, options.weights, task_of(options))
+    export(loaded, options.to, options.out, overwrite=options.overwrite)
+    print(f"wrote {options.out} from {loaded.weights}")
+    return 0

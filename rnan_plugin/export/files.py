@@ -1,0 +1,46 @@
+"""Writing a network with its weights in the form that another program reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rnan_plugin import checkpoints
+from rnan_plugin.choices import ExportForm
+from rnan_plugin.errors import UserError
+from rnan_plugin.inference.networks import Loaded
+from rnan_plugin.portable import BUFFER, describing
+
+
+def export(loaded: Loaded, form: ExportForm, out: Path, *, overwrite: bool = False) -> None:
+    """Write a network to a file, whole or not at all.
+
+    Args:
+        loaded: As `load_network` gives it.
+        form: "pth" is a checkpoint as the plugin and BasicSR write it; "safetensors" holds no code and is read by most
+            programs. Both say what the network is, to every command of the plugin and to spandrel.
+        out: The file, whose ending is the form's name.
+        overwrite: Replace a file that is there already.
+
+    Raises:
+        UserError: Another ending, the file is there already or is the one the weights came from, it can't be written,
+            or a package that the form needs is not installed.
+    """
+    _check_target(out, form, Path(loaded.weights), overwrite=overwrite)
+    weights = loaded.net.state_dict()
+    if form == "safetensors":
+        checkpoints.save_safetensors(weights, loaded.network, out)
+        return
+    content = {"params": weights, "network_g": dict(loaded.network)}
+    if loaded.network["type"] == "RNAN":
+        # spandrel looks for `state_dict` first, and would drop `network_g`; the tensors are stored once all the same.
+        content["state_dict"] = {**weights, BUFFER: describing(loaded.network)}
+    checkpoints.save_checkpoint(content, out)
+
+
+def _check_target(out: Path, form: ExportForm, source: Path, *, overwrite: bool) -> None:
+    if out.suffix != f".{form}":
+        raise UserError(f"{out}: --to {form} writes a file whose name ends in .{form}; name it so")
+    if out.exists() and out.samefile(source):
+        raise UserError(f"{out}: is the file that the weights come from; name another")
+    if out.exists() and not overwrite:
+        raise UserError(f"{out}: exists already; name another file, or add --overwrite")
