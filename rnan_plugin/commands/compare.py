@@ -20,10 +20,10 @@ with a file such as
     SwinIR: {type: network, opt: options/compare/train_SwinIR_CAR_q10.yml, weights: net_g_latest.pth}
     other: {type: files, files: results/other_program}
 
-writes the table (CSV, JSON, Markdown), scores of each method, restored images and report.html below
-results/comparison/NAME. Types: network (any of BasicSR), released (RNAN's published weights), shipped (the weights in
-the package), files, input, and the classical methods bicubic, opencv_nlm, skimage_wavelet, skimage_tv, bm3d, malvar,
-menon, where they fit the task.
+writes the table and the methods' differences with interval and p (CSV, JSON, Markdown), scores of each method, restored
+images and report.html below results/comparison/NAME. Types: network (any of BasicSR), released (RNAN's published
+weights), shipped (the weights in the package), files, input, and the classical methods bicubic, opencv_nlm,
+skimage_wavelet, skimage_tv, bm3d, malvar, menon, where they fit the task.
 """
 
 

@@ -9,6 +9,7 @@ from rnan_plugin.data.image_store import is_lmdb, open_store
 from rnan_plugin.errors import UserError
 from rnan_plugin.evaluation.comparison_file import GROUND_TRUTH, Comparison, file_name, read_comparison
 from rnan_plugin.evaluation.costs import measure_costs, timing_input
+from rnan_plugin.evaluation.differences import differences, differences_as_text, write_differences
 from rnan_plugin.evaluation.evaluate import Evaluation, evaluate
 from rnan_plugin.evaluation.html_report import write_html
 from rnan_plugin.evaluation.methods import Method, build_method
@@ -20,7 +21,7 @@ from rnan_plugin.inference.restorer import RestoreSettings
 
 
 def compare(path: str, out: Path) -> dict[str, list[Evaluation]]:
-    """Run a comparison file; print its table, and write everything below `out/NAME`.
+    """Run a comparison file; print its tables, and write everything below `out/NAME`.
 
     Returns:
         By method its evaluations, in the order of the sets.
@@ -42,8 +43,12 @@ def compare(path: str, out: Path) -> dict[str, list[Evaluation]]:
             results[name].append(evaluate_method(comparison, method, root, folder / "images"))
             write_report(results[name][-1], folder / "scores", replace=True)
     rows = write_comparison(comparison, costs, results, folder)
+    found = differences(results)
+    write_differences(found, folder)
     print(text_table(rows), *comparison_paper_rows(results), sep="\n")
-    print(f"-> {write_html(comparison, rows, results, folder)}")
+    if found:
+        print("", differences_as_text(found), "", sep="\n")
+    print(f"-> {write_html(comparison, rows, results, found, folder)}")
     return results
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from rnan_plugin.evaluation.comparison_file import GROUND_TRUTH, Comparison, file_name
+from rnan_plugin.evaluation.differences import IN_SHORT, Difference, difference_rows
 from rnan_plugin.evaluation.evaluate import Evaluation
 from rnan_plugin.files import atomic_path
 from rnan_plugin.images.codec import decode_image
@@ -21,7 +23,11 @@ _IMAGES_OF_A_SET = 6
 
 
 def write_html(
-    comparison: Comparison, rows: list[list[str]], results: dict[str, list[Evaluation]], folder: Path
+    comparison: Comparison,
+    rows: list[list[str]],
+    results: dict[str, list[Evaluation]],
+    found: Sequence[Difference],
+    folder: Path,
 ) -> Path:
     """Write `report.html` into the folder of a comparison, from its table, scores and restored images.
 
@@ -29,12 +35,15 @@ def write_html(
         comparison: What was compared.
         rows: The table, its headings first.
         results: Evaluations by method, in the order of the comparison's sets.
+        found: Differences of the methods.
         folder: Holds `images/SET/IMAGE/METHOD.png` of each method.
     """
     content = {
         "title": f"{comparison.name}: {comparison.task}",
         "table": rows,
         "sets": [_image_set(comparison, index, results, folder) for index in range(len(comparison.sets))],
+        "differences": [difference_rows(found, item.image_set) for item in next(iter(results.values()))],
+        "differences_in_short": IN_SHORT,
         "training": _training(comparison),
         "protocol": {name: [item.protocol for item in items] for name, items in results.items()},
     }

@@ -152,7 +152,7 @@ def test_panel_tells_what_is_wrong(compared: Path, arguments: list[str], told: s
 VISIT = """
 <script>
 const headings = [...document.querySelectorAll("th")], psnr = headings.find(th => th.textContent.startsWith("PSNR"));
-const order = () => [...document.querySelectorAll("tbody tr")].map(tr => tr.cells[0].textContent).join();
+const order = () => [...document.querySelectorAll("#table tbody tr")].map(tr => tr.cells[0].textContent).join();
 psnr.click(); const up = order(); psnr.click(); const down = order();
 const views = document.querySelectorAll("#grid .view"), before = views[1].querySelector("img").style.transform;
 views[0].dispatchEvent(new WheelEvent("wheel", { deltaY: -400, clientX: 50, clientY: 400 }));
@@ -165,6 +165,7 @@ decoded.then(() => true, () => false).then(loaded => document.title = JSON.strin
   captions: [...document.querySelectorAll("figcaption")].map(e => e.textContent),
   clip: document.querySelector(".right").style.clipPath,
   curves: document.querySelectorAll("#chart polyline").length,
+  apart: [...document.querySelectorAll("#differences tbody tr")].map(tr => [...tr.cells].map(td => td.textContent)),
   training: [...document.querySelectorAll("#curves title")].map(e => e.textContent),
   minutes: (() => { const unit = document.getElementById("unit"); unit.value = "minutes"; unit.onchange();
     return document.querySelector("#curves svg").textContent; })() }));
@@ -187,6 +188,9 @@ def test_page_sorts_zooms_and_slides_in_a_browser(compared: Path, tmp_path: Path
     assert seen["down"].split(",") == seen["up"].split(",")[::-1]
     assert seen["down"].startswith("perfect,NLM")
     assert (seen["locked"], seen["moved"], seen["loaded"], seen["curves"]) == (1, True, True, 5)
+    written = (compared / "results/comparison/c/differences.md").read_text()
+    assert len(seen["apart"]) == 10  # each pair of five methods once
+    assert all(f"| {' | '.join(cells)} |" in written for cells in seen["apart"])
     assert seen["training"] == ["RNAN/tiny, iteration 3: 20.0000", "RNAN/tiny, iteration 6: 21.0000"]
     assert "3 minutes" in seen["minutes"]
     assert seen["captions"][0] == "ground truth"
