@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from rnan_plugin.__main__ import COMMANDS, FORWARDING, parser_of
 from rnan_plugin.images.degradations import DEGRADATIONS
+from rnan_plugin.options.json_schema import described_fields
 
 # Dataclasses whose fields are keys of an option file, by the place where they stand.
 SECTIONS = {
@@ -135,14 +136,14 @@ def _named(path: str) -> type:
     return found
 
 
-def _fields(section: Callable[..., Any]) -> str:
+def _fields(section: Any) -> str:
     """What a dataclass is, and a table of its fields."""
     text = inspect.cleandoc(section.__doc__ or "")
-    told = described(text)
+    told = described_fields(section)
     head = re.split(r"\n(?:Args|Raises|Source):", text)[0].strip()
     hints = get_type_hints(section, include_extras=True)
     lines = [f"{head}\n", "| key | takes | default | |", "|---|---|---|---|"]
-    for item in dataclasses.fields(section):  # type: ignore[arg-type]
+    for item in dataclasses.fields(section):
         cells = f"`{item.name}`", _cell(takes(hints[item.name])), _default(item), _cell(told.get(item.name, ""))
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -163,13 +164,6 @@ def takes(hint: Any) -> str:
     if origin in (list, tuple):
         return f"list of {takes(parts[0])}"
     return "section" if origin is Mapping else _WORDS.get(hint, getattr(hint, "__name__", str(hint)))
-
-
-def described(docstring: str) -> dict[str, str]:
-    """The arguments that a docstring describes, each on one line."""
-    block = re.search(r"^Args:\n((?:[ ]+.*\n?|\n)+)", docstring, re.M)
-    items = re.findall(r"^ {4}(\w+): ((?:.*\n?)(?: {8}.*\n?)*)", block[1], re.M) if block else []
-    return {name: " ".join(text.split()) for name, text in items}
 
 
 def _default(item: dataclasses.Field[Any]) -> str:

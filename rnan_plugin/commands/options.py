@@ -23,6 +23,7 @@ EXAMPLES = """
   rnan options --task sr --level 4 --released > mine.yml        the test of the authors' weights
   rnan options --write                                          all shipped files, into the folder `options`
   rnan options --check                                          which of them differ from their recipes
+  rnan options --schema > option_file.json                      the JSON schema from which editors know keys and values
 """
 # Flags that describe the file which --task prints, by their names in the parsed options.
 _OF_A_FILE = ("network", "size", "channels", "blind", "test", "released")
@@ -41,11 +42,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--released", action="store_true", help="the test of the authors' weights")
     parser.add_argument("--write", action="store_true", help="write all shipped files")
     parser.add_argument("--check", action="store_true", help="say which shipped files differ; exit status 1 if any do")
+    parser.add_argument(
+        "--schema",
+        nargs="?",
+        const="option",
+        choices=("option", "comparison"),
+        help="print a schema (default: %(const)s)",
+    )
     parser.add_argument("--folder", type=Path, help=f"of the shipped files (default: {_FOLDER})")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print a file, or write or check all that are shipped.
+    """Print a file or a schema, or write or check all that are shipped.
 
     Raises:
         UserError: Flags that don't go together, or a task or network that doesn't fit them.
@@ -55,21 +63,24 @@ def run(options: argparse.Namespace) -> int:
         return _write(options.folder or Path(_FOLDER))
     if options.check:
         return _check(options.folder or Path(_FOLDER))
-    file = _asked_for(options)
+    return _print(_schema(options.schema) if options.schema else _asked_for(options).text)
+
+
+def _print(text: str) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8")  # option files are, whatever the terminal has
-    sys.stdout.write(file.text)
+    sys.stdout.write(text)
     return 0
 
 
 def _check_flags(options: argparse.Namespace) -> None:
-    doing = [flag for flag in ("write", "check", "task") if getattr(options, flag)]
+    doing = [flag for flag in ("write", "check", "task", "schema") if getattr(options, flag)]
     if len(doing) != 1:
         asked = " and ".join(f"--{flag}" for flag in doing) or "nothing"
-        raise UserError(f"{asked} asked for; use one of --task (prints one file), --write and --check (all files)")
-    if options.folder is not None and options.task:
+        raise UserError(f"{asked} asked for; use one of --task (prints one file), --write, --check (all) and --schema")
+    if options.folder is not None and not (options.write or options.check):
         raise UserError(
-            "--folder: goes with --write or --check; with --task the file is printed, redirect it by > FILE"
+            f"--folder: goes with --write or --check; with --{doing[0]} the file is printed, redirect it by > FILE"
         )
     given = [flag for flag in _OF_A_FILE if getattr(options, flag)]
     if not options.task and (given or options.level is not None):
@@ -83,19 +94,30 @@ def _check_flags(options: argparse.Namespace) -> None:
 
 
 def _write(folder: Path) -> int:
+    from rnan_plugin.evaluation.schemas import write_schemas
     from rnan_plugin.options.shipped_files import write_files
 
     written, total = write_files(folder)
     print(f"{total} option files in {folder}, {written} of them written anew")
+    if schemas := write_schemas(folder):
+        print(f"{schemas} schemas for editors written anew")
     return 0
 
 
 def _check(folder: Path) -> int:
+    from rnan_plugin.evaluation.schemas import stale_schemas
     from rnan_plugin.options.shipped_files import differences
 
-    lines = list(differences(folder))
+    lines = [*differences(folder), *stale_schemas(folder)]
     print(*lines or [f"{folder}: every option file is as its recipe"], sep="\n")
     return 1 if lines else 0
+
+
+def _schema(kind: str) -> str:
+    from rnan_plugin.evaluation.schemas import schema_texts
+    from rnan_plugin.options.shipped_files import COMPARISON_SCHEMA, OPTION_SCHEMA
+
+    return schema_texts()[OPTION_SCHEMA if kind == "option" else COMPARISON_SCHEMA]
 
 
 def _asked_for(options: argparse.Namespace) -> OptionFile:

@@ -15,14 +15,14 @@ from rnan_plugin.images.color import Channels
 from rnan_plugin.images.degradations import DEGRADATIONS, Degradation, total_scale
 from rnan_plugin.images.levels import DrawnDegradation, has_whole_levels, level_key, level_range
 from rnan_plugin.options.schema import check_keys, parse
-from rnan_plugin.options.values import Count, Name, PathText, Rule, within
+from rnan_plugin.options.values import NOT_EMPTY, Count, Name, PathText, Rule, within
 
 
 def _is_template(text: str) -> bool:
     return text.count("{}") == 1 and not set("{}\0") & set(text.replace("{}", "", 1))
 
 
-Roots = Annotated[list[PathText], Rule(bool, "not empty")]
+Roots = Annotated[list[PathText], NOT_EMPTY]
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,9 @@ class DatasetOptions:
     dataroot_gt: PathText | Roots
     degradation: Any = None
     dataroot_lq: PathText | None = None
-    filename_tmpl: Annotated[str, Rule(_is_template, "with one {} and no other braces")] = "{}"
+    filename_tmpl: Annotated[
+        str, Rule(_is_template, "with one {} and no other braces", {"pattern": r"^[^{}]*\{\}[^{}]*$"})
+    ] = "{}"
     io_backend: Mapping[str, Any] = field(default_factory=lambda: {"type": "disk"})
     channels: Channels = "rgb"
     gt_size: Count | None = None

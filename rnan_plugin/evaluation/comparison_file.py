@@ -18,7 +18,7 @@ from rnan_plugin.paper.tasks import TASKS, TaskAtLevel
 
 GROUND_TRUTH = "ground truth"  # stands beside the methods
 
-_TYPES_OF_KEYS: dict[str, type | tuple[type, ...]] = {
+TYPES_OF_KEYS: dict[str, type | tuple[type, ...]] = {
     "name": str,
     "task": str,
     "level": (int, float),
@@ -31,7 +31,7 @@ _TYPES_OF_KEYS: dict[str, type | tuple[type, ...]] = {
     "methods": dict,
 }
 # Keys of a method beside its type: those that it needs, those that it may have.
-_KEYS_OF_METHODS: dict[str, tuple[set[str], set[str]]] = {
+KEYS_OF_METHODS: dict[str, tuple[set[str], set[str]]] = {
     "network": ({"opt"}, {"weights", "self_ensemble", "training"}),
     "released": ({"weights"}, {"self_ensemble"}),
     "shipped": (set(), {"self_ensemble"}),
@@ -104,9 +104,9 @@ def read_comparison(path: str) -> Comparison:
 
 
 def _check_value(key: str, value: Any, path: str) -> None:
-    if key not in _TYPES_OF_KEYS:
-        raise UserError(f"{path}: unknown key '{key}'{nearest(str(key), _TYPES_OF_KEYS)}")
-    legal = _TYPES_OF_KEYS[key]
+    if key not in TYPES_OF_KEYS:
+        raise UserError(f"{path}: unknown key '{key}'{nearest(str(key), TYPES_OF_KEYS)}")
+    legal = TYPES_OF_KEYS[key]
     if not isinstance(value, legal) or isinstance(value, bool):
         names = [kind.__name__ for kind in (legal if isinstance(legal, tuple) else (legal,))]
         raise UserError(f"{path}, {key}: {shown(value)} is not of type {' or '.join(names)}")
@@ -116,11 +116,11 @@ def _check_value(key: str, value: Any, path: str) -> None:
 
 def _check_method(section: Any, where: str) -> None:
     if not isinstance(section, dict) or "type" not in section:
-        raise UserError(f"{where}: needs keys, at least a type ({', '.join(sorted(_KEYS_OF_METHODS))})")
+        raise UserError(f"{where}: needs keys, at least a type ({', '.join(sorted(KEYS_OF_METHODS))})")
     kind = section["type"]
-    if kind not in _KEYS_OF_METHODS:
-        raise UserError(f"{where}.type: no type '{kind}'{nearest(str(kind), _KEYS_OF_METHODS)}")
-    needed, possible = _KEYS_OF_METHODS[kind]
+    if kind not in KEYS_OF_METHODS:
+        raise UserError(f"{where}.type: no type '{kind}'{nearest(str(kind), KEYS_OF_METHODS)}")
+    needed, possible = KEYS_OF_METHODS[kind]
     legal = {"type"} | needed | possible
     for key in section:
         if key not in legal:

@@ -143,7 +143,7 @@ def normalise(
         yield from unknown_keys(section, frozenset(fields), where)
     for key in [key for key in section if key in fields]:
         place = f"{where}{joint}{key}"
-        inner = _dataclass_in(hints[key])
+        inner = dataclass_in(hints[key])
         if inner is not None and isinstance(section[key], Mapping):
             section[key] = dict(section[key])
             yield from normalise(section[key], [inner], place)
@@ -154,7 +154,7 @@ def normalise(
             section[key] = _default(fields[key])
 
 
-def _dataclass_in(hint: Any) -> type | None:
+def dataclass_in(hint: Any) -> type | None:
     """The dataclass of a hint `Section` or `Section | None`."""
     parts = (part for part in (hint, *get_args(hint)) if isinstance(part, type))
     return next((part for part in parts if dataclasses.is_dataclass(part)), None)
@@ -162,7 +162,7 @@ def _dataclass_in(hint: Any) -> type | None:
 
 def _mapping_for(hint: Any) -> Any:
     """The hint, with the section of a dataclass told in words."""
-    if _dataclass_in(hint) is None:
+    if dataclass_in(hint) is None:
         return hint
     return Mapping[str, Any] | None if type(None) in get_args(hint) else Mapping[str, Any]
 
@@ -206,16 +206,21 @@ def check_arguments(
     Yields:
         A line for each value that is not legal.
     """
-    hints = {
-        name: like_default(item.default) if item.annotation is item.empty else item.annotation
-        for name, item in _parameters(function).items()
-    }
-    hints |= get_type_hints(known, include_extras=True) if known is not None else {}
+    hints = argument_hints(function, known)
     for key in [key for key in arguments if key in hints]:
         if (value := fitted(arguments[key], hints[key])) is not MISFIT:
             arguments[key] = value
         else:
             yield f"{where}.{key}: {shown(arguments[key])} is not {describe(hints[key])}"
+
+
+def argument_hints(function: Callable[..., Any], known: type | None = None) -> dict[str, Any]:
+    """By argument what `check_arguments` judges it by."""
+    hints = {
+        name: like_default(item.default) if item.annotation is item.empty else item.annotation
+        for name, item in _parameters(function).items()
+    }
+    return hints | (get_type_hints(known, include_extras=True) if known is not None else {})
 
 
 def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
@@ -240,12 +245,19 @@ def check_call(
     Raises:
         UserError: A key the function does not name, or a missing one.
     """
-    parameters = inspect.signature(function).parameters.values()
-    variable = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
-    named = {item.name: item for item in parameters if item.kind not in variable and item.name not in supplied}
-    swallows = any(item.kind is item.VAR_KEYWORD for item in parameters) and not named
+    named, swallows = legal_arguments(function, supplied)
     if not swallows:
         check_keys({key: value for key, value in arguments.items() if key != "type"}, frozenset(named), where)
     for name, item in named.items():
         if item.default is item.empty and name not in arguments:
             raise UserError(f"{where}: key '{name}' is missing")
+
+
+def legal_arguments(
+    function: Callable[..., Any], supplied: Sequence[str] = ()
+) -> tuple[dict[str, inspect.Parameter], bool]:
+    """The parameters that a section may name, and whether it may name any others."""
+    parameters = inspect.signature(function).parameters.values()
+    variable = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    named = {item.name: item for item in parameters if item.kind not in variable and item.name not in supplied}
+    return named, any(item.kind is item.VAR_KEYWORD for item in parameters) and not named

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from rnan_plugin.choices import PolicyName
 from rnan_plugin.options.values import (
+    NOT_EMPTY,
     Count,
     CountOrNone,
     Milestones,
@@ -20,7 +21,6 @@ from rnan_plugin.options.values import (
     NotNegative,
     PathText,
     Positive,
-    Rule,
     Share,
     at_least,
     within,
@@ -29,7 +29,12 @@ from rnan_plugin.options.values import (
 
 @dataclass(frozen=True)
 class DistParams:
-    """How processes talk to each other; `port` is for `--launcher slurm`."""
+    """How processes talk to each other; `port` is for `--launcher slurm`.
+
+    Args:
+        backend: nccl for CUDA GPUs, gloo for CPUs.
+        port: For `--launcher slurm`.
+    """
 
     backend: Literal["nccl", "gloo"] = "nccl"
     port: Annotated[int, within(1, 65535)] | None = None
@@ -37,7 +42,20 @@ class DistParams:
 
 @dataclass(frozen=True)
 class AnyModel:
-    """Keys at the top that BasicSR's parsing reads, whatever the model."""
+    """Keys at the top that BasicSR's parsing reads, whatever the model.
+
+    Args:
+        name: Of the run; its folders below `experiments` and `results` are called so.
+        model_type: RestorationModel, the plugin's; others are BasicSR's own.
+        num_gpu: Of a process; 0 for the CPU, auto for all that there are.
+        manual_seed: Of everything random; left out, one is drawn.
+        dist_params: How processes talk to each other.
+        datasets: One set to train on (`train`), any number to look at (`val`, `val_2`, `test`, …).
+        path: Weights and states to begin with.
+        train: Optimiser, schedule and losses; a test does without.
+        val: Validation and test.
+        logger: What is written how often.
+    """
 
     name: Name = "unnamed"
     model_type: str = "RestorationModel"
@@ -53,7 +71,22 @@ class AnyModel:
 
 @dataclass(frozen=True)
 class Top(AnyModel):
-    """Keys at the top; those from `dist` on are BasicSR's, added while it reads the file."""
+    """Keys at the top; those from `dist` on are BasicSR's, added while it reads the file.
+
+    Args:
+        scale: Pixels of the ground truth for one of the input, in each direction.
+        find_unused_parameters: Of torch's DistributedDataParallel.
+        device: auto, cuda, mps or cpu.
+        deterministic: Algorithms alone that give the same bits each time.
+        network_g: The network: its `type` and arguments.
+        dist: Added by BasicSR.
+        rank: Added by BasicSR.
+        world_size: Added by BasicSR.
+        auto_resume: Added by BasicSR.
+        is_train: Added by BasicSR.
+        root_path: Added by BasicSR.
+        seed_drawn: Added by the plugin.
+    """
 
     scale: Count = 1
     find_unused_parameters: bool = False
@@ -71,7 +104,21 @@ class Top(AnyModel):
 
 @dataclass(frozen=True)
 class Paths:
-    """The section `path`; the keys from `experiments_root` on are BasicSR's, added while it reads the file."""
+    """The section `path`; the keys from `experiments_root` on are BasicSR's, added while it reads the file.
+
+    Args:
+        pretrain_network_g: Checkpoint to begin with, or to test.
+        param_key_g: Key of the weights in the checkpoint; found where it is left out.
+        strict_load_g: Whether every weight has to be there and fit.
+        resume_state: Training state to go on from.
+        ignore_resume_networks: Networks that don't come from the state.
+        experiments_root: Added by BasicSR.
+        models: Added by BasicSR.
+        training_states: Added by BasicSR.
+        log: Added by BasicSR.
+        visualization: Added by BasicSR.
+        results_root: Added by BasicSR.
+    """
 
     pretrain_network_g: PathText | None = None
     param_key_g: str | None = None
@@ -121,7 +168,7 @@ class CosineAnnealing:
     """The section `train.scheduler`: the rate falls to `eta_min` along a cosine, once in each period."""
 
     type: Literal["CosineAnnealingRestartLR"] = "CosineAnnealingRestartLR"
-    periods: Annotated[list[Count], Rule(bool, "not empty")] = field(default_factory=lambda: [1])
+    periods: Annotated[list[Count], NOT_EMPTY] = field(default_factory=lambda: [1])
     restart_weights: list[NotNegative] = field(default_factory=lambda: [1])
     eta_min: NotNegative = 0
     last_epoch: Literal[-1] = -1
@@ -137,7 +184,17 @@ SCHEDULERS: dict[str, tuple[type, str, str]] = {
 
 @dataclass(frozen=True)
 class Train:
-    """The section `train`, beside the keys of `rnan_plugin.training.step.StepOptions`."""
+    """The section `train`, beside the keys of `rnan_plugin.training.step.StepOptions`.
+
+    Args:
+        ema_decay: Of the moving average of the weights; 0 for none.
+        optim_g: The optimiser.
+        scheduler: How the learning rate falls.
+        total_iter: Iterations of the whole training.
+        warmup_iter: Iterations in which the rate rises to its value; -1 for none.
+        pixel_opt: Loss between output and ground truth.
+        perceptual_opt: Loss between features of both.
+    """
 
     ema_decay: Share = 0.0
     optim_g: Adam = field(default_factory=Adam)
@@ -150,7 +207,21 @@ class Train:
 
 @dataclass(frozen=True)
 class Validation:
-    """The section `val`; the keys from `policy` on are `rnan_plugin.inference.policy.Policy`'s."""
+    """The section `val`; the keys from `policy` on are `rnan_plugin.inference.policy.Policy`'s.
+
+    Args:
+        val_freq: Iterations between two validations.
+        save_img: Write restored images.
+        pbar: Show progress.
+        suffix: Of the restored images' names.
+        metrics: By name, what is computed: `psnr: {type: calculate_psnr, crop_border: 0}`.
+        num_panel: Images of each set in TensorBoard.
+        policy: How the network is applied to an image.
+        tile: Largest side of a tile in pixels of the input.
+        tile_overlap: Pixels that neighbouring tiles share.
+        tile_batch: Tiles of one pass.
+        self_ensemble: Mean over the eight flips and transposes.
+    """
 
     val_freq: Count = 1
     save_img: bool = False
@@ -197,7 +268,16 @@ class Wandb:
 
 @dataclass(frozen=True)
 class Logger:
-    """The section `logger`."""
+    """The section `logger`.
+
+    Args:
+        print_freq: Iterations between two lines of the log.
+        save_checkpoint_freq: Iterations between two checkpoints.
+        use_tb_logger: Write TensorBoard's log.
+        wandb: Copy it to Weights & Biases.
+        keep_last: Checkpoints that are kept; all where it is left out.
+        save_best: Metric by which the best checkpoint is kept apart.
+    """
 
     print_freq: Count = 1
     save_checkpoint_freq: Count = 1

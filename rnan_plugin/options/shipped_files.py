@@ -17,6 +17,10 @@ from rnan_plugin.options.schema import flat, read_yaml
 from rnan_plugin.paper.tables import all_published
 from rnan_plugin.paper.tasks import TASKS, Task
 
+# Schemas for editors, below the folder of the option files; `rnan_plugin.evaluation.schemas` makes them.
+OPTION_SCHEMA = "schemas/option_file.json"
+COMPARISON_SCHEMA = "schemas/comparison_file.json"
+
 
 def shipped_files() -> Iterator[OptionFile]:
     """All of them; a task that was added by `add_task` has its own."""
@@ -68,6 +72,12 @@ def _small_data() -> Iterator[OptionFile]:
     yield from (recipes.small_data(name, inputs_of(task, level)) for name, task, level in columns)
 
 
+def shipped_text(file: OptionFile) -> str:
+    """What a file in the repository holds: above all a line from which editors know its schema."""
+    up = "../" * file.path.count("/")
+    return f"# yaml-language-server: $schema={up}{OPTION_SCHEMA}\n{file.text}"
+
+
 def write_files(folder: Path) -> tuple[int, int]:
     """Write those that are missing or differ; return how many, and how many there are.
 
@@ -81,9 +91,9 @@ def write_files(folder: Path) -> tuple[int, int]:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"{path.parent}: can't be created ({error.strerror}); choose another --folder") from None
-        if _text(path) != file.text:
+        if _text(path) != shipped_text(file):
             with atomic_path(path) as temporary:
-                temporary.write_text(file.text, encoding="utf-8")
+                temporary.write_text(shipped_text(file), encoding="utf-8")
             written += 1
     return written, len(files)
 
@@ -101,7 +111,7 @@ def differences(folder: Path) -> Iterator[str]:
         text = _text(path)
         if text is None:
             yield f"{path}: missing"
-        elif text != file.text:
+        elif text != shipped_text(file):
             yield f"{path}: {_first_difference(path, file.options)}"
 
 

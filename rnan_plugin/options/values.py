@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from types import UnionType
@@ -23,25 +23,26 @@ MISFIT = object()  # what `fitted` returns for a value that is not legal
 
 @dataclass(frozen=True)
 class Rule:
-    """A condition on a value of the right type, and how a message puts it."""
+    """A condition on a value of the right type, how a message puts it, and how JSON schema does, as far as it can."""
 
     holds: Callable[[Any], bool]
     says: str
+    keywords: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
 
 def within(low: float, high: float) -> Rule:
     """From `low` to `high`, both included."""
-    return Rule(lambda value: low <= value <= high, f"from {low} to {high}")
+    return Rule(lambda value: low <= value <= high, f"from {low} to {high}", {"minimum": low, "maximum": high})
 
 
 def at_least(low: float) -> Rule:
     """`low` or more."""
-    return Rule(lambda value: bool(value >= low), f"of {low} or more")
+    return Rule(lambda value: bool(value >= low), f"of {low} or more", {"minimum": low})
 
 
 def above(low: float) -> Rule:
     """More than `low`."""
-    return Rule(lambda value: bool(value > low), f"above {low}")
+    return Rule(lambda value: bool(value > low), f"above {low}", {"exclusiveMinimum": low})
 
 
 def share(value: Any) -> bool:
@@ -67,18 +68,21 @@ def _is_rising(values: list[Any]) -> bool:
     return all(earlier < later for earlier, later in pairwise(values))
 
 
+NAME_PATTERN = r"^(?!\s*\.{0,2}\s*$)[^/\\\r\n]+$"  # as far as a pattern tells what `one_component` takes
 LARGEST = 10**9  # of counts: no run has so many iterations, and dates and ranges of them are still computed
 
 Count = Annotated[int, within(1, LARGEST)]
 CountOrNone = Annotated[int, within(0, LARGEST)]
-Share = Annotated[float, Rule(share, "from 0 to below 1")]
+Share = Annotated[float, Rule(share, "from 0 to below 1", {"minimum": 0, "exclusiveMaximum": 1})]
 Positive = Annotated[float, above(0)]
 NotNegative = Annotated[float, at_least(0)]
-Name = Annotated[str, Rule(_is_name, "that a folder can be called by")]
-PathText = Annotated[str, Rule(_is_path, "that is a path")]
-Milestones = Annotated[list[Count], Rule(bool, "not empty"), Rule(_is_rising, "rising")]
+Name = Annotated[str, Rule(_is_name, "that a folder can be called by", {"pattern": NAME_PATTERN})]
+PathText = Annotated[str, Rule(_is_path, "that is a path", {"pattern": r"\S"})]
+NOT_EMPTY = Rule(bool, "not empty", {"minItems": 1})
+Milestones = Annotated[list[Count], NOT_EMPTY, Rule(_is_rising, "rising")]
 
-_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+NUMBER_PATTERN = r"(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?"  # without its sign
+_NUMBER = re.compile(rf"[-+]?{NUMBER_PATTERN}")
 _LONGEST_NUMBER = 40  # characters
 
 

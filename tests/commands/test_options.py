@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import REPOSITORY
+from jsonschema import Draft7Validator
 from printed_options import check_printed_options
 
 import rnan_plugin.training.connect  # noqa: F401 - BasicSR has to know the plugin
@@ -58,6 +60,8 @@ def test_what_is_printed_passes_the_checks(
     monkeypatch.chdir(tmp_path)
     text = printed(capsys, "--task", *arguments.split())
     check_printed_options(text)
+    schema = json.loads((REPOSITORY / "options/schemas/option_file.json").read_text(encoding="utf-8"))
+    assert [error.message for error in Draft7Validator(schema).iter_errors(yaml.safe_load(text))] == []
     assert text.startswith("# ")
     assert text.endswith("\n")
 
@@ -76,7 +80,8 @@ def test_what_is_printed_passes_the_checks(
     ],
 )
 def test_what_is_shipped_is_printed_as_it_is_shipped(arguments: str, file: str, capsys: Capture) -> None:
-    shipped = (REPOSITORY / f"options/{file}.yml").read_text(encoding="utf-8")
+    schema, _, shipped = (REPOSITORY / f"options/{file}.yml").read_text(encoding="utf-8").partition("\n")
+    assert schema.startswith("# yaml-language-server: ")  # its path holds in the repository alone
     assert printed(capsys, "--task", *arguments.split()) == shipped
 
 
@@ -100,6 +105,9 @@ def test_a_level_of_ones_own(capsys: Capture) -> None:
         ("--check --blind", "--blind: goes with --task"),
         ("--write --level 3", "--level: goes with --task"),
         ("--task demosaic --folder x", "--folder: goes with --write or --check"),
+        ("--schema --folder x", "--folder: goes with --write or --check"),
+        ("--schema --write", "--write and --schema asked for"),
+        ("--schema comparison --blind", "--blind: goes with --task"),
         ("--check --folder nowhere", "nowhere: no such folder"),
         ("--task car", "--level: car needs a quality"),
         ("--task demosaic --level 2", "--level: demosaic has no levels"),
@@ -136,7 +144,8 @@ def test_what_does_not_go_together_is_one_line(
 
 def test_writing_then_checking(capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert printed(capsys, "--write") == "117 option files in options, 117 of them written anew\n"
+    files = "117 option files in options, 117 of them written anew\n"
+    assert printed(capsys, "--write") == f"{files}2 schemas for editors written anew\n"
     assert printed(capsys, "--write", "--folder", "options") == "117 option files in options, 0 of them written anew\n"
     assert printed(capsys, "--check") == "options: every option file is as its recipe\n"
     file = tmp_path / "options/small/train_RNAN_small_CAR_q10.yml"
@@ -144,6 +153,14 @@ def test_writing_then_checking(capsys: Capture, tmp_path: Path, monkeypatch: pyt
     assert main(["options", "--check"]) == 1
     line = "options/small/train_RNAN_small_CAR_q10.yml: val.tile is 96, the recipe has 64\n"
     assert capsys.readouterr().out == line
+    assert printed(capsys, "--write").splitlines() == ["117 option files in options, 1 of them written anew"]
+    (tmp_path / "options/schemas/option_file.json").write_text("{}")
+    (tmp_path / "options/schemas/comparison_file.json").unlink()
+    assert main(["options", "--check"]) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        "options/schemas/option_file.json: not as the code has it",
+        "options/schemas/comparison_file.json: missing",
+    ]
 
 
 def test_the_file_is_utf8_whatever_the_terminal_has(tmp_path: Path) -> None:
@@ -151,7 +168,8 @@ def test_the_file_is_utf8_whatever_the_terminal_has(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONIOENCODING": "ascii"}
     result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=False)
     assert result.returncode == 0, result.stderr
-    assert result.stdout == (REPOSITORY / "options/train_RNAN_ColorDN_s50.yml").read_bytes()
+    _, _, shipped = (REPOSITORY / "options/train_RNAN_ColorDN_s50.yml").read_bytes().partition(b"\n")
+    assert result.stdout == shipped
 
 
 def test_help_needs_no_torch(tmp_path: Path) -> None:

@@ -1,0 +1,84 @@
+"""The JSON schema of the plugin's option files, for editors: what `option_check` checks, as far as a schema can say."""
+
+from __future__ import annotations
+
+import rnan_plugin.training.connect  # noqa: F401 - BasicSR's registries have to know the plugin's classes
+from rnan_plugin.data.dataset_schema import dataset_schema
+from rnan_plugin.options.json_schema import DIALECT, Schema, by_type, call_schema, or_null, section_schema
+from rnan_plugin.options.sections import (
+    NEEDED,
+    SCHEDULERS,
+    Adam,
+    Logger,
+    Loss,
+    Metric,
+    Paths,
+    Top,
+    Train,
+    Validation,
+)
+from rnan_plugin.toolbox.api import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY
+from rnan_plugin.training.section_check import OUR_MODEL
+from rnan_plugin.training.step import StepOptions
+
+_TOP = ("name", "model_type", "num_gpu", "datasets", "path", "network_g")
+
+
+def option_schema() -> Schema:
+    """Of a whole file for `model_type: RestorationModel`; networks, losses and metrics are those that BasicSR knows."""
+    networks = {name: call_schema(ARCH_REGISTRY.get(name)) for name in sorted(ARCH_REGISTRY.keys())}
+    replaced = {
+        "model_type": {"const": OUR_MODEL},
+        "datasets": _datasets(),
+        "network_g": by_type(networks),
+        "path": section_schema([Paths]),
+        "train": or_null(_train()),
+        "val": or_null(section_schema([Validation], {"metrics": or_null(_metrics())})),
+        "logger": or_null(section_schema([Logger], needed=NEEDED["logger"])),
+    }
+    about = "An option file of rnan_plugin, for `rnan train` and `rnan test`; `rnan doctor -opt FILE` checks the rest."
+    return {
+        "$schema": DIALECT,
+        "title": "Option file of rnan_plugin",
+        "description": about,
+        **section_schema([Top], replaced, needed=_TOP),
+    }
+
+
+def _datasets() -> Schema:
+    """`train`, and any number of `val…` and `test…`."""
+    others = sorted({*DATASET_REGISTRY.keys()} - {"RestorationDataset"})
+    training, looked_at = (
+        by_type({"RestorationDataset": dataset_schema(training=training), **{name: {} for name in others}})
+        for training in (True, False)
+    )
+    named = {
+        "type": "object",
+        "properties": {"train": training},
+        "patternProperties": {"^(val|test)(_.*)?$": looked_at},
+    }
+    return {**named, "additionalProperties": False}
+
+
+def _train() -> Schema:
+    schedules = {
+        name: section_schema([kind], needed=["milestones" if "milestones" in kind.__dataclass_fields__ else "periods"])  # type: ignore[attr-defined]
+        for name, (kind, *_) in SCHEDULERS.items()
+    }
+    losses = by_type({name: call_schema(LOSS_REGISTRY.get(name), Loss) for name in sorted(LOSS_REGISTRY.keys())})
+    replaced = {
+        "optim_g": section_schema([Adam], {"type": {"enum": ["Adam"]}}, needed=["type"]),
+        "scheduler": by_type(schedules),
+        "pixel_opt": or_null(losses),
+        "perceptual_opt": or_null(losses),
+    }
+    return section_schema([Train, StepOptions], replaced, needed=NEEDED["train"])
+
+
+def _metrics() -> Schema:
+    """By any name, a metric."""
+    kinds = {
+        name: call_schema(METRIC_REGISTRY.get(name), Metric, supplied=["img", "img2"], extra=["better"])
+        for name in sorted(METRIC_REGISTRY.keys())
+    }
+    return {"type": "object", "additionalProperties": by_type(kinds)}
