@@ -36,7 +36,11 @@ def save_safetensors(weights: Mapping[str, Tensor], network: Mapping[str, Any], 
     Raises:
         UserError: It can't be written, or the package safetensors is not installed.
     """
-    content = packed(weights, network)
+    save_bytes(packed(weights, network), path)
+
+
+def save_bytes(content: bytes, path: Path) -> None:
+    """Write a network of another form, complete or not at all; errors as of `save_checkpoint`."""
     _write(path, lambda temporary: temporary.write_bytes(content))
 
 

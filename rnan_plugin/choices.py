@@ -19,5 +19,8 @@ OUTPUT_FORMATS: tuple[OutputFormat, ...] = get_args(OutputFormat)
 Size = Literal["paper", "small"]
 SIZES: tuple[Size, ...] = get_args(Size)
 
-ExportForm = Literal["pth", "safetensors"]
+ExportForm = Literal["pth", "safetensors", "onnx"]
 EXPORT_FORMS: tuple[ExportForm, ...] = get_args(ExportForm)
+
+OnnxRuntime = Literal["any", "onnxruntime"]
+ONNX_RUNTIMES: tuple[OnnxRuntime, ...] = get_args(OnnxRuntime)

@@ -7,6 +7,7 @@ from typing import get_args
 from torch import Tensor, nn
 
 from rnan_plugin.archs.attention import SoftmaxOver, non_local_attention
+from rnan_plugin.archs.exported import exported_attention, is_exporting
 from rnan_plugin.archs.untraced import untraced
 
 
@@ -39,7 +40,8 @@ class NonLocalBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, num_feat, H, W) to the same shape."""
-        return self.w(self._attention(self.theta(x), self.phi(x), self.g(x))) + x
+        attention = self._exported if is_exporting() else self._attention
+        return self.w(attention(self.theta(x), self.phi(x), self.g(x))) + x
 
     # The maps are flattened in here because views of dynamic size between what is compiled and what is not make torch
     # 2.14's compiler fail.
@@ -47,6 +49,12 @@ class NonLocalBlock(nn.Module):
         """Attention between all positions of query, key and value maps, (B, num_feat/2, H, W) each."""
         query, key, value = (embedding.flatten(2).transpose(1, 2) for embedding in embeddings)
         y = non_local_attention(query, key, value, self.softmax_over)  # (B, H*W, num_feat/2)
+        return y.transpose(1, 2).reshape(embeddings[0].shape)
+
+    def _exported(self, *embeddings: Tensor) -> Tensor:
+        """What `_attention` computes, in a graph for other programs."""
+        query, key, value = (embedding.flatten(2).transpose(1, 2) for embedding in embeddings)
+        y = exported_attention(query, key, value, self.softmax_over)
         return y.transpose(1, 2).reshape(embeddings[0].shape)
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from rnan_plugin.choices import EXPORT_FORMS
+from rnan_plugin.choices import EXPORT_FORMS, ONNX_RUNTIMES
 from rnan_plugin.commands.arguments import add_network, add_task, add_weights, task_of
 
 EXAMPLES = """
   rnan export --task car --level 10 --to safetensors car_10.safetensors
   rnan export -opt options/train_RNAN_CAR_q10.yml --weights net_g_latest.pth --to pth car_10.pth
+  rnan export --task car --level 10 --to onnx --runtime onnxruntime car_10.onnx
   rnan export --weights RNAN_F64G10P48L2N30.pt --to safetensors released.safetensors
 """
 
@@ -18,11 +19,14 @@ EXAMPLES = """
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command line."""
     parser.add_argument("out", metavar="OUT", type=Path, help="file to write; its ending is the form's name")
-    told = "pth: checkpoint of the plugin and BasicSR; safetensors: without code, for most programs"
+    told = "pth: checkpoint of the plugin and BasicSR; safetensors: without code, for most programs; onnx: a graph"
     parser.add_argument("--to", required=True, choices=EXPORT_FORMS, help=told)
     add_task(parser, required=False, why="take the package's weights")
     add_network(parser)
     add_weights(parser)
+    told = "of onnx: any (default), or onnxruntime: its own attention, memory linear in the pixels"
+    parser.add_argument("--runtime", choices=ONNX_RUNTIMES, default="any", help=told)
+    parser.add_argument("--half", action="store_true", help="of onnx: weights, input and output in float16")
     parser.add_argument("--overwrite", action="store_true", help="replace OUT where it is there already")
 
 
@@ -32,6 +36,7 @@ def run(options: argparse.Namespace) -> int:
     from rnan_plugin.inference.networks import load_network
 
     loaded = load_network(options.opt, options.weights, task_of(options))
-    export(loaded, options.to, options.out, overwrite=options.overwrite)
+    onnx = {"runtime": options.runtime, "half": options.half}
+    export(loaded, options.to, options.out, overwrite=options.overwrite, **onnx)
     print(f"wrote {options.out} from {loaded.weights}")
     return 0
