@@ -27,6 +27,7 @@ from rnan_plugin.images.estimate import noise_sigma
 from rnan_plugin.images.metrics import psnr
 from rnan_plugin.inference.choose import choose
 from rnan_plugin.inference.networks import load_network
+from rnan_plugin.inference.pick import Worker
 from rnan_plugin.inference.policy import Policy
 from rnan_plugin.inference.restorer import Restorer, RestoreSettings
 from rnan_plugin.inference.shipped import ShippedNetwork, measured_tiles, shipped_networks
@@ -72,7 +73,8 @@ class Gains:
             settings = RestoreSettings(measured_tiles(Policy()), channels=TASKS[network.task].channels)
             self._restorers[network.file] = Restorer(loaded.net, loaded.channels, settings)
         lq, gt = self._middle(lq), self._middle(gt)
-        restored, _ = self._restorers[network.file](lq, "image")
+        worker = Worker(self._restorers[network.file], {}, takes_luma=network.channels == "y")
+        restored, _ = worker.restore(lq, "image")
         return min(psnr(restored, gt), 99.0) - min(psnr(lq, gt), 99.0)
 
     def _middle(self, img: Image) -> Image:
@@ -102,7 +104,7 @@ def main() -> int:
     """Run the command line; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("image_set", type=Path)
-    parser.add_argument("--side", type=int, default=144, help="of the middle that is restored (default: 144)")
+    parser.add_argument("--side", type=int, default=64, help="of the middle that is restored (default: 64)")
     parser.add_argument("--step", type=int, default=5, help="between levels (default: 5)")
     parser.add_argument("--estimates", action="store_true", help="the table of estimates alone")
     args = parser.parse_args()
@@ -111,16 +113,15 @@ def main() -> int:
         print_estimates(colour)
         return 0
     gains = Gains(args.side)
-    print(
-        "| input | level | gain (dB) | left as they are | best weights | their gain (dB) |\n|---|---|---|---|---|---|"
-    )
+    print("| input | level | gain (dB) | left alone | best weights | their gain (dB) |\n|---|---|---|---|---|---|")
     for kind, images in (("colour", colour), ("grey", [convert_channels(img, "gray", "") for img in colour])):
         for task, level, files in cases(images, args.step):
             chosen = [choose(code, lq).network for code, lq, _ in files]
-            auto = fmean(gains(network, lq, gt) for network, (_, lq, gt) in zip(chosen, files, strict=True))
             able = [network for network in shipped_networks() if network.task == task and fits(network, kind)]
             near = [network for network in able if network.is_near(level)]
-            scores = {str(network): fmean(gains(network, lq, gt) for _, lq, gt in files) for network in near}
+            each = {network: [gains(network, lq, gt) for _, lq, gt in files] for network in {*near, *chosen}}
+            auto = fmean(each[network][number] for number, network in enumerate(chosen))
+            scores = {str(network): fmean(each[network]) for network in near}
             best = max(scores, key=lambda name: scores[name], default="none")
             row = [kind, f"{task} {level:g}", f"{auto:+.2f}", chosen.count(None), best, f"{scores.get(best, 0.0):+.2f}"]
             print("| " + " | ".join(map(str, row)) + " |", flush=True)

@@ -123,13 +123,23 @@ def mismatch(task: TaskAtLevel, code: bytes, gains: tuple[float, float] | None =
 
 def _gaining(task: TaskAtLevel, why: str, *, in_colour: bool) -> Choice:
     """The weights that were measured to gain at a level; of several those for colour, then those that gain most."""
-    gaining = [
+    able = [
         network
         for network in shipped_networks()
-        if network.task == task.name and network.gains_at(task.level) and (in_colour or network.is_the_tasks)
+        if network.task == task.name and network.gains and (in_colour or network.is_the_tasks)
     ]
+    level = _no_worse_than_any(task, able)
+    gaining = [network for network in able if network.gains_at(level)]
     if not gaining:
         return Choice(None, task, f"{why}: left as it is, no weights in the package gain on it")
-    level = task.level or 0
     best = max(gaining, key=lambda network: (not network.is_the_tasks, network.gain_at(level), -network.width))
     return Choice(best, task, f"{why}: restored with {best}")
+
+
+def _no_worse_than_any(task: TaskAtLevel, networks: list[ShippedNetwork]) -> float:
+    """The level, or the worst that any network gains at: what is worse than that has more to gain."""
+    level = task.level or 0.0
+    ends = [end for network in networks for end in network.gains or ()]
+    if not ends:
+        return level
+    return max(level, min(ends)) if task.row.degradation == "jpeg" else min(level, max(ends))

@@ -9,11 +9,11 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, Protocol
 
-from rnan_plugin.images.color import Pixels
+from rnan_plugin.images.color import Pixels, grey2y, y2grey
 from rnan_plugin.images.photo import Photo
 from rnan_plugin.inference.choose import AUTO, choose, mismatch
 from rnan_plugin.inference.networks import load_network
-from rnan_plugin.inference.policy import Progress
+from rnan_plugin.inference.policy import Policy, Progress
 from rnan_plugin.inference.restorer import Restorer, RestoreSettings, provenance_of
 from rnan_plugin.inference.shipped import FOLDER, measured_tiles
 from rnan_plugin.paper.tasks import TaskAtLevel
@@ -21,10 +21,24 @@ from rnan_plugin.paper.tasks import TaskAtLevel
 
 @dataclass(frozen=True)
 class Worker:
-    """A restorer, and what its results depend on."""
+    """A restorer, and what its results depend on.
+
+    Args:
+        restorer: Of images.
+        provenance: What to write down.
+        takes_luma: Whether grey images are brought to the range of luma, in which a network for Y was trained.
+    """
 
     restorer: Restorer
     provenance: dict[str, Any]
+    takes_luma: bool = False
+
+    def restore(self, img: Pixels, name: str, progress: Progress | None = None) -> tuple[Pixels, Policy]:
+        """Restore an image; see `Restorer`."""
+        if not self.takes_luma or img.shape[2] != 1 or self.restorer.num_channel != 1:
+            return self.restorer(img, name, progress)
+        luma, used = self.restorer(grey2y(img), name, progress)
+        return y2grey(luma, img), used
 
 
 class Pick(Protocol):
@@ -70,7 +84,7 @@ def restore_photo(
     lines = [*photo.notes, *([why] if why else [])]
     if worker is None:
         return None, {"left_as_it_is": why}, lines
-    pixels, used = worker.restorer(photo.visible, name, progress)
+    pixels, used = worker.restore(photo.visible, name, progress)
     lines += _on_channels(photo.pixels.shape[2], pixels.shape[2], worker.restorer.num_channel)
     facts = {**worker.provenance, "chosen": why or None, "policy": used.describe()}
     # Turned after it, since a network for JPEG files learnt their 8×8 grid as it is stored.
@@ -141,7 +155,9 @@ class PackagePick:
             if file not in self._workers:
                 self._workers[file] = build_worker(None, str(file), choice.task, self._settings)
         worker = self._workers[file]  # of the first file's level; the network is the same
-        return Worker(worker.restorer, worker.provenance | {"task": str(choice.task)}), choice.why
+        return replace(
+            worker, provenance=worker.provenance | {"task": str(choice.task)}, takes_luma=choice.network.channels == "y"
+        ), choice.why
 
     @property
     def _settings(self) -> RestoreSettings:

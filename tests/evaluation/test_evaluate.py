@@ -167,7 +167,7 @@ def test_command_scores_a_network_of_the_toolbox(tmp_path: Path) -> None:
     ("arguments", "told"),
     [
         (["photos", "--task", "car"], "car needs a quality"),
-        (["photos", "--task", "car", "--level", "11"], "no weights in the package for car 11"),
+        (["photos", "--task", "car", "--level", "3"], "no weights in the package for car 3"),
         (["nowhere", "--task", "car", "--level", "10", "--input"], "nowhere"),
         (["photos", "--task", "demosaic", "-opt", "no.yml"], "no.yml"),
         (["photos", "--task", "demosaic", "--input", "--weights", "x.pt"], "--weights: nothing to load them into"),

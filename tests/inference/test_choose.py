@@ -69,6 +69,13 @@ def test_other_files_get_their_noise_removed(sigma: float, file: str | None) -> 
     assert (choice.network.file.name if choice.network else None) == file
 
 
+def test_what_is_worse_than_all_that_was_measured_gets_the_strongest() -> None:
+    assert choose(jpeg(2), image()).network == PACKAGE[1]
+    choice = choose(b"\x89PNG", np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8))
+    assert choice.network == PACKAGE[4]
+    assert choose(jpeg(99), image()).network is None
+
+
 def test_grey_images_get_no_network_for_colour() -> None:
     grey = image(channels=1)
     code = cv2.imencode(".jpg", grey, [cv2.IMWRITE_JPEG_QUALITY, 65])[1].tobytes()
