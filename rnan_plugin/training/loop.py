@@ -7,10 +7,8 @@ was killed and resumed therefore ends with the same bits as one that was not.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +20,7 @@ import torch
 from torch import distributed as dist
 from torch.utils.data import DataLoader
 
+from rnan_plugin import device
 from rnan_plugin.data.sampler import DrawSampler, SeededDraws, seed_streams
 from rnan_plugin.errors import UserError
 from rnan_plugin.toolbox.api import (
@@ -31,11 +30,10 @@ from rnan_plugin.toolbox.api import (
     build_model,
     get_root_logger,
 )
+from rnan_plugin.training.data_workers import end_workers, ignore_signals, said_by_worker
 from rnan_plugin.training.event_log import EventLog
 from rnan_plugin.training.run_folder import prepare_run
-from rnan_plugin.training.shared_memory import REMEDY
 
-_WORKER_DIED = "DataLoader worker"  # how torch begins to tell it
 DATA_SHARE_LIMIT = 0.1  # of a step's time; above it the data loader holds the training up
 
 
@@ -67,40 +65,16 @@ def train(opt: dict[str, Any], option_file: str, state: dict[str, Any] | None) -
         run.go_on_from(state or {}, _first_draw(opt, state))
         try:
             stopped = run.to_the_end()
-        except UserError as error:
-            raise UserError(_own_words(str(error))) from None
-        except RuntimeError as error:
-            if not str(error).startswith(_WORKER_DIED):
+        except (UserError, RuntimeError) as error:
+            told = said_by_worker(error)
+            if told is None:
                 raise
-            said = str(error).splitlines()[0].rstrip(". ")
-            raise UserError(f"datasets.train: {said}; memory may be short: {REMEDY}") from None
+            raise UserError(told) from None
         finally:
-            _end_workers()
+            end_workers()
             if writer:
                 writer.close()
     return 128 + stopped if stopped else 0
-
-
-def _own_words(message: str) -> str:
-    """The lines themselves of an error, also of one that a data worker wrapped in its traceback."""
-    if "UserError: " not in message:
-        return message
-    return " ".join(message.rpartition("UserError: ")[2].split())
-
-
-def _ignore_signals(_: int) -> None:
-    """Leave it to the training process, which asks its data workers to stop."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-
-
-def _end_workers() -> None:
-    """End data workers that an error left: they do not hear the SIGTERM of Python's own clearing up."""
-    workers = multiprocessing.active_children()
-    if workers:
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch would raise an error of its own
-    for worker in workers:
-        worker.kill()
 
 
 def _loaders(opt: dict[str, Any], state: Mapping[str, Any] | None) -> tuple[DataLoader[Any], list[DataLoader[Any]]]:
@@ -122,7 +96,7 @@ def _loaders(opt: dict[str, Any], state: Mapping[str, Any] | None) -> tuple[Data
             sampler=DrawSampler(len(dataset), opt["manual_seed"], first, last, **place),
             num_workers=options["num_worker_per_gpu"],
             pin_memory=options.get("pin_memory", False),
-            worker_init_fn=_ignore_signals,
+            worker_init_fn=ignore_signals,
             drop_last=True,
         )
         get_root_logger().info(f"Training statistics: {len(dataset)} images, batch {batch} × {opt['world_size']}")
@@ -299,7 +273,8 @@ class _Run:
         line = {"epoch": self._epoch(), "iter": self.iteration, "lrs": self.model.get_current_learning_rate()}
         line |= {"time": total / self.steps, "data_time": self.data_seconds / self.steps}
         line |= self.model.get_current_log()
-        line |= {"samples_per_second": self.steps * batch / total, "data_share": share, "memory_mib": _memory_mib()}
+        line |= {"samples_per_second": self.steps * batch / total, "data_share": share}
+        line |= {"memory_mib": device.process_peak_mib()}
         self.messages(line)
         if self.writer:
             self.writer.add_scalar("learning_rate", self.model.get_current_learning_rate()[0], self.iteration)
@@ -322,15 +297,3 @@ class _Run:
         legal = {key: value for key, value in settings.items() if isinstance(value, (bool, int, float, str))}
         rows = [(f"best/{name}/{key}", row["val"]) for name, of_set in best.items() for key, row in of_set.items()]
         self.writer.add_hparams(legal, dict(rows))
-
-
-def _memory_mib() -> float:
-    """Peak memory of this process: of the GPU if it uses one, else resident; 0 where the system does not tell."""
-    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
-        return torch.cuda.max_memory_allocated() / 2**20
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 0.0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

@@ -21,10 +21,10 @@ from rnan_plugin.options.schema import check_arguments, check_call, normalise
 from rnan_plugin.options.sections import NEEDED, SCHEDULERS, Metric
 from rnan_plugin.paper.tasks import trained_task
 from rnan_plugin.toolbox.api import DATASET_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY
+from rnan_plugin.training.data_workers import check_shared_memory
 from rnan_plugin.training.loss_check import check_losses
 from rnan_plugin.training.network_check import check_fit, check_network
 from rnan_plugin.training.section_check import OUR_MODEL, check_type, raise_lines
-from rnan_plugin.training.shared_memory import check_shared_memory
 from rnan_plugin.training.step import step_options
 
 _PHASE = re.compile(r"train|(val|test)(_.*)?", re.DOTALL)

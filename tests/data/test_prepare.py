@@ -25,6 +25,7 @@ import numpy as np
 import pytest
 from conftest import REPOSITORY
 
+from rnan_plugin import device
 from rnan_plugin.__main__ import main
 from rnan_plugin.data import download as download_module
 from rnan_plugin.data import image_store, pack_work
@@ -34,7 +35,6 @@ from rnan_plugin.data.lmdb_writer import SKIPPED
 from rnan_plugin.data.pack_work import PACK_INFO
 from rnan_plugin.errors import UserError
 from rnan_plugin.paper.image_sets import TRAINING_SETS, NamedSet
-from rnan_plugin.training import loop
 
 CODECS = ["png", "raw"]
 
@@ -446,7 +446,7 @@ def test_packing_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     write(tmp_path / "in", ["a"])
     assert main(["prepare", str(tmp_path / "in"), str(tmp_path / "x.lmdb")]) == 0
     monkeypatch.setitem(sys.modules, "resource", None)
-    assert loop._memory_mib() == 0
+    assert device.process_peak_mib() == 0
 
 
 def test_wrong_target_is_told_before_anything_is_fetched_or_packed(
