@@ -10,6 +10,7 @@ from threading import Lock
 from typing import Any, Protocol
 
 from rnan_plugin.images.color import Pixels, grey2y, y2grey
+from rnan_plugin.images.jpeg_segments import is_jpeg
 from rnan_plugin.images.photo import Photo
 from rnan_plugin.inference.choose import AUTO, choose, mismatch
 from rnan_plugin.inference.networks import load_network
@@ -155,9 +156,10 @@ class PackagePick:
             if file not in self._workers:
                 self._workers[file] = build_worker(None, str(file), choice.task, self._settings)
         worker = self._workers[file]  # of the first file's level; the network is the same
-        return replace(
-            worker, provenance=worker.provenance | {"task": str(choice.task)}, takes_luma=choice.network.channels == "y"
-        ), choice.why
+        told = worker.provenance | {"task": str(choice.task)}
+        # A JPEG file's grey goes from 0 to 255; other files may hold luma itself, as the paper's inputs do.
+        takes_luma = choice.network.channels == "y" and is_jpeg(code)
+        return Worker(worker.restorer, told, takes_luma), choice.why
 
     @property
     def _settings(self) -> RestoreSettings:
