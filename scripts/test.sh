@@ -5,9 +5,9 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/setup_env.sh
 setup_env
-# The test that looks at TensorBoard's page wants a browser; CI's machine gets one, a user's is left as it is.
+# The tests that look at pages want a browser; CI's machine gets one, a user's is left as it is.
 if [ "${CI:-}" = true ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! command -v chromium >/dev/null; then
-    { apt-get -qq update && apt-get -qq install -y --no-install-recommends chromium; } >/dev/null 2>&1 || echo "no Chromium: its test skips"
+    { apt-get -qq update && apt-get -qq install -y --no-install-recommends chromium; } >/dev/null 2>&1 || echo "no Chromium: its tests skip"
 fi
 if [ "${CI:-}" = true ]; then export RNAN_FUZZ_SECONDS="${RNAN_FUZZ_SECONDS:-120}"; fi
 .venv/bin/ruff check .
