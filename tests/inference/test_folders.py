@@ -238,6 +238,7 @@ def killed_again_and_again(folder: Path, weights: str, count: int, kills: int) -
     draws, record = random.Random(0), folder / "out/restore.jsonl"
     command = ["restore", str(folder / "in"), str(folder / "out"), "--weights", weights, "--jobs", "1"]
     written: list[str] = []
+    ends: list[int] = []
     for kill in range(kills + 1):
         process = subprocess.Popen([sys.executable, "-c", RESTORE, *command], stdout=-3, stderr=-3)
         wanted = count * kill // (kills + 1) + draws.randrange(2)
@@ -245,8 +246,11 @@ def killed_again_and_again(folder: Path, weights: str, count: int, kills: int) -
             time.sleep(0.001)
         if kill < kills:
             process.send_signal(signal.SIGKILL)
-        assert process.wait() == (-signal.SIGKILL if kill < kills else 0)
+        ends.append(process.wait())
         written = lines_of(record)
+    assert ends[-1] == 0
+    assert ends[0] == -signal.SIGKILL  # on a busy machine a later one may be done before it is looked at
+    assert set(ends) <= {0, -signal.SIGKILL}
     return written
 
 
