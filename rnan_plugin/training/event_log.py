@@ -49,6 +49,10 @@ class EventLog:
         """Write the run's row of the page of hyperparameters."""
         self._try(lambda writer: writer.add_hparams(settings, results, run_name="."))
 
+    def flush(self) -> None:
+        """Let what was logged so far outlive a kill."""
+        self._try(lambda writer: writer.flush())
+
     def close(self) -> None:
         """Write what is waiting."""
         self._try(lambda writer: writer.close())

@@ -245,7 +245,12 @@ class _Run:
         self.saved = self.iteration
 
     def _hand_over(self) -> None:
-        """Give the model what its next training state has to say of the loop."""
+        """Give the model what its next training state has to say of the loop.
+
+        What is logged of iterations up to a state is on disk before it: they are not logged again on resuming.
+        """
+        if self.writer:
+            self.writer.flush()
         self.model.progress = {"draws": self.draws, "validated": self.validated}
 
     def _record(self) -> None:
