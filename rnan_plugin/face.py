@@ -99,8 +99,8 @@ def restore(  # noqa: PLR0913 - each is a flag of the command
     pick = _pick(option_file, weights, task, level, settings, is_named)
     name = str(image) if isinstance(image, str | Path) else "image"
     with _lock:
-        restored, _, _ = restore_photo(photo, code, name, pick)
-    result = photo if restored is None else restored
+        worker, _ = pick(code, photo.pixels)
+        result = photo if worker is None else restore_photo(photo, worker, name)[0]
     if out is not None:
         write_whole(encode_photo(result, str(out))[0], Path(out))
     return _like(image, result.upright())

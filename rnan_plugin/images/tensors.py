@@ -23,12 +23,10 @@ def to_image(output: Tensor) -> NDArray[np.uint8]:
     return levels.permute(1, 2, 0).contiguous().cpu().numpy()
 
 
-def to_image16(output: Tensor) -> NDArray[np.uint16]:
-    """(1, C, H, W) on 0..1 to (H, W, C) uint16, clipped and rounded."""
-    levels = (output[0].float().clamp(0, 1) * 65535).round().int()
-    return levels.permute(1, 2, 0).contiguous().cpu().numpy().astype(np.uint16)
-
-
 def as_deep_as(img: Pixels, output: Tensor) -> Pixels:
-    """(1, C, H, W) on 0..1 to (H, W, C) of as many bits as an image has."""
-    return to_image16(output) if img.dtype == np.uint16 else to_image(output)
+    """(1, C, H, W) on 0..1 to (H, W, C) of as many bits as an image has, clipped and rounded."""
+    if img.dtype != np.uint16:
+        return to_image(output)
+    levels = (output[0].float().clamp(0, 1) * 65535).round().int()
+    deep: Pixels = levels.permute(1, 2, 0).contiguous().cpu().numpy().astype(np.uint16)
+    return deep

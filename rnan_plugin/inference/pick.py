@@ -64,32 +64,26 @@ def build_worker(
 
 
 def restore_photo(
-    photo: Photo, code: bytes, name: str, pick: Pick, progress: Progress | None = None
-) -> tuple[Photo | None, dict[str, Any], list[str]]:
-    """Restore a photograph, or leave it as it is: what the command, the page and the Python function have in common.
+    photo: Photo, worker: Worker, name: str, progress: Progress | None = None
+) -> tuple[Photo, dict[str, Any], list[str]]:
+    """Restore a photograph: what the command, the page and the Python function have in common.
 
     Args:
         photo: As `read_photo` gives it.
-        code: Its file's content; empty where there is none.
+        worker: What a pick chose for it.
         name: For errors.
-        pick: Chooses what restores it.
         progress: As of `inference.restore`.
 
     Returns:
-        The restored photograph, not turned yet, or None to leave it; what it depends on; and lines for the user.
+        The restored photograph, not turned yet, since a network for JPEG files learnt their 8×8 grid as it is stored;
+        what it depends on; and lines for the user.
 
     Raises:
-        UserError: No such weights, or they and the image do not go together.
+        UserError: The network and the image do not go together, or memory is short.
     """
-    worker, why = pick(code, photo.pixels)
-    lines = [*photo.notes, *([why] if why else [])]
-    if worker is None:
-        return None, {"left_as_it_is": why}, lines
     pixels, used = worker.restore(photo.visible, name, progress)
-    lines += _on_channels(photo.pixels.shape[2], pixels.shape[2], worker.restorer.num_channel)
-    facts = {**worker.provenance, "chosen": why or None, "policy": used.describe()}
-    # Turned after it, since a network for JPEG files learnt their 8×8 grid as it is stored.
-    return photo.restored(pixels), facts, lines
+    lines = _on_channels(photo.pixels.shape[2], pixels.shape[2], worker.restorer.num_channel)
+    return photo.restored(pixels), {**worker.provenance, "policy": used.describe()}, lines
 
 
 def _on_channels(given: int, restored: int, of_network: int) -> list[str]:
@@ -154,7 +148,9 @@ class PackagePick:
         file = choice.network.file
         with self._lock:
             if file not in self._workers:
-                self._workers[file] = build_worker(None, str(file), choice.task, self._settings)
+                channels = self.settings.channels or choice.network.channels
+                settings = replace(self._settings, channels=channels)
+                self._workers[file] = build_worker(None, str(file), choice.task, settings)
         worker = self._workers[file]  # of the first file's level; the network is the same
         told = worker.provenance | {"task": str(choice.task)}
         # A JPEG file's grey goes from 0 to 255; other files may hold luma itself, as the paper's inputs do.

@@ -95,16 +95,17 @@ def make_plan(sources: Sequence[str], target: str, naming: Naming) -> Plan:
         UserError: Nothing to restore, or a target that does not fit or can't be written; nothing was made by then.
     """
     paths, out = [path for source in sources for path in _expanded(source)], Path(target)
-    if len(paths) == 1 and not paths[0].is_dir() and (out.suffix and not out.is_dir()):
+    is_file = out.suffix.lower() in PHOTO_ENDINGS and not out.is_dir()
+    if len(paths) == 1 and not paths[0].is_dir() and is_file:
         return _single(paths[0], out, naming)
-    if out.suffix.lower() in FORMATS and not out.is_dir():
+    if is_file:
         raise UserError(f"{out}: several images need a folder to write to; name one without such an ending")
     plan = Plan([], _writable(out))
     several = sum(path.is_dir() for path in paths) > 1
     taken: set[Path] = set()
-    files = [(path, place) for source in paths for path, place in _files(source, out, plan, several=several)]
-    stems = Counter(place.with_suffix("") for _, place in files)
-    for path, place in dict(files).items():
+    files = dict(pair for source in paths for pair in _files(source, out, plan, several=several))
+    stems = Counter(place.with_suffix("") for place in files.values())
+    for path, place in files.items():
         plan.jobs.append(_job(path, out / place, naming, taken, is_alone=stems[place.with_suffix("")] == 1))
     _refuse_to_replace(plan.jobs)
     if not plan.jobs:

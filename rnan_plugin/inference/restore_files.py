@@ -185,14 +185,14 @@ class _Session:
 
     def _restore(self, job: Job, passes: Progress | None) -> _Outcome:
         """Restore a file, or leave it as it is; see what is done already."""
-        code, start = read_file(job.source), time.perf_counter()
-        digest = hashlib.sha256(code).hexdigest()
+        start = time.perf_counter()
+        digest = hashlib.sha256(read_file(job.source)).hexdigest()
         if not self.work.overwrite and any(self._is_done(out, digest) for out in (job.out, job.copy)):
             return _Outcome()
-        size = header_size(code) or (0, 0)
+        size = header_size(job.source) or (0, 0)
         _check_room(size, readable(job.source))
         with self._large if size[0] * size[1] > _LARGE else nullcontext():
-            made = restore_one(code, job, self.pick, self.naming, passes)
+            made = restore_one(job, self.pick, self.naming, passes)
         entry: dict[str, Any] = {"image": self._place(made.out), "source": readable(job.source), "input_sha256": digest}
         entry |= {"asked": self.asked, **made.facts, "seconds": round(time.perf_counter() - start, 3)}
         return _Outcome(entry, made.lines)
@@ -223,20 +223,20 @@ class Made:
     lines: list[str]
 
 
-def restore_one(code: bytes, job: Job, pick: Pick, naming: Naming, passes: Progress | None = None) -> Made:
-    """Restore the content of one file and write the result; errors as of `restore_files`, without a record."""
-    name = readable(job.source)
+def restore_one(job: Job, pick: Pick, naming: Naming, passes: Progress | None = None) -> Made:
+    """Restore one file and write the result; errors as of `restore_files`, without a record."""
+    name, code = readable(job.source), read_file(job.source)
     photo = read_photo(code, name)
-    restored, facts, lines = restore_photo(photo, code, name, pick, passes)
-    lines = [_about(name, line) for line in lines]
-    if restored is None:
-        return Made(_copied(code, photo, job, naming), facts, lines)
-    del code, photo  # large images need the room
-    pieces, lost = encode_photo(restored, str(job.out), naming.quality)
-    write_whole(pieces, job.out)
-    lines += [f"warning: {readable(job.out)}: can't hold {what} of the image" for what in lost]
+    worker, why = pick(code, photo.pixels)
+    lines = [_about(name, line) for line in (*photo.notes, *([why] if why else []))]
+    if worker is None:
+        return Made(job.copy, {"left_as_it_is": why}, lines + _copy(code, photo, job, naming))
+    del code  # large images need the room
+    restored, facts, told = restore_photo(photo, worker, name, passes)
+    del photo
+    lines += [*(_about(name, line) for line in told), *_write(restored, job.out, naming)]
     lines.append(f"{name} -> {readable(job.out)} (policy {facts['policy']})")
-    return Made(job.out, facts, lines)
+    return Made(job.out, {**facts, "chosen": why or None}, lines)
 
 
 def _about(name: str, line: str) -> str:
@@ -244,14 +244,20 @@ def _about(name: str, line: str) -> str:
     return f"warning: {name}: {line.removeprefix('warning: ')}" if warns else f"{name}: {line}"
 
 
-def _copied(code: bytes, photo: Photo, job: Job, naming: Naming) -> Path:
+def _copy(code: bytes, photo: Photo, job: Job, naming: Naming) -> list[str]:
     """Write what is left as it is: the file itself, or its pixels where another format is asked for."""
     kinds = [FORMATS.get(path.suffix.lower(), path.suffix.lower()) for path in (job.source, job.copy)]
-    if kinds[0] == kinds[1]:
-        write_whole([code], job.copy)
-    else:
-        write_whole(encode_photo(photo, str(job.copy), naming.quality)[0], job.copy)
-    return job.copy
+    if kinds[0] != kinds[1]:
+        return _write(photo, job.copy, naming)
+    write_whole([code], job.copy)
+    return []
+
+
+def _write(photo: Photo, out: Path, naming: Naming) -> list[str]:
+    """Write a photograph; lines on what the format can't hold."""
+    pieces, lost = encode_photo(photo, str(out), naming.quality)
+    write_whole(pieces, out)
+    return [f"warning: {readable(out)}: can't hold {what} of the image" for what in lost]
 
 
 def _check_room(size: tuple[int, int], name: str) -> None:

@@ -63,10 +63,10 @@ class PageWork:
         if asked.clean:
             assert asked.named is not None
             demonstration = Demonstration(asked.named, code, source.name)
-            code, source = demonstration.degraded, demonstration.write(job.folder)
+            source = demonstration.write(job.folder)
         plan = make_plan([str(source)], str(job.folder / "out"), asked.naming)
         pick = _Telling(self._pick(asked.task, asked.level), job)
-        made = restore_one(code, plan.jobs[0], pick, asked.naming, job.advance)
+        made = restore_one(plan.jobs[0], pick, asked.naming, job.advance)
         job.facts = job.facts | _facts(made.facts, [_without_folder(line, job) for line in made.lines])
         pictures = {"before": source, "after": made.out}
         if demonstration is not None:

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from importlib.machinery import ModuleSpec
 from typing import Any
 
-from rnan_plugin.errors import UserError, tell
+from rnan_plugin.errors import UserError
 
 TOOLBOX_VERSION = "1.4.2"
 FUNCTIONAL_TENSOR = "torchvision.transforms.functional_tensor"
@@ -151,26 +151,6 @@ def replace_train_pipeline(ours: Callable[[dict[str, Any], Any], int], model_typ
 
     sys.modules["basicsr.utils.options"].parse_options = train.parse_options = parse_options  # type: ignore[attr-defined]
     train.train_pipeline = train_pipeline  # type: ignore[attr-defined]
-
-
-def replace_load_resume_state(ours: Callable[[dict[str, Any]], Any], model_type: str) -> None:
-    """Let the toolbox's training script resume a type of model by a function of the plugin.
-
-    A `UserError` ends the process with status 2, since nothing in the script would tell it in one line.
-    """
-    stock = inspect.unwrap(sys.modules["basicsr.train"].load_resume_state)
-
-    @functools.wraps(stock)
-    def load_resume_state(opt: dict[str, Any]) -> Any:
-        if opt["model_type"] != model_type:
-            return stock(opt)
-        try:
-            return ours(opt)
-        except UserError as error:
-            tell(error)
-            raise SystemExit(2) from None
-
-    sys.modules["basicsr.train"].load_resume_state = load_resume_state  # type: ignore[attr-defined]
 
 
 AFTER_IMPORT: tuple[Callable[[], None], ...] = (_cure_distributed_start,)

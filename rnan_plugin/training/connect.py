@@ -1,7 +1,7 @@
 """Gives BasicSR what it gets from the plugin; importing this module does it.
 
-Its registries learn the plugin's classes, and its scripts the plugin's way to read option files, to resume, and to
-train the plugin's model. BasicSR of another version than the plugin knows keeps its own ways.
+Its registries learn the plugin's classes, and its scripts the plugin's way to read option files and to train the
+plugin's model. BasicSR of another version than the plugin knows keeps its own ways.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from rnan_plugin.errors import exit_status
 from rnan_plugin.toolbox.api import ARCH_REGISTRY, DATASET_REGISTRY, MODEL_REGISTRY, basicsr
 from rnan_plugin.toolbox.compat import (
     TOOLBOX_VERSION,
-    replace_load_resume_state,
     replace_parse_options,
     replace_train_pipeline,
 )
@@ -39,5 +38,4 @@ def _train_as_script(opt: dict[str, Any], args: argparse.Namespace) -> int:
 
 if basicsr.__version__ == TOOLBOX_VERSION:
     replace_parse_options(launcher.parse_options)
-    replace_load_resume_state(launcher.load_resume_state, RestorationModel.__name__)
     replace_train_pipeline(_train_as_script, RestorationModel.__name__)

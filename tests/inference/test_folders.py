@@ -79,6 +79,15 @@ def test_several_inputs_go_into_one_folder(tmp_path: Path) -> None:
     assert names([tmp_path / "x", tmp_path / "y"], tmp_path / "out") == ["x/a.png", "y/a.png", "y/b.png"]
 
 
+def test_one_image_given_twice_is_one(tmp_path: Path) -> None:
+    image = save(tmp_path / "in/a.jpg")
+    assert names([image, tmp_path / "in", image], tmp_path / "out") == ["a.png"]
+
+
+def test_a_target_whose_ending_is_none_of_an_image_is_a_folder(tmp_path: Path) -> None:
+    assert names([save(tmp_path / "a.jpg")], tmp_path / "2026.11") == ["a.png"]
+
+
 def test_patterns_that_no_shell_replaced(tmp_path: Path) -> None:
     for name in ("a.jpg", "b.jpg", "c.png"):
         save(tmp_path / name)
@@ -156,6 +165,10 @@ def test_what_was_left_as_it_is_is_a_plain_copy_and_done(tmp_path: Path, capsys:
         assert said in capsys.readouterr().out
     assert (tmp_path / "out/clean.jpg").read_bytes() == (tmp_path / "clean.jpg").read_bytes()
     assert files(tmp_path / "out") == ["clean.jpg", "restore.jsonl"]
+    deep = np.full((96, 96, 3), 30_000, np.uint16)
+    cv2.imwrite(str(tmp_path / "deep.png"), deep)
+    run(tmp_path / "deep.png", tmp_path / "deep.jpg")
+    assert "deep.jpg: can't hold 8 of 16 bits of the image" in capsys.readouterr().out
     run(tmp_path / "clean.jpg", tmp_path / "clean.png")  # another format, the same pixels
     np.testing.assert_array_equal(cv2.imread(str(tmp_path / "clean.png")), cv2.imread(str(tmp_path / "clean.jpg")))
 

@@ -34,6 +34,7 @@ def test_each_file_is_recorded_with_its_own_level(folder: Path) -> None:
     assert entries["q20.png"]["task"] == "car 20"
     assert entries["q60.png"]["task"] == "car 60"
     assert entries["q20.png"]["weights_sha256"] == entries["q60.png"]["weights_sha256"]
+    assert entries["q20.png"]["channels"] == "rgb"
     assert entries["noisy.png"]["task"].startswith("colordn ")
     assert "left_as_it_is" in entries["clean.png"]
     assert (folder / "out/clean.png").read_bytes() == (folder / "in/clean.png").read_bytes()
