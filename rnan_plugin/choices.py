@@ -14,7 +14,7 @@ NetworkName = Literal["RNAN", "EDSR", "MSRResNet", "RCAN", "RIDNet", "SwinIR"]  
 NETWORKS: tuple[NetworkName, ...] = get_args(NetworkName)
 
 OutputFormat = Literal["png", "jpg", "webp", "tif"]
-OUTPUT_FORMATS: tuple[OutputFormat, ...] = get_args(OutputFormat)
+RESULT_FORMATS = (*get_args(OutputFormat), "same")  # "same" keeps each file's own
 
 Size = Literal["paper", "small"]
 SIZES: tuple[Size, ...] = get_args(Size)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,25 +14,25 @@ from torch import nn
 
 from rnan_plugin.archs.official_weights import load_released
 from rnan_plugin.choices import PolicyName, Precision
-from rnan_plugin.errors import UserError
+from rnan_plugin.errors import UserError, nearest, shown
 from rnan_plugin.evaluation.evaluate import Evaluation
 from rnan_plugin.evaluation.evaluate import evaluate as evaluate_method
 from rnan_plugin.evaluation.methods import MethodSource, build_method
-from rnan_plugin.files import write_whole
 from rnan_plugin.images.codec import read_file
 from rnan_plugin.images.color import Channels
 from rnan_plugin.images.photo import Photo, photo_of_pillow, read_photo, split_alpha
-from rnan_plugin.images.photo_writer import encode_photo, with_alpha
+from rnan_plugin.images.photo_writer import FORMATS, with_alpha
 from rnan_plugin.inference import networks
 from rnan_plugin.inference.choose import AUTO
 from rnan_plugin.inference.pick import NamedPick, PackagePick, Pick, build_worker, restore_photo
 from rnan_plugin.inference.policy import named_policy
+from rnan_plugin.inference.restore_files import write_untouched
 from rnan_plugin.inference.restorer import RestoreSettings
-from rnan_plugin.paper.tasks import TaskAtLevel
+from rnan_plugin.paper.tasks import TASKS, TaskAtLevel
 
 __all__ = ["evaluate", "load_network", "load_released", "restore"]
 
-_KEPT = 8  # ways to restore, each with the networks it has needed
+_KEPT = 8  # networks that were named
 _lock = Lock()  # a network restores one image at a time: its threads share the cores already
 
 
@@ -41,7 +41,7 @@ Photograph = NDArray[np.uint8] | NDArray[np.uint16] | PillowImage.Image | str | 
 
 def restore(  # noqa: PLR0913 - each is a flag of the command
     image: Photograph,
-    task: str = AUTO,
+    task: str | None = AUTO,
     level: float | None = None,
     *,
     out: str | Path | None = None,
@@ -85,25 +85,54 @@ def restore(  # noqa: PLR0913 - each is a flag of the command
         precision: Of the layers.
 
     Returns:
-        The restored image: of a Pillow image a Pillow image, of others an array of as many bits, (H*scale, W*scale, C),
-        upright, two-dimensional where the input was. What nothing in the package gains on comes back as it is.
+        The restored image: of a Pillow image a Pillow image with its profile and camera data, of others an array of as
+        many bits, (H*scale, W*scale, C), upright, two-dimensional where the input was. What nothing in the package
+        gains on comes back as it is.
 
     Raises:
         UserError: The image is not of that form, or no such weights; one line that says what to do.
     """
+    task = AUTO if task is None else task
+    _check(task, level, channels, image, out)
     photo, code = _photo_of(image)
     settings = RestoreSettings(
         named_policy(policy, tile, overlap, self_ensemble=self_ensemble), device, precision, channels=channels
     )
     is_named = any(given is not None for given in (policy, tile, overlap))
-    pick = _pick(option_file, weights, task, level, settings, is_named)
+    named = _task(None if task == AUTO else task, level) if option_file or weights or level is not None else None
     name = str(image) if isinstance(image, str | Path) else "image"
     with _lock:
+        pick: Pick = PackagePick(settings, task, level, is_policy_named=is_named)
+        if option_file or weights:
+            pick = _named_pick(option_file, weights, named, settings, _as_it_is_now(option_file, weights))
         worker, _ = pick(code, photo.pixels)
         result = photo if worker is None else restore_photo(photo, worker, name)[0]
     if out is not None:
-        write_whole(encode_photo(result, str(out))[0], Path(out))
+        untouched = code if worker is None and isinstance(image, str | Path) else b""
+        write_untouched(untouched, result, Path(out))
     return _like(image, result.upright())
+
+
+def _check(task: str, level: object, channels: object, image: object, out: str | Path | None) -> None:
+    """What would be found only after the image has been restored, or never."""
+    if task not in {AUTO, *TASKS}:
+        raise UserError(f"task: no '{task}'{nearest(str(task), [AUTO, *TASKS])}")
+    if level is not None and (isinstance(level, bool) or not isinstance(level, int | float)):
+        raise UserError(f"level: {shown(level)} is not a number")
+    if channels not in (None, *get_args(Channels)):
+        raise UserError(f"channels: {shown(channels)} is not one of y, gray")
+    if out is None:
+        return
+    if Path(out).suffix.lower() not in FORMATS:
+        raise UserError(f"out: {out} can't be written; end it in one of {' '.join(sorted(FORMATS))}")
+    if isinstance(image, str | Path) and Path(out).resolve() == Path(image).resolve():
+        raise UserError(f"out: {out} would replace its input; name another")
+
+
+def _as_it_is_now(*files: str | None) -> tuple[object, ...]:
+    """What changes when a file does: a training goes on writing its best weights under one name."""
+    found = (Path(file).stat() for file in files if file is not None and Path(file).is_file())
+    return tuple((stat.st_mtime_ns, stat.st_size) for stat in found)
 
 
 def _photo_of(image: Photograph) -> tuple[Photo, bytes]:
@@ -112,7 +141,7 @@ def _photo_of(image: Photograph) -> tuple[Photo, bytes]:
         code = read_file(Path(image))
         return read_photo(code, str(image)), code
     if isinstance(image, PillowImage.Image):
-        return photo_of_pillow(image, "image"), b""
+        return photo_of_pillow(image, "image")
     if not isinstance(image, np.ndarray) or image.dtype not in (np.uint8, np.uint16) or image.ndim not in {2, 3}:
         raise UserError(
             "image: needs an array of 8 or 16 bits (uint8, uint16), (H, W, 3) RGB or (H, W) grey, a Pillow image, or "
@@ -127,23 +156,22 @@ def _like(image: Photograph, photo: Photo) -> Any:
     """The restored photograph as its input was given."""
     pixels = with_alpha(photo)
     if isinstance(image, PillowImage.Image):
-        return PillowImage.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels))
+        result = PillowImage.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels))
+        result.info |= {"icc_profile": photo.metadata.icc} if photo.metadata.icc else {}
+        result.info |= {"exif": b"Exif\0\0" + photo.metadata.exif} if photo.metadata.exif else {}
+        return result
     return pixels[..., 0] if isinstance(image, np.ndarray) and image.ndim == 2 and pixels.shape[2] == 1 else pixels
 
 
 @lru_cache(maxsize=_KEPT)
-def _pick(
+def _named_pick(
     option_file: str | None,
     weights: str | None,
-    task: str,
-    level: float | None,
+    task: TaskAtLevel | None,
     settings: RestoreSettings,
-    is_policy_named: bool,
+    _: tuple[object, ...],
 ) -> Pick:
-    named = _task(None if task == AUTO else task, level) if option_file or weights or level is not None else None
-    if option_file or weights:
-        return NamedPick(build_worker(option_file, weights, named, settings))
-    return PackagePick(settings, task, level, is_policy_named=is_policy_named)
+    return NamedPick(build_worker(option_file, weights, task, settings))
 
 
 def _task(task: str | None, level: float | None) -> TaskAtLevel | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import uuid
 import zlib
 from collections.abc import Iterable, Iterator
@@ -46,7 +47,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     if not os.access(final.parent, os.W_OK):
         raise UserError(f"{final}: no permission to write into {final.parent}")
     # The ending is kept: image writers choose the format by it.
-    temporary = final.with_name(shortened(f".{final.stem}", f".{uuid.uuid4().hex[:8]}.partial{final.suffix}"))
+    mark = f"{uuid.uuid4().hex[:8]}-{os.getpid()}"
+    temporary = final.with_name(shortened(f".{final.stem}", f".{mark}.partial{final.suffix}"))
     try:
         yield temporary
         with temporary.open("rb+") as file:
@@ -68,10 +70,27 @@ def write_whole(pieces: Iterable[bytes], file: Path) -> None:
         out.writelines(pieces)
 
 
+_PARTIAL = re.compile(r"\..*\.[0-9a-f]{8}(?:-(?P<process>\d+))?\.partial(\.[^.]*)?", re.DOTALL)
+
+
 def remove_leftovers(folder: Path) -> None:
-    """Remove what a killed process was writing by `atomic_path`."""
+    """Remove what a process that was killed was writing by `atomic_path`; what others write now stays."""
     for path in folder.glob(".*.partial*"):
-        path.unlink(missing_ok=True)
+        match = _PARTIAL.fullmatch(path.name)
+        if match and not (match["process"] and _is_running(int(match["process"]))):
+            path.unlink(missing_ok=True)
+
+
+def _is_running(process: int) -> bool:
+    if os.name == "nt":  # where asking would end it
+        return True
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def one_component(name: object, where: str) -> str:

@@ -12,12 +12,14 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageCms
 
 import rnan_plugin
 from rnan_plugin import face
 from rnan_plugin.__main__ import main
 from rnan_plugin.errors import UserError
+from rnan_plugin.inference import pick
+from rnan_plugin.inference.shipped import FOLDER
 
 
 @pytest.fixture
@@ -55,6 +57,49 @@ def test_an_array_comes_out_as_the_command_writes_it(photo: NDArray[np.uint8], t
     assert (tmp_path / "by_function.png").read_bytes() == (tmp_path / "out.png").read_bytes()
 
 
+def test_a_jpeg_that_pillow_opened_tells_its_quality(photo: NDArray[np.uint8], tmp_path: Path) -> None:
+    Image.fromarray(photo).save(tmp_path / "a.jpg", quality=30)
+    restored = rnan_plugin.restore(Image.open(tmp_path / "a.jpg"))
+    np.testing.assert_array_equal(np.asarray(restored), rnan_plugin.restore(tmp_path / "a.jpg"))
+    assert np.any(np.asarray(restored) != np.asarray(Image.open(tmp_path / "a.jpg")))
+
+
+def test_a_pillow_image_keeps_its_profile_and_camera_data_and_stands_upright(photo: NDArray[np.uint8]) -> None:
+    image = Image.fromarray(photo)
+    image.info["icc_profile"] = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    image.getexif()[0x0112] = 6
+    image.getexif()[0x010F] = "Maker"
+    restored = rnan_plugin.restore(image, "colordn", 50)
+    assert restored.size == (50, 70)
+    assert restored.info["icc_profile"] == image.info["icc_profile"]
+    assert (restored.getexif()[0x010F], restored.getexif()[0x0112]) == ("Maker", 1)
+
+
+def test_an_untouched_file_is_copied(tmp_path: Path) -> None:
+    Image.new("RGB", (96, 96), (120, 120, 120)).save(tmp_path / "a.jpg", quality=99)
+    rnan_plugin.restore(tmp_path / "a.jpg", out=tmp_path / "b.jpg")
+    assert (tmp_path / "b.jpg").read_bytes() == (tmp_path / "a.jpg").read_bytes()
+
+
+def test_weights_that_have_changed_are_read_again(photo: NDArray[np.uint8], tmp_path: Path) -> None:
+    file, results = tmp_path / "w.pth", []
+    for name in ("colordn_50", "colordn_0-75"):
+        file.write_bytes((FOLDER / f"{name}.pth").read_bytes())
+        results.append(rnan_plugin.restore(photo, weights=str(file)))
+    assert np.any(results[0] != results[1])
+
+
+def test_a_network_is_loaded_once_for_all_levels_and_threads(
+    photo: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads, build = [], pick.build_worker
+    monkeypatch.setattr(pick, "build_worker", lambda *given: (loads.append(given), build(*given))[1])
+    pick._loaded.cache_clear()
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda level: rnan_plugin.restore(photo, "colordn", level), [20, 21, 22, 23]))
+    assert len(loads) == 1
+
+
 def test_grey_of_two_dimensions_stays_so(photo: NDArray[np.uint8]) -> None:
     grey = photo[..., 0]
     assert rnan_plugin.restore(grey, task="graydn", level=50).shape == grey.shape
@@ -80,6 +125,10 @@ def test_threads_get_what_one_gets(photo: NDArray[np.uint8]) -> None:
         ({"image": np.zeros((0, 4, 3), np.uint8)}, "shape"),
         ({"task": "jpeg"}, "task: no 'jpeg'"),
         ({"task": None}, "level: needs a task"),
+        ({"task": "foo"}, "task: no 'foo'"),
+        ({"level": "a"}, "level: 'a' is not a number"),
+        ({"channels": "x"}, "channels: 'x' is not one of y, gray"),
+        ({"out": "p.gif"}, "out: p.gif can't be written; end it in one of"),
         ({"level": None}, "level: car needs a quality"),
         ({"device": "abacus"}, "device: 'abacus'"),
         ({"precision": "float8"}, "precision: 'float8'"),

@@ -115,7 +115,8 @@ def _released() -> str:
             parts.append(ast.get_source_segment(source, node) or "")
     head = '"""The names of the authors\' files."""\n\nfrom __future__ import annotations\n\nimport re\n'
     head += "from collections.abc import Mapping\nfrom typing import Any\n\nimport torch\nfrom torch import Tensor\n\n"
-    return head + "from .rnan import RELEASED\n\n" + "\n\n\n".join(parts) + "\n"
+    head += "from .arguments import arguments_of\nfrom .rnan import RELEASED\n\n"
+    return head + "\n\n\n".join(parts) + "\n"
 
 
 def _architecture() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import get_args
 
 from torch import Tensor, nn
@@ -40,22 +41,20 @@ class NonLocalBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, num_feat, H, W) to the same shape."""
-        attention = self._exported if is_exporting() else self._attention
-        return self.w(attention(self.theta(x), self.phi(x), self.g(x))) + x
+        embeddings = (self.theta(x), self.phi(x), self.g(x))
+        if is_exporting():  # in a graph for other programs
+            return self.w(_over_positions(exported_attention, embeddings, self.softmax_over)) + x
+        return self.w(self._attention(*embeddings)) + x
 
-    # The maps are flattened in here because views of dynamic size between what is compiled and what is not make torch
-    # 2.14's compiler fail.
+    # There is nothing to gain around kernels that the compiler cannot trace. The maps are flattened in here because
+    # views of dynamic size between what is compiled and what is not make torch 2.14's compiler fail.
+    @untraced
     def _attention(self, *embeddings: Tensor) -> Tensor:
         """Attention between all positions of query, key and value maps, (B, num_feat/2, H, W) each."""
-        query, key, value = (embedding.flatten(2).transpose(1, 2) for embedding in embeddings)
-        y = non_local_attention(query, key, value, self.softmax_over)  # (B, H*W, num_feat/2)
-        return y.transpose(1, 2).reshape(embeddings[0].shape)
-
-    def _exported(self, *embeddings: Tensor) -> Tensor:
-        """What `_attention` computes, in a graph for other programs."""
-        query, key, value = (embedding.flatten(2).transpose(1, 2) for embedding in embeddings)
-        y = exported_attention(query, key, value, self.softmax_over)
-        return y.transpose(1, 2).reshape(embeddings[0].shape)
+        return _over_positions(non_local_attention, embeddings, self.softmax_over)
 
 
-untraced(NonLocalBlock, "_attention")  # there is nothing to gain around kernels that the compiler cannot trace
+def _over_positions(attention: Callable[..., Tensor], maps: Sequence[Tensor], softmax_over: SoftmaxOver) -> Tensor:
+    """Attention of maps (B, C, H, W), as such a map, by a function of matrices (B, H*W, C)."""
+    query, key, value = (embedding.flatten(2).transpose(1, 2) for embedding in maps)
+    return attention(query, key, value, softmax_over).transpose(1, 2).reshape(maps[0].shape)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from rnan_plugin import checkpoints
 from rnan_plugin.archs.attention import SoftmaxOver
+from rnan_plugin.archs.inferred import arguments_of
 from rnan_plugin.archs.rnan_arch import RELEASED, RNAN
 from rnan_plugin.errors import UserError
 
@@ -81,25 +82,8 @@ def infer_arguments(released: Mapping[str, Tensor]) -> dict[str, Any]:
         KeyError: A name that every released checkpoint has is missing.
         ValueError: The mean shift is not a shift.
     """
-    num_feat, num_in_ch = released["head.0.weight"].shape[:2]
-    first = "body_nl_low.0.body.0."
-    arguments: dict[str, Any] = {
-        "num_in_ch": num_in_ch,
-        "num_out_ch": num_in_ch,
-        "num_feat": num_feat,
-        "num_rab": _count(released, r"body\.(\d+)\.body\.0\."),
-        "num_rnab": 2,
-        **RELEASED,
-        "num_head_res": _count(released, re.escape(first) + r"RA_RB1\.(\d+)\."),
-        "num_tail_res": _count(released, re.escape(first) + r"RA_tail\.(\d+)\."),
-        "num_trunk_res": _count(released, re.escape(first) + r"RA_TB\.0\.body\.(\d+)\."),
-        "num_mask_res": _count(released, re.escape(first) + r"RA_MB\.0\.MB_RB3\.(\d+)\."),
-    }
-    stages = [
-        released[name].shape[0] // num_feat for name in sorted(released) if re.match(r"tail\.0\.\d+\.weight", name)
-    ]
-    if stages:
-        arguments["upscale"] = 3 if stages == [9] else 2 ** len(stages)
+    arguments = arguments_of(rename(released)) | RELEASED
+    arguments.pop("img_mean", None)  # they say it
     if "sub_mean.bias" in released:
         arguments["img_mean"] = _mean_shift(released)
     return arguments

@@ -114,10 +114,10 @@ def _check(folder: Path) -> int:
 
 
 def _schema(kind: str) -> str:
-    from rnan_plugin.evaluation.schemas import schema_texts
+    from rnan_plugin.evaluation.schemas import text_of_schema
     from rnan_plugin.options.shipped_files import COMPARISON_SCHEMA, OPTION_SCHEMA
 
-    return schema_texts()[OPTION_SCHEMA if kind == "option" else COMPARISON_SCHEMA]
+    return text_of_schema(OPTION_SCHEMA if kind == "option" else COMPARISON_SCHEMA)
 
 
 def _asked_for(options: argparse.Namespace) -> OptionFile:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from rnan_plugin.choices import OUTPUT_FORMATS
+from rnan_plugin.choices import RESULT_FORMATS
 from rnan_plugin.commands.arguments import (
     add_device,
     add_network,
@@ -29,8 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_network(parser)
     add_weights(parser)
     parser.add_argument("--channels", choices=["y", "gray"], help="of colour images, for one-channel networks")
-    kinds = [*OUTPUT_FORMATS, "same"]
-    parser.add_argument("--format", choices=kinds, help="of results in a folder (default: png; same: each file's own)")
+    parser.add_argument(
+        "--format", choices=RESULT_FORMATS, help="of results in a folder (default: png; same: each file's own)"
+    )
     parser.add_argument("--quality", type=int, metavar="N", help="of JPEG (default: 95) and WebP (default: lossless)")
     parser.add_argument("--suffix", default="", metavar="TEXT", help="behind the names of results, such as _restored")
     parser.add_argument("--overwrite", action="store_true", help="do again what restore.jsonl says is done")

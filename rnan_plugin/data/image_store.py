@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -89,10 +89,14 @@ def list_images(folder: Path) -> list[Path]:
     return files
 
 
-def files_below(root: Path) -> Iterator[Path]:
+def files_below(root: Path, unreadable: Callable[[str], object] | None = None) -> Iterator[Path]:
     """Files below a folder and the folders linked into it; what is hidden, and no regular file, is left out.
 
     Each folder is entered once, however many links lead to it, and by its own name if it has one below `root`.
+
+    Args:
+        root: The folder.
+        unreadable: Gets a line for each folder that can't be read; without it that is an error.
 
     Raises:
         UserError: A folder below it can't be read.
@@ -104,20 +108,22 @@ def files_below(root: Path) -> Iterator[Path]:
         if real in entered:
             continue
         entered.add(real)
-        for path in _visible(folder):
+        for path in _visible(folder, unreadable):
             if path.is_dir():
                 (links if path.is_symlink() else folders).append(path)
             elif path.is_file() or not path.exists():
                 yield path  # a link that leads nowhere, too: reading it says so
 
 
-def _visible(folder: Path) -> list[Path]:
+def _visible(folder: Path, unreadable: Callable[[str], object] | None) -> list[Path]:
     try:
         return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
-        raise UserError(
-            f"{readable(folder)}: can't be read ({error.strerror}); check the folder's permissions"
-        ) from None
+        told = f"{readable(folder)}: can't be read ({error.strerror}); check the folder's permissions"
+        if unreadable is None:
+            raise UserError(told) from None
+        unreadable(told)
+        return []
 
 
 def index_by_stem(files: Sequence[Path], folder: Path) -> dict[str, Path]:

@@ -30,6 +30,7 @@ TYPES_OF_KEYS: dict[str, type | tuple[type, ...]] = {
     "timing_side": int,
     "methods": dict,
 }
+NEEDED = ("task", "sets", "methods")
 # Keys of a method beside its type: those that it needs, those that it may have.
 KEYS_OF_METHODS: dict[str, tuple[set[str], set[str]]] = {
     "network": ({"opt"}, {"weights", "self_ensemble", "training"}),
@@ -75,7 +76,7 @@ def read_comparison(path: str) -> Comparison:
         UserError: A key or value that is not legal, with the file's name.
     """
     content = read_yaml(path, "comparison file")
-    for key in ("task", "sets", "methods"):
+    for key in NEEDED:
         if not content.get(key):
             raise UserError(f"{path}: key '{key}' is missing or empty")
     content = {key: value for key, value in content.items() if value is not None}

@@ -18,11 +18,11 @@ from rnan_plugin.evaluation.evaluate import Evaluation
 from rnan_plugin.evaluation.reports import markdown_table, text_table
 from rnan_plugin.files import atomic_path
 
-Measure = Literal["psnr", "ssim"]
+Metric = Literal["psnr", "ssim"]
 
 _RESAMPLES, _SEED, _CONFIDENCE = 9999, 0, 0.95
 _BATCH = 500  # resamples at a time: those of a set of thousands of images would fill the memory
-_DIGITS: dict[Measure, int] = {"psnr": 3, "ssim": 4}
+_DIGITS: dict[Metric, int] = {"psnr": 3, "ssim": 4}
 _HEADINGS = ("method", "against", "images", "PSNR (dB)", "p", "SSIM", "p")
 HOW = {
     "difference": "score of `method` minus that of `against`, mean over the images that both have",
@@ -34,13 +34,13 @@ IN_SHORT = "mean difference over the images [95 % interval, paired bootstrap]; p
 
 @dataclass(frozen=True)
 class Difference:
-    """Two methods on one image set, by one measure.
+    """Two methods on one image set, by one metric.
 
     Args:
         image_set: Name of the set.
         method: The one with the higher mean PSNR there.
         against: The other.
-        measure: "psnr" (dB) or "ssim".
+        metric: "psnr" (dB) or "ssim".
         images: How many both have.
         mean: Of the images' differences; infinite where PSNRs are, NaN where they are so in both directions.
         low: Lower end of the interval; None for one image, and for a mean that is not finite.
@@ -52,7 +52,7 @@ class Difference:
     image_set: str
     method: str
     against: str
-    measure: Measure
+    metric: Metric
     images: int
     mean: float
     low: float | None
@@ -77,10 +77,10 @@ def _on_set(image_set: str, results: dict[str, list[Evaluation]]) -> Iterator[Di
     for method, against in combinations(best_first, 2):
         ours, theirs = scored[method].scores, scored[against].scores
         shared = [name for name in ours if name in theirs]
-        for measure in _DIGITS if shared else ():
-            pairs = [(getattr(ours[name], measure), getattr(theirs[name], measure)) for name in shared]
+        for metric in _DIGITS if shared else ():
+            pairs = [(getattr(ours[name], metric), getattr(theirs[name], metric)) for name in shared]
             values = [0.0 if one == other else one - other for one, other in pairs]  # infinite both: equal
-            yield Difference(image_set, method, against, measure, len(values), *_judged(values))
+            yield Difference(image_set, method, against, metric, len(values), *_judged(values))
 
 
 def _judged(values: Sequence[float]) -> tuple[float, float | None, float | None, float | None, str]:
@@ -132,7 +132,7 @@ def difference_rows(found: Sequence[Difference], image_set: str) -> list[list[st
 
 def _cells(items: Sequence[Difference]) -> Iterator[str]:
     for item in items:
-        digits = _DIGITS[item.measure]
+        digits = _DIGITS[item.metric]
         interval = "" if item.low is None else f" [{item.low:+.{digits}f}, {item.high:+.{digits}f}]"
         mean = "undefined" if math.isnan(item.mean) else f"{item.mean:+.{digits}f}"
         yield "equal" if item.p == 1 and item.low == item.high == 0 else mean + interval

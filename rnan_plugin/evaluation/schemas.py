@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from rnan_plugin.choices import POLICIES
-from rnan_plugin.errors import UserError
-from rnan_plugin.evaluation.comparison_file import KEYS_OF_METHODS, TYPES_OF_KEYS, Comparison
+from rnan_plugin.evaluation.comparison_file import KEYS_OF_METHODS, NEEDED, TYPES_OF_KEYS, Comparison
 from rnan_plugin.evaluation.methods import MethodSource
-from rnan_plugin.files import atomic_path
 from rnan_plugin.options.json_schema import DIALECT, Schema, by_type, closed, described, or_null
-from rnan_plugin.options.shipped_files import COMPARISON_SCHEMA, OPTION_SCHEMA
+from rnan_plugin.options.shipped_files import COMPARISON_SCHEMA, OPTION_SCHEMA, text_of, write_if_stale
 from rnan_plugin.options.values import NAME_PATTERN
 from rnan_plugin.paper.tasks import TASKS
 from rnan_plugin.training.option_schema import option_schema
 
 _NAMES = {str: "string", int: "integer", float: "number", list: "array", dict: "object"}
-_NEEDED = ("task", "sets", "methods")
 # What the types of a comparison file's keys leave open.
 _FURTHER: dict[str, Schema] = {
     "name": {"pattern": NAME_PATTERN},
@@ -40,12 +36,12 @@ def comparison_schema() -> Schema:
         properties[key] = _typed(kind) | _FURTHER.get(key, {})
         if key == "methods":
             properties[key] |= {"minProperties": 1, "additionalProperties": _methods()}
-        if key not in _NEEDED:
+        if key not in NEEDED:
             properties[key] = or_null(properties[key])
         if key in told:
             properties[key]["description"] = told[key]
     head = {"$schema": DIALECT, "title": "Comparison file of rnan_plugin, for `rnan compare`"}
-    return head | closed(properties, _NEEDED)
+    return head | closed(properties, NEEDED)
 
 
 def _typed(kind: type | tuple[type, ...]) -> Schema:
@@ -67,8 +63,15 @@ def _methods() -> Schema:
 
 def schema_texts() -> dict[str, str]:
     """What each file holds, by its path below the folder of the option files."""
-    schemas: dict[str, Any] = {OPTION_SCHEMA: option_schema(), COMPARISON_SCHEMA: comparison_schema()}
-    return {name: json.dumps(schema, indent=1, ensure_ascii=False) + "\n" for name, schema in schemas.items()}
+    return {name: text_of_schema(name) for name in SCHEMAS}
+
+
+def text_of_schema(name: str) -> str:
+    """What one of `SCHEMAS` holds."""
+    return json.dumps(SCHEMAS[name](), indent=1, ensure_ascii=False) + "\n"
+
+
+SCHEMAS: dict[str, Callable[[], Schema]] = {OPTION_SCHEMA: option_schema, COMPARISON_SCHEMA: comparison_schema}
 
 
 def write_schemas(folder: Path) -> int:
@@ -77,27 +80,12 @@ def write_schemas(folder: Path) -> int:
     Raises:
         UserError: The folder can't be created or written.
     """
-    stale = {name: text for name, text in schema_texts().items() if _text(folder / name) != text}
-    for name, text in stale.items():
-        try:
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"{folder}: can't be created ({error.strerror}); choose another --folder") from None
-        with atomic_path(folder / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-    return len(stale)
+    return sum(write_if_stale(folder / name, text) for name, text in schema_texts().items())
 
 
 def stale_schemas(folder: Path) -> Iterator[str]:
     """A line for each schema that is missing or is not what the code has now."""
     for name, text in schema_texts().items():
-        found = _text(folder / name)
+        found = text_of(folder / name)
         if found != text:
             yield f"{folder / name}: {'missing' if found is None else 'not as the code has it'}"
-
-
-def _text(path: Path) -> str | None:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return None

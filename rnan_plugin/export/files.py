@@ -65,6 +65,8 @@ def _onnx(loaded: Loaded, runtime: OnnxRuntime, *, half: bool) -> bytes:
 def _check_target(out: Path, form: ExportForm, source: Path, *, overwrite: bool) -> None:
     if out.suffix != f".{form}":
         raise UserError(f"{out}: --to {form} writes a file whose name ends in .{form}; name it so")
+    if not out.parent.is_dir():
+        raise UserError(f"{out}: the folder {out.parent} does not exist; create it first")
     if out.exists() and out.samefile(source):
         raise UserError(f"{out}: is the file that the weights come from; name another")
     if out.exists() and not overwrite:

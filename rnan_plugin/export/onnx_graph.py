@@ -42,17 +42,18 @@ def onnx_graph(net: nn.Module, network: Mapping[str, Any], runtime: OnnxRuntime,
         UserError: A package is missing, the network has no attention that could be replaced, or the graph's output is
             not PyTorch's.
     """
-    onnx = _library("onnx")
+    onnx, onnxruntime = _library("onnx"), _library("onnxruntime")
     _library("onnxscript")
+    channels = int(network["num_in_ch"])
     dtype = torch.float16 if half else torch.float32
-    model = _made(net, dtype, _OPSETS[runtime])
+    model = _made(net, torch.rand(1, channels, 24, 20, dtype=dtype), _OPSETS[runtime])
     if runtime == "onnxruntime":
         _replace_attention(model, onnx)
     _strip(model)
     onnx.helper.set_model_props(model, {"network_g": json.dumps(dict(network), sort_keys=True)})
     onnx.checker.check_model(model, full_check=True)
     content: bytes = model.SerializeToString()
-    _verify(content, net, dtype)
+    _verify(_session(content, onnxruntime), net, channels, dtype)
     return content
 
 
@@ -63,12 +64,11 @@ def _library(name: str) -> Any:
         raise UserError(f"{name} is not installed: pip install 'rnan-plugin[export]'") from None
 
 
-def _made(net: nn.Module, dtype: torch.dtype, opset: int) -> Any:
-    """The graph as torch makes it, an `onnx.ModelProto`."""
-    example = torch.rand(1, _channels(net), 24, 20, dtype=dtype)
+def _made(net: nn.Module, example: torch.Tensor, opset: int) -> Any:
+    """The graph as torch makes it of an example of its input, an `onnx.ModelProto`."""
     dynamic = {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
     with _quiet(), torch.no_grad():
-        program = torch.export.export(copy.deepcopy(net).to(dtype), (example,), dynamic_shapes=(dynamic,))
+        program = torch.export.export(copy.deepcopy(net).to(example.dtype), (example,), dynamic_shapes=(dynamic,))
         made = torch.onnx.export(
             program,
             dynamo=True,
@@ -93,10 +93,6 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         log.setLevel(level)
-
-
-def _channels(net: nn.Module) -> int:
-    return int(next(weight for weight in net.parameters() if weight.ndim == 4).shape[1])
 
 
 def _replace_attention(model: Any, onnx: Any) -> None:
@@ -132,14 +128,16 @@ def _strip(model: Any) -> None:
         item.ClearField("metadata_props")
 
 
-def _verify(content: bytes, net: nn.Module, dtype: torch.dtype) -> None:
-    runtime = _library("onnxruntime")
-    options = runtime.SessionOptions()
+def _session(content: bytes, onnxruntime: Any) -> Any:
+    options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+def _verify(session: Any, net: nn.Module, channels: int, dtype: torch.dtype) -> None:
     generator = torch.Generator().manual_seed(0)
     for size in SIZES:
-        image = torch.rand(1, _channels(net), *size, generator=generator).to(dtype)
+        image = torch.rand(1, channels, *size, generator=generator).to(dtype)
         (found,) = session.run(None, {"input": image.numpy()})
         with torch.inference_mode():
             ours = net(image.float())

@@ -52,6 +52,22 @@ def opened_by_pillow(file: Path | io.BytesIO) -> Iterator[PillowImage.Image]:
         yield image
 
 
+@contextmanager
+def decoded_by_pillow(code: bytes, name: str) -> Iterator[PillowImage.Image]:
+    """A file's content opened by Pillow to be decoded within the context.
+
+    Raises:
+        UserError: It is damaged or cut short.
+    """
+    check_whole(code, name)
+    try:
+        with opened_by_pillow(io.BytesIO(code)) as image:
+            yield image
+    except Exception as error:  # any: Pillow's readers let out what a damaged file brings about
+        said = " ".join(str(error).split())[:100] or type(error).__name__
+        raise UserError(f"{name}: unreadable or truncated image ({said}); replace it or take it out") from None
+
+
 def read_file(path: Path) -> bytes:
     """Read a file's content.
 

@@ -18,8 +18,9 @@ from PIL import ImageCms
 from rnan_plugin.errors import UserError
 from rnan_plugin.images.codec import (
     IMAGE_ENDINGS,
-    check_whole,
+    ORIENTATION,
     decode_samples,
+    decoded_by_pillow,
     opened_by_pillow,
     orientation_of,
     upright,
@@ -67,16 +68,18 @@ class Photo:
         return self.pixels if self.alpha is None else _filled(self.pixels, self.alpha)
 
     def restored(self, pixels: Pixels) -> Photo:
-        """The photograph with restored pixels (H*scale, W*scale, C): alpha is enlarged, what it hides is as it was."""
-        scale = pixels.shape[0] // self.pixels.shape[0]
-        metadata, notes = self.metadata, self.notes
+        """The photograph with restored pixels (H*scale, W*scale, C): alpha is enlarged.
+
+        What it hides is as it was, if size and channels are.
+        """
+        scale, metadata = pixels.shape[0] // self.pixels.shape[0], self.metadata
         if pixels.shape[2] != self.pixels.shape[2]:  # a profile is for as many channels as the image has
             metadata = replace(metadata, icc=None)
         if self.alpha is None:
             return replace(self, pixels=pixels, metadata=metadata)
         if scale == 1 and pixels.shape == self.pixels.shape:
             pixels = np.where(self.alpha == 0, self.pixels, pixels)
-        return replace(self, pixels=pixels, alpha=_enlarged(self.alpha, scale), metadata=metadata, notes=notes)
+        return replace(self, pixels=pixels, alpha=_enlarged(self.alpha, scale), metadata=metadata)
 
     def upright(self) -> Photo:
         """The photograph as a viewer shows it, its pixels turned."""
@@ -127,7 +130,6 @@ def read_photo(code: bytes, name: str) -> Photo:
         UserError: Unreadable or truncated, several frames, samples of other than 8 or 16 bits, or a format that needs
             a package.
     """
-    check_whole(code, name)
     head, layout = _head(code), read_layout(code)
     _refuse_what_is_no_picture(code, name, head, layout)
     orientation = orientation_of(code)
@@ -212,14 +214,37 @@ def _with_fitting_profile(photo: Photo) -> Photo:
     return replace(photo, metadata=replace(photo.metadata, icc=None), notes=notes)
 
 
-def photo_of_pillow(image: PillowImage.Image, name: str) -> Photo:
-    """The photograph that Pillow has read; it has no metadata."""
+def photo_of_pillow(image: PillowImage.Image, name: str) -> tuple[Photo, bytes]:
+    """The photograph that Pillow has read, and of an untouched JPEG a file that tells how it was quantised.
+
+    Raises:
+        UserError: An image of a mode that is no picture.
+    """
+    icc, exif = image.info.get("icc_profile"), _exif_of_pillow(image)
+    is_cmyk = image.mode == "CMYK"
     buffer = io.BytesIO()
     try:
-        image.save(buffer, "TIFF" if image.mode == "CMYK" else "PNG", icc_profile=image.info.get("icc_profile"))
-    except Exception as error:  # of a mode that is no picture
+        how = {"format": "TIFF"} if is_cmyk else {"format": "PNG", "compress_level": 0, "exif": exif}
+        image.save(buffer, icc_profile=icc, **how)
+    except Exception as error:  # of a mode that PNG has not
         raise UserError(f"{name}: mode {image.mode} ({' '.join(str(error).split())[:100]}); convert it") from None
-    return read_photo(buffer.getvalue(), name)
+    photo = read_photo(buffer.getvalue(), name)
+    tables = getattr(image, "quantization", None) if image.format == "JPEG" else None
+    return replace(photo, orientation=exif.get(ORIENTATION, 1)), _quantised_so(tables) if tables else b""
+
+
+def _exif_of_pillow(image: PillowImage.Image) -> PillowImage.Exif:
+    try:
+        return image.getexif()
+    except Exception:  # odd data never fail an image
+        return PillowImage.Exif()
+
+
+def _quantised_so(tables: dict[int, list[int]]) -> bytes:
+    """A small JPEG file with the luminance table of another."""
+    buffer = io.BytesIO()
+    PillowImage.new("L", (8, 8)).save(buffer, "JPEG", qtables=[tables[0]])
+    return buffer.getvalue()
 
 
 def split_alpha(samples: NDArray[Any]) -> Photo:
@@ -243,16 +268,12 @@ def _head(code: bytes) -> _Head:
 
 def _by_pillow(code: bytes, name: str) -> NDArray[np.uint8]:
     """(H, W, C) of what OpenCV can't decode, or not without losing something."""
-    try:
-        with opened_by_pillow(io.BytesIO(code)) as file:
-            target = _CONVERTED.get(file.mode, file.mode)
-            if file.mode in {"P", "PA"} or "transparency" in file.info:
-                has_alpha = "transparency" in file.info or file.mode == "PA"
-                target = ("LA" if file.mode == "L" else "RGBA") if has_alpha else "RGB"
-            samples = np.asarray(file.convert(target))
-    except Exception as error:  # any, of a damaged file
-        said = " ".join(str(error).split())[:100] or type(error).__name__
-        raise UserError(f"{name}: unreadable or truncated image ({said}); replace it or take it out") from None
+    with decoded_by_pillow(code, name) as file:
+        target = _CONVERTED.get(file.mode, file.mode)
+        if file.mode in {"P", "PA"} or "transparency" in file.info:
+            has_alpha = "transparency" in file.info or file.mode == "PA"
+            target = ("LA" if file.mode == "L" else "RGBA") if has_alpha else "RGB"
+        samples = np.asarray(file.convert(target))
     return samples.reshape(*samples.shape[:2], -1)
 
 
@@ -260,17 +281,13 @@ def _from_cmyk(code: bytes, name: str, head: _Head, notes: Notes) -> Photo:
     """RGB of a file for printing: through its colour profile, else by Pillow's plain formula."""
     how = "CMYK, comes back as sRGB, converted through its profile"
     icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    try:
-        with opened_by_pillow(io.BytesIO(code)) as file:
-            file.load()
-            try:
-                profile = ImageCms.getOpenProfile(io.BytesIO(head.metadata.icc or b""))
-                rgb = ImageCms.profileToProfile(file, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
-            except Exception:  # no profile, or a damaged one
-                how, rgb = "CMYK without a profile that can be read, comes back as RGB by a plain formula", None
-            samples = np.asarray(rgb if rgb is not None else file.convert("RGB"))
-    except Exception as error:
-        said = " ".join(str(error).split())[:100] or type(error).__name__
-        raise UserError(f"{name}: unreadable or truncated image ({said}); replace it or take it out") from None
+    with decoded_by_pillow(code, name) as file:
+        file.load()
+        try:
+            profile = ImageCms.getOpenProfile(io.BytesIO(head.metadata.icc or b""))
+            rgb = ImageCms.profileToProfile(file, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
+        except Exception:  # no profile, or a damaged one
+            how, rgb = "CMYK without a profile that can be read, comes back as RGB by a plain formula", None
+        samples = np.asarray(rgb if rgb is not None else file.convert("RGB"))
     metadata = replace(head.metadata, icc=icc if "through" in how else None)
     return Photo(samples, metadata=metadata, notes=(*notes, how))

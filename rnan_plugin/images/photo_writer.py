@@ -16,9 +16,10 @@ from PIL import Image as PillowImage
 from rnan_plugin.choices import OutputFormat
 from rnan_plugin.errors import UserError
 from rnan_plugin.images.color import Pixels
+from rnan_plugin.images.jpeg_segments import is_jpeg
 from rnan_plugin.images.photo import Photo
 from rnan_plugin.images.photo_metadata import Metadata, with_sides
-from rnan_plugin.images.png_rows import png_pieces
+from rnan_plugin.images.png_rows import png_pieces, read_header
 from rnan_plugin.images.tiff_writer import tiff_pieces
 
 # By the ending of a file's name; other endings can be read, not written.
@@ -34,6 +35,15 @@ _INCH = 0.0254  # in metres, in which PNG counts
 
 
 Written = tuple[Iterable[bytes], list[str]]
+
+
+def format_of(code: bytes) -> OutputFormat | None:
+    """The format of a file's content, whatever it is called; None of those that are not written."""
+    if is_jpeg(code):
+        return "jpg"
+    if code[:4] == b"RIFF" and code[8:12] == b"WEBP":
+        return "webp"
+    return "png" if read_header(code) else "tif" if code[:4] in (b"II*\0", b"MM\0*") else None
 
 
 def encode_photo(photo: Photo, name: str, quality: int | None = None) -> Written:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rnan_plugin.errors import UserError
+from rnan_plugin.errors import UserError, nearest
 from rnan_plugin.images.color import Pixels
 from rnan_plugin.images.estimate import jpeg_quality, noise_sigma
 from rnan_plugin.inference.shipped import ShippedNetwork, shipped_network, shipped_networks
@@ -42,6 +42,8 @@ def choose(code: bytes, img: Pixels, task_name: str = AUTO, level: float | None 
     """
     if task_name == AUTO:
         task_name = _task_for(code, img)
+    if task_name not in TASKS:
+        raise UserError(f"task: no '{task_name}'{nearest(str(task_name), [AUTO, *TASKS])}")
     row = TASKS[task_name]
     in_colour = img.shape[2] == 3
     if row.level is None:

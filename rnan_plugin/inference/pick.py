@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from threading import Lock
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ from rnan_plugin.inference.choose import AUTO, choose, mismatch
 from rnan_plugin.inference.networks import load_network
 from rnan_plugin.inference.policy import Policy, Progress
 from rnan_plugin.inference.restorer import Restorer, RestoreSettings, provenance_of
-from rnan_plugin.inference.shipped import FOLDER, measured_tiles
+from rnan_plugin.inference.shipped import FOLDER, ShippedNetwork, measured_tiles
 from rnan_plugin.paper.tasks import TaskAtLevel
 
 
@@ -113,9 +113,19 @@ class NamedPick:
         return self.worker, (mismatch(task, code) if task is not None else None) or ""
 
 
-@dataclass
+_KEPT = 16  # networks of the package in memory, each in a way to restore
+_loading = Lock()
+
+
+@lru_cache(maxsize=_KEPT)
+def _loaded(network: ShippedNetwork, settings: RestoreSettings) -> Worker:
+    settings = replace(settings, channels=settings.channels or network.channels)
+    return build_worker(None, str(network.file), TaskAtLevel(network.task, network.low), settings)
+
+
+@dataclass(frozen=True)
 class PackagePick:
-    """Chooses among the package's weights for each file, and keeps those that it has loaded; for several threads.
+    """Chooses among the package's weights for each file; the process keeps those that it has loaded, for all threads.
 
     Args:
         settings: How to restore.
@@ -128,8 +138,6 @@ class PackagePick:
     task_name: str = AUTO
     level: float | None = None
     is_policy_named: bool = False
-    _workers: dict[Path, Worker] = field(default_factory=dict)
-    _lock: Lock = field(default_factory=Lock)
 
     @property
     def asked(self) -> Mapping[str, Any]:
@@ -145,13 +153,8 @@ class PackagePick:
         choice = choose(code, img, self.task_name, self.level)
         if choice.network is None:
             return None, choice.why
-        file = choice.network.file
-        with self._lock:
-            if file not in self._workers:
-                channels = self.settings.channels or choice.network.channels
-                settings = replace(self._settings, channels=channels)
-                self._workers[file] = build_worker(None, str(file), choice.task, settings)
-        worker = self._workers[file]  # of the first file's level; the network is the same
+        with _loading:
+            worker = _loaded(choice.network, self._settings)
         told = worker.provenance | {"task": str(choice.task)}
         # A JPEG file's grey goes from 0 to 255; other files may hold luma itself, as the paper's inputs do.
         takes_luma = choice.network.channels == "y" and is_jpeg(code)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import glob
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from rnan_plugin.choices import OutputFormat
 from rnan_plugin.data.image_store import files_below
 from rnan_plugin.errors import UserError
-from rnan_plugin.files import shortened
+from rnan_plugin.files import readable, shortened
 from rnan_plugin.images.photo import PHOTO_ENDINGS
 from rnan_plugin.images.photo_writer import FORMATS
 from rnan_plugin.inference.record import NAME as RECORD_NAME
@@ -76,40 +76,60 @@ class Plan:
         jobs: In the order of their sources.
         folder: Of the record beside the results.
         left_out: Files of the folders that are no images, and why.
+        unreadable: A line for each folder that can't be read.
     """
 
     jobs: list[Job]
     folder: Path
     left_out: list[tuple[Path, str]] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
 
 
-def make_plan(sources: Sequence[str], target: str, naming: Naming) -> Plan:
+def make_plan(sources: Sequence[str], target: str, naming: Naming, *, overwrite: bool = False) -> Plan:
     """Find the files, and name their results.
 
     Args:
         sources: Image files, folders, patterns such as `*.jpg`.
         target: A file for a single image, else a folder; what a folder holds keeps its place below it.
         naming: How results are called.
+        overwrite: Results may replace files that are no results of earlier runs.
 
     Raises:
-        UserError: Nothing to restore, or a target that does not fit or can't be written; nothing was made by then.
+        UserError: Nothing to restore, or a target that does not fit, can't be written or holds other files of such
+            names; nothing was made by then.
     """
     paths, out = [path for source in sources for path in _expanded(source)], Path(target)
+    if len(paths) > 1:  # a pattern such as * finds the target of an earlier run too
+        paths = [path for path in paths if not (path.is_dir() and path.resolve() == out.resolve())]
     is_file = out.suffix.lower() in PHOTO_ENDINGS and not out.is_dir()
     if len(paths) == 1 and not paths[0].is_dir() and is_file:
-        return _single(paths[0], out, naming)
+        return _kept_from_the_users(_single(paths[0], out, naming), overwrite=overwrite)
     if is_file:
         raise UserError(f"{out}: several images need a folder to write to; name one without such an ending")
     plan = Plan([], _writable(out))
     several = sum(path.is_dir() for path in paths) > 1
     taken: set[Path] = set()
     files = dict(pair for source in paths for pair in _files(source, out, plan, several=several))
+    if len(paths) == 1 and not paths[0].is_dir():  # named, whatever its ending
+        files, plan.left_out = {paths[0]: Path(paths[0].name)}, []
     stems = Counter(place.with_suffix("") for place in files.values())
     for path, place in files.items():
         plan.jobs.append(_job(path, out / place, naming, taken, is_alone=stems[place.with_suffix("")] == 1))
     _refuse_to_replace(plan.jobs)
     if not plan.jobs:
-        raise UserError(f"{', '.join(sources)}: no images in it; known endings are {' '.join(sorted(PHOTO_ENDINGS))}")
+        told = f"{', '.join(sources)}: no images in it; known endings are {' '.join(sorted(PHOTO_ENDINGS))}"
+        raise UserError("\n".join([*plan.unreadable, told]))
+    return _kept_from_the_users(plan, overwrite=overwrite)
+
+
+def _kept_from_the_users(plan: Plan, *, overwrite: bool) -> Plan:
+    """The plan, unless it would replace files that no run has written: those of a folder without a record."""
+    if overwrite or Record(plan.folder).is_there:
+        return plan
+    for job in plan.jobs:
+        for out in (job.out, job.copy):
+            if out.is_file() and out.stat().st_size:
+                raise UserError(f"{out}: is there already; name another target, a --suffix, or add --overwrite")
     return plan
 
 
@@ -145,21 +165,37 @@ def _single(source: Path, out: Path, naming: Naming) -> Plan:
 def _files(source: Path, target: Path, plan: Plan, *, several: bool) -> list[tuple[Path, Path]]:
     """Images with their place below the target; of several folders each has one of its own there."""
     if not source.is_dir():
-        return [(source, Path(source.name))]
+        return [(path, Path(path.name)) for path in _images([source], target, plan)]
     top = Path(source.resolve().name) if several else Path()
-    is_inside = source.resolve() in target.resolve().parents
-    found, results = [], {(target / image).resolve() for image in Record(target).images}
-    for path in sorted(files_below(source)):
-        resolved = path.resolve()
-        if resolved in results or (is_inside and target.resolve() in resolved.parents):  # of an earlier run
-            continue
-        if path.name == RECORD_NAME:
-            continue
-        if path.suffix.lower() not in PHOTO_ENDINGS:
+    files = sorted(files_below(source, plan.unreadable.append))
+    if source.resolve() in target.resolve().parents:
+        files = [path for path in files if target.resolve() not in path.resolve().parents]
+    return [(path, top / path.relative_to(source)) for path in _images(files, target, plan)]
+
+
+def _images(files: Sequence[Path], target: Path, plan: Plan) -> Iterator[Path]:
+    """Those of the files that are images by their ending, and no results of earlier runs."""
+    results = _Results(target)
+    for path in files:
+        if path.suffix.lower() in PHOTO_ENDINGS:
+            if not results.have(path):
+                yield path
+        elif path.name != RECORD_NAME:
             plan.left_out.append((path, f"'{path.suffix}' is no ending of an image" if path.suffix else "no ending"))
-            continue
-        found.append((path, top / path.relative_to(source)))
-    return found
+
+
+class _Results:
+    """What the record of a folder says is a result, and therefore no source."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._images = folder.resolve(), set(Record(folder).images)
+
+    def have(self, path: Path) -> bool:
+        """Whether a file is one of them."""
+        resolved = path.resolve()
+        if self._folder not in resolved.parents:
+            return False
+        return readable(resolved.relative_to(self._folder).as_posix()) in self._images
 
 
 def _job(source: Path, place: Path, naming: Naming, taken: set[Path], *, is_alone: bool) -> Job:

@@ -19,7 +19,7 @@ class FileProgress:
     """
 
     def __init__(self, total: int) -> None:
-        self.total, self.done = total, 0
+        self.total, self.done, self._worked_on = total, 0, 0
         self._bar = tqdm(total=total, unit="image") if sys.stderr.isatty() and total > 1 else None
         self._start = self._told = time.monotonic()
 
@@ -32,15 +32,16 @@ class FileProgress:
         if self._bar is not None:
             self._bar.close()
 
-    def step(self) -> None:
-        """One more is done."""
+    def step(self, *, was_done: bool = False) -> None:
+        """One more is done, or was before, which says nothing about the time that others take."""
         self.done += 1
+        self._worked_on += not was_done
         now = time.monotonic()
         if self._bar is not None:
             self._bar.update()
-        elif now - self._told >= EVERY and self.done < self.total:
+        elif now - self._told >= EVERY and self._worked_on and self.done < self.total:
             self._told = now
-            left = (now - self._start) / self.done * (self.total - self.done)
+            left = (now - self._start) / self._worked_on * (self.total - self.done)
             print(f"{self.done} of {self.total} images, about {_in_words(left)} left", file=sys.stderr, flush=True)
 
 

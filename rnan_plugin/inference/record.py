@@ -23,6 +23,10 @@ class Record:
 
     def __init__(self, folder: Path) -> None:
         self.file = folder / NAME
+        self._made = False  # the folder, by this command
+        self._read()
+
+    def _read(self) -> None:
         self._entries: dict[str, dict[str, Any]] = {}
         self._others: list[str] = []
         text = self.file.read_text(encoding="utf-8", errors="surrogateescape") if self.file.is_file() else ""
@@ -44,6 +48,17 @@ class Record:
         """Names of the results, relative to the folder."""
         return list(self._entries)
 
+    @property
+    def is_there(self) -> bool:
+        """Whether any command has begun to write results into the folder."""
+        return self.file.exists()
+
+    def begin(self) -> None:
+        """Take note that results are about to be written into the folder, should there be any kill."""
+        self._made = not self.file.parent.exists()
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        self.file.touch()
+
     def holds(self, image: str, input_sha256: str, asked: str) -> bool:
         """Whether a result was made of this input, and asked for in the same way."""
         entry = self._entries.get(image, {})
@@ -60,7 +75,13 @@ class Record:
         self._entries[entry["image"]] = entry
 
     def tidy(self) -> None:
-        """Leave one line for each result, the last."""
+        """Leave one line for each result, the last, also of what other processes wrote; without any, nothing."""
+        if not self._is_tidy:
+            self._read()  # another process may have written since
+        if self.is_there and not self._entries and not self._others:
+            self.file.unlink()
+            if self._made and not any(self.file.parent.iterdir()):
+                self.file.parent.rmdir()
         if self._is_tidy:
             return
         lines = [*self._others, *map(json.dumps, self._entries.values())]

@@ -8,7 +8,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -22,7 +22,7 @@ from rnan_plugin.errors import UserError
 from rnan_plugin.files import readable, remove_leftovers, write_whole
 from rnan_plugin.images.codec import header_size, read_file
 from rnan_plugin.images.photo import Photo, read_photo
-from rnan_plugin.images.photo_writer import FORMATS, encode_photo
+from rnan_plugin.images.photo_writer import FORMATS, encode_photo, format_of
 from rnan_plugin.inference.pick import Pick, restore_photo
 from rnan_plugin.inference.plan import Job, Naming, Plan, make_plan
 from rnan_plugin.inference.policy import Progress
@@ -92,10 +92,11 @@ def restore_files(
         UserError: A target that can't be written, if possible before anything is restored; or the only image there is
             can't be restored.
     """
-    plan = make_plan(sources, target, naming or Naming())
-    summary = _Session(plan, pick, naming or Naming(), work or Work()).run()
+    work = work or Work()
+    plan = make_plan(sources, target, naming or Naming(), overwrite=work.overwrite)
+    summary = _Session(plan, pick, naming or Naming(), work).run()
     _tell_left_out(plan)
-    if summary.errors and len(plan.jobs) == 1:
+    if summary.errors and len(plan.jobs) == 1 and not plan.unreadable:
         raise UserError(summary.errors[0])
     return summary
 
@@ -115,7 +116,7 @@ class _Session:
         self.record = Record(plan.folder)
         described = {**pick.asked, "format": naming.format, "quality": naming.quality}
         self.asked = hashlib.sha256(json.dumps(described, sort_keys=True, default=str).encode()).hexdigest()[:16]
-        self.summary = Summary()
+        self.summary = Summary(errors=list(plan.unreadable))
         self._large = Lock()
         self._is_full = False
 
@@ -124,6 +125,7 @@ class _Session:
         for folder in {job.out.parent for job in self.plan.jobs}:
             if folder.is_dir():
                 remove_leftovers(folder)
+        self.record.begin()
         jobs, threads = _shares(len(self.plan.jobs), self.work)
         before = torch.get_num_threads()
         torch.set_num_threads(threads)
@@ -140,24 +142,27 @@ class _Session:
             if self._is_full:  # no other image would fare better
                 return
             with _pass_progress(readable(job.source.name)) as passes:
-                self._finish(self._attempt(job, passes))
-            progress.step()
+                was_done = self._finish(self._attempt(job, passes))
+            progress.step(was_done=was_done)
 
     def _together(self, progress: FileProgress, jobs: int, threads: int) -> None:
         rest = iter(self.plan.jobs)
         running: set[Future[_Outcome]] = set()
-        with ExitStack() as stack:
-            pool = ThreadPoolExecutor(jobs, initializer=torch.set_num_threads, initargs=(threads,))
-            stack.callback(pool.shutdown, cancel_futures=True)
-            while True:
-                while len(running) < jobs and not self._is_full and (job := next(rest, None)) is not None:
-                    running.add(pool.submit(self._attempt, job, None))
-                if not running:
-                    return
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
+        with ThreadPoolExecutor(jobs, initializer=torch.set_num_threads, initargs=(threads,)) as pool:
+            try:
+                while True:
+                    while len(running) < jobs and not self._is_full and (job := next(rest, None)) is not None:
+                        running.add(pool.submit(self._attempt, job, None))
+                    if not running:
+                        return
+                    done, running = wait(running, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        progress.step(was_done=self._finish(future.result()))
+            except KeyboardInterrupt:
+                tqdm.write(f"{len(running)} image(s) in hand are finished; then this ends")
+                for future in running:
                     self._finish(future.result())
-                    progress.step()
+                raise
 
     def _attempt(self, job: Job, passes: Progress | None) -> _Outcome:
         try:
@@ -168,8 +173,8 @@ class _Session:
             told = f"{job.out}: can't be written ({error.strerror}); make room, or name another target"
             return _Outcome(error=told, is_full=error.errno in _NO_ROOM)
 
-    def _finish(self, outcome: _Outcome) -> None:
-        """Take down an outcome, in the thread that began it all."""
+    def _finish(self, outcome: _Outcome) -> bool:
+        """Take down an outcome, in the thread that began it all; whether there was nothing to do."""
         for line in outcome.lines:
             tqdm.write(line)
         self._is_full |= outcome.is_full
@@ -182,6 +187,7 @@ class _Session:
             is_left = "left_as_it_is" in outcome.entry
             self.summary.left_alone += is_left
             self.summary.restored += not is_left
+        return not outcome.error and outcome.entry is None
 
     def _restore(self, job: Job, passes: Progress | None) -> _Outcome:
         """Restore a file, or leave it as it is; see what is done already."""
@@ -228,13 +234,16 @@ def restore_one(job: Job, pick: Pick, naming: Naming, passes: Progress | None = 
     name, code = readable(job.source), read_file(job.source)
     photo = read_photo(code, name)
     worker, why = pick(code, photo.pixels)
-    lines = [_about(name, line) for line in (*photo.notes, *([why] if why else []))]
+    lines = [_about(name, why)] if why else []
     if worker is None:
-        return Made(job.copy, {"left_as_it_is": why}, lines + _copy(code, photo, job, naming))
+        told = write_untouched(code, photo, job.copy, naming.quality)
+        return Made(job.copy, {"left_as_it_is": why}, [*lines, *(_about(name, line) for line in told)])
     del code  # large images need the room
     restored, facts, told = restore_photo(photo, worker, name, passes)
+    told = [*photo.notes, *told]
     del photo
-    lines += [*(_about(name, line) for line in told), *_write(restored, job.out, naming)]
+    told += write_photo(restored, job.out, naming.quality)
+    lines += [_about(name, line) for line in told]
     lines.append(f"{name} -> {readable(job.out)} (policy {facts['policy']})")
     return Made(job.out, {**facts, "chosen": why or None}, lines)
 
@@ -244,20 +253,33 @@ def _about(name: str, line: str) -> str:
     return f"warning: {name}: {line.removeprefix('warning: ')}" if warns else f"{name}: {line}"
 
 
-def _copy(code: bytes, photo: Photo, job: Job, naming: Naming) -> list[str]:
-    """Write what is left as it is: the file itself, or its pixels where another format is asked for."""
-    kinds = [FORMATS.get(path.suffix.lower(), path.suffix.lower()) for path in (job.source, job.copy)]
-    if kinds[0] != kinds[1]:
-        return _write(photo, job.copy, naming)
-    write_whole([code], job.copy)
-    return []
+def write_untouched(code: bytes, photo: Photo, out: Path, quality: int | None = None) -> list[str]:
+    """Write what is left as it is: the file's content itself, or its pixels where `out` is of another format.
+
+    Args:
+        code: The content; empty where there was no file.
+        photo: As `read_photo` gives it.
+        out: Whose ending says the format.
+        quality: Of JPEG and WebP.
+
+    Returns:
+        What had to be changed, for the user.
+
+    Raises:
+        UserError: The format can't hold such an image.
+        OSError: The disk is full, and the like.
+    """
+    if code and FORMATS.get(out.suffix.lower()) in (None, format_of(code)):
+        write_whole([code], out)
+        return []
+    return [*photo.notes, *write_photo(photo, out, quality)]
 
 
-def _write(photo: Photo, out: Path, naming: Naming) -> list[str]:
-    """Write a photograph; lines on what the format can't hold."""
-    pieces, lost = encode_photo(photo, str(out), naming.quality)
+def write_photo(photo: Photo, out: Path, quality: int | None = None) -> list[str]:
+    """Write a photograph; return what the format could not hold. Arguments and errors as of `write_untouched`."""
+    pieces, lost = encode_photo(photo, str(out), quality)
     write_whole(pieces, out)
-    return [f"warning: {readable(out)}: can't hold {what} of the image" for what in lost]
+    return [f"warning: {readable(out.name)} can't hold {what} of the image" for what in lost]
 
 
 def _check_room(size: tuple[int, int], name: str) -> None:

@@ -150,12 +150,11 @@ def _neighbour(inputs: Inputs) -> str | None:
     The typical level, and those that the paper does not have, begin with nothing.
     """
     row = inputs.task.row
-    typical = row.typical if row.typical is not None else next(iter(row.levels), None)
     if inputs.blind or not inputs.are_the_papers or inputs.task.level not in row.levels:
         return None
-    if inputs.task.level == typical:
+    if inputs.task.level == row.typical_level:
         return None
-    start = inputs_of(row.name, blind=True) if row.blind else inputs_of(row.name, typical)
+    start = inputs_of(row.name, blind=True) if row.blind else inputs_of(row.name, row.typical_level)
     return f"rnan_plugin/weights/{start.file_stem}.pth"
 
 

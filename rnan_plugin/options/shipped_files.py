@@ -56,7 +56,7 @@ def _blind(task: Task) -> Iterator[OptionFile]:
 
 def _typical(task: Task) -> Iterator[OptionFile]:
     """The networks of BasicSR at the task's typical level."""
-    level = task.typical if task.typical is not None else next(iter(task.levels), None)
+    level = task.typical_level
     if task.level and level is None:
         return
     inputs = inputs_of(task.name, level)
@@ -84,18 +84,25 @@ def write_files(folder: Path) -> tuple[int, int]:
     Raises:
         UserError: The folder can't be created or written.
     """
-    files, written = list(shipped_files()), 0
-    for file in files:
-        path = folder / file.path
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"{path.parent}: can't be created ({error.strerror}); choose another --folder") from None
-        if _text(path) != shipped_text(file):
-            with atomic_path(path) as temporary:
-                temporary.write_text(shipped_text(file), encoding="utf-8")
-            written += 1
-    return written, len(files)
+    files = list(shipped_files())
+    return sum(write_if_stale(folder / file.path, shipped_text(file)) for file in files), len(files)
+
+
+def write_if_stale(path: Path, text: str) -> bool:
+    """Write a text file that is missing or holds another text, and make its folder; return whether it was.
+
+    Raises:
+        UserError: The folder can't be created or written.
+    """
+    if text_of(path) == text:
+        return False
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{path.parent}: can't be created ({error.strerror}); choose another --folder") from None
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return True
 
 
 def differences(folder: Path) -> Iterator[str]:
@@ -108,14 +115,14 @@ def differences(folder: Path) -> Iterator[str]:
         raise UserError(f"{folder}: no such folder; name that of the option files with --folder")
     for file in shipped_files():
         path = folder / file.path
-        text = _text(path)
+        text = text_of(path)
         if text is None:
             yield f"{path}: missing"
         elif text != shipped_text(file):
             yield f"{path}: {_first_difference(path, file.options)}"
 
 
-def _text(path: Path) -> str | None:
+def text_of(path: Path) -> str | None:
     """What a file holds, None if it can't be read as text."""
     try:
         return path.read_text(encoding="utf-8")

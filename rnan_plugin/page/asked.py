@@ -9,14 +9,13 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import parse_qsl
 
-from rnan_plugin.choices import OUTPUT_FORMATS
+from rnan_plugin.choices import RESULT_FORMATS
 from rnan_plugin.errors import UserError, nearest, shown
 from rnan_plugin.files import shortened
 from rnan_plugin.inference.choose import AUTO
 from rnan_plugin.inference.plan import Naming
 from rnan_plugin.paper.tasks import TASKS, Task, TaskAtLevel
 
-FORMATS = (*OUTPUT_FORMATS, "same")
 _LONGEST_ENDING = 10
 
 
@@ -46,8 +45,8 @@ class Asked:
     def __post_init__(self) -> None:
         if self.task not in {AUTO, *TASKS}:
             raise UserError(f"task: no {shown(self.task)}{nearest(self.task, [AUTO, *TASKS])}")
-        if self.format not in {None, *FORMATS}:
-            raise UserError(f"format: no {shown(self.format)}{nearest(str(self.format), FORMATS)}")
+        if self.format not in {None, *RESULT_FORMATS}:
+            raise UserError(f"format: no {shown(self.format)}{nearest(str(self.format), RESULT_FORMATS)}")
         if self.clean and self.format not in {None, "png"}:
             raise UserError("format: a clean picture that is degraded comes back as PNG, which loses nothing")
         _ = self.naming, self.named  # checked by them
@@ -114,10 +113,10 @@ _READERS: dict[str, Callable[[str, str], Any]] = {
 
 def choices() -> Mapping[str, Any]:
     """What can be asked for, for the page's form."""
-    return {"tasks": [_described(task) for task in TASKS.values()], "formats": FORMATS}
+    return {"tasks": [_described(task) for task in TASKS.values()], "formats": RESULT_FORMATS}
 
 
 def _described(task: Task) -> dict[str, Any]:
     title = task.title.partition("{")[0].removesuffix(f"{task.level} ").rstrip(" ,×")
-    typical = task.typical or next(iter(task.levels), None)
-    return {"name": task.name, "title": title, "level": task.level, "levels": task.levels, "typical": typical}
+    levels = {"level": task.level, "levels": task.levels, "typical": task.typical_level}
+    return {"name": task.name, "title": title, **levels}

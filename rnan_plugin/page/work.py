@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -23,7 +22,6 @@ from rnan_plugin.page.demonstration import Demonstration
 from rnan_plugin.page.jobs import Job
 
 MOST_PIXELS = 50_000_000  # of what comes and of what is made of it
-_KEPT = 8  # ways to restore, each with the networks it has needed
 
 
 class PageWork:
@@ -40,7 +38,7 @@ class PageWork:
     def __init__(self, settings: RestoreSettings, threads: int | None = None) -> None:
         devices.choose(settings.device)  # checks it, before anybody sends a file
         self._threads = threads
-        self._pick = lru_cache(maxsize=_KEPT)(lambda task, level: PackagePick(settings, task, level))
+        self._settings = settings
 
     def __call__(self, job: Job) -> None:
         """Restore a job's file, and take down what was done.
@@ -65,7 +63,7 @@ class PageWork:
             demonstration = Demonstration(asked.named, code, source.name)
             source = demonstration.write(job.folder)
         plan = make_plan([str(source)], str(job.folder / "out"), asked.naming)
-        pick = _Telling(self._pick(asked.task, asked.level), job)
+        pick = _Telling(PackagePick(self._settings, asked.task, asked.level), job)
         made = restore_one(plan.jobs[0], pick, asked.naming, job.advance)
         job.facts = job.facts | _facts(made.facts, [_without_folder(line, job) for line in made.lines])
         pictures = {"before": source, "after": made.out}

@@ -86,6 +86,11 @@ class Task:
         return 3 if self.channels == "rgb" else 1
 
     @property
+    def typical_level(self) -> float | None:
+        """The level for whoever names none: `typical`, else the first of `levels`, else None."""
+        return self.typical if self.typical is not None else next(iter(self.levels), None)
+
+    @property
     def enlarges(self) -> bool:
         """Whether the restored image is larger than the input."""
         return self.level == "scale"

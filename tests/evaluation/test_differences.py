@@ -42,7 +42,7 @@ def apart(values: list[float], base: float = 30.0) -> Difference:
     """The PSNR's difference of two methods that lie apart by these values."""
     ours = evaluated(named([base + value for value in values]))
     found = differences({"a": [ours], "b": [evaluated(named([base] * len(values)))]})
-    return next(item for item in found if item.measure == "psnr")
+    return next(item for item in found if item.metric == "psnr")
 
 
 def exact_p(values: list[float]) -> float:
@@ -100,9 +100,9 @@ def test_numbers_are_the_same_each_time_and_whatever_else_is_compared() -> None:
 def test_each_pair_once_the_better_one_first() -> None:
     scores = {"low": [20.0, 21], "high": [30.0, 31], "middle": [25.0, 26]}
     found = differences({name: [evaluated(named(values))] for name, values in scores.items()})
-    pairs = [(item.method, item.against) for item in found if item.measure == "psnr"]
+    pairs = [(item.method, item.against) for item in found if item.metric == "psnr"]
     assert pairs == [("high", "middle"), ("high", "low"), ("middle", "low")]
-    assert [item.measure for item in found[:2]] == ["psnr", "ssim"]
+    assert [item.metric for item in found[:2]] == ["psnr", "ssim"]
     assert found[1].mean == pytest.approx(0.05)
 
 

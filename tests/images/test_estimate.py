@@ -73,6 +73,13 @@ def test_texture_is_not_taken_for_noise_in_small_images() -> None:
     assert noise_sigma(np.tile(texture, (8, 8, 1))) > 5
 
 
+@pytest.mark.parametrize("sigma", [50, 70])
+def test_what_clipping_takes_of_strong_noise_is_made_up_for(sigma: float) -> None:
+    levels = np.linspace(20, 235, 512)[None, :, None].repeat(256, axis=0)
+    noisy = levels + sigma * np.random.default_rng(5).standard_normal((256, 512, 1))
+    assert noise_sigma(np.clip(np.rint(noisy), 0, 255).astype(np.uint8)) == pytest.approx(sigma, rel=0.07)
+
+
 def test_what_is_clipped_tells_nothing() -> None:
     """Half of the image is white: noise is cut off there."""
     flat = np.full((256, 256, 3), 128.0)

@@ -434,7 +434,7 @@ def test_an_avif_of_ten_bits_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16", "CMYK"])
 def test_pictures_that_pillow_holds_are_photographs(mode: str) -> None:
     image = Image.fromarray(smooth(3 if mode == "P" else 4)).convert({"I;16": "L"}.get(mode, mode)).convert(mode)
-    photo = photo_of_pillow(image, "image")
+    photo = photo_of_pillow(image, "image")[0]
     assert photo.pixels.shape[:2] == (20, 30)
     assert photo.pixels.dtype == (np.uint16 if mode == "I;16" else np.uint8)
     assert (photo.alpha is not None) == (mode in {"LA", "RGBA"})

@@ -168,7 +168,7 @@ def test_what_was_left_as_it_is_is_a_plain_copy_and_done(tmp_path: Path, capsys:
     deep = np.full((96, 96, 3), 30_000, np.uint16)
     cv2.imwrite(str(tmp_path / "deep.png"), deep)
     run(tmp_path / "deep.png", tmp_path / "deep.jpg")
-    assert "deep.jpg: can't hold 8 of 16 bits of the image" in capsys.readouterr().out
+    assert "deep.png: deep.jpg can't hold 8 of 16 bits of the image" in capsys.readouterr().out
     run(tmp_path / "clean.jpg", tmp_path / "clean.png")  # another format, the same pixels
     np.testing.assert_array_equal(cv2.imread(str(tmp_path / "clean.png")), cv2.imread(str(tmp_path / "clean.jpg")))
 
@@ -182,6 +182,82 @@ def test_a_record_that_a_kill_cut_short_loses_that_line_alone(tmp_path: Path) ->
     record.tidy()
     lines = (tmp_path / "restore.jsonl").read_text("utf-8").splitlines()
     assert lines == ["mine", '{"image": "a", "n": 2}', '{"image": "c"}']
+
+
+def test_files_of_the_users_are_not_replaced_unasked(
+    tmp_path: Path, weights: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(tmp_path / "in/a.jpg")
+    own = save(tmp_path / "a.png", 5).read_bytes()
+    for target in (tmp_path, tmp_path / "a.png"):
+        run(tmp_path / "in/a.jpg", target, "--weights", weights, status=2)
+        assert "a.png: is there already; name another target, a --suffix, or add --overwrite" in capsys.readouterr().err
+    assert (tmp_path / "a.png").read_bytes() == own
+    run(tmp_path / "in/a.jpg", tmp_path / "a.png", "--weights", weights, "--overwrite")
+    run(tmp_path / "in/a.jpg", tmp_path / "a.png", "--weights", weights, "--self-ensemble")  # now it is a result
+
+
+def test_what_another_process_writes_is_left_to_it(tmp_path: Path, weights: str) -> None:
+    save(tmp_path / "in/a.png")
+    (tmp_path / "out").mkdir()
+    with subprocess.Popen(["sleep", "60"]) as other:
+        kept = tmp_path / f"out/.b.1a2b3c4d-{other.pid}.partial.png"
+        kept.touch()
+        (tmp_path / "out/.c.1a2b3c4d-999999999.partial.png").touch()
+        (tmp_path / "out/.mine.partial.txt").touch()
+        run(tmp_path / "in", tmp_path / "out", "--weights", weights)
+        assert files(tmp_path / "out") == [kept.name, ".mine.partial.txt", "a.png", "restore.jsonl"]
+        other.kill()
+    record = Record(tmp_path / "out")
+    with (tmp_path / "out/restore.jsonl").open("a", encoding="utf-8") as line:
+        line.write('{"image": "b.png"}\n')
+    record.add({"image": "a.png"})
+    record.tidy()
+    assert [entry["image"] for entry in entries(tmp_path / "out")] == ["a.png", "b.png"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")
+def test_a_folder_that_cannot_be_read_stops_no_other(tmp_path: Path, weights: str) -> None:
+    save(tmp_path / "in/a.png")
+    (tmp_path / "in/sub").mkdir(mode=0o000)
+    run(tmp_path / "in", tmp_path / "out", "--weights", weights, status=1)
+    assert (tmp_path / "out/a.png").is_file()
+
+
+def test_a_pattern_that_finds_its_own_target_and_names_that_are_no_utf8(
+    tmp_path: Path, weights: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    name = os.fsdecode(b"caf\xe9")
+    save(tmp_path / "plain.png")
+    (tmp_path / f"{name}.png").write_bytes((tmp_path / "plain.png").read_bytes())
+    for _ in range(2):
+        run("[!t]*", "out", "--weights", weights)  # without the weights
+        run(".", ".", "--suffix", "_r", "--weights", weights)
+        run("plain.png", "plain_r.png", ".", "--suffix", "_r", "--weights", weights)
+    images = [f"{stem}{suffix}.png" for stem in (name, "plain") for suffix in ("", "_r")]
+    assert files(tmp_path / "out") == sorted([*images, "restore.jsonl"])
+    assert not [file for file in files(tmp_path) if "_r_r" in file and not file.startswith("out/")]
+
+
+def test_interrupted_files_in_hand_are_finished_and_taken_down(
+    tmp_path: Path, weights: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(6):
+        save(tmp_path / f"in/{number}.png", number)
+    waiting = restore_files.wait
+    calls = iter(range(3))
+
+    def interrupted(running: Any, return_when: str) -> Any:
+        if next(calls) == 1:
+            raise KeyboardInterrupt
+        return waiting(running, return_when=return_when)
+
+    monkeypatch.setattr(restore_files, "wait", interrupted)
+    run(tmp_path / "in", tmp_path / "out", "--weights", weights, "--jobs", "2", status=130)
+    made = [name for name in files(tmp_path / "out") if name.endswith(".png")]
+    assert 2 <= len(made) < 6
+    assert sorted(entry["image"] for entry in entries(tmp_path / "out")) == made
 
 
 def test_files_that_are_left_out_are_named(tmp_path: Path, weights: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -217,6 +293,11 @@ def test_progress_is_a_line_now_and_then_where_there_is_no_terminal(
             shown.step()
     told = capsys.readouterr().err.splitlines()
     assert told == ["4 of 9 images, about 15 s left", "7 of 9 images, about 7 s left"]
+    clock = iter([0.0, *range(0, 100, 4)])
+    with progress.FileProgress(9) as shown:
+        for number in range(9):
+            shown.step(was_done=number < 2)  # of an earlier run
+    assert capsys.readouterr().err.startswith("4 of 9 images, about 30 s left")
 
 
 def test_a_large_image_has_the_memory_to_itself(tmp_path: Path, weights: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -252,6 +333,7 @@ def killed_again_and_again(folder: Path, weights: str, count: int, kills: int) -
     command = ["restore", str(folder / "in"), str(folder / "out"), "--weights", weights, "--jobs", "1"]
     written: list[str] = []
     ends: list[int] = []
+    before: dict[str, int] = {}
     for kill in range(kills + 1):
         process = subprocess.Popen([sys.executable, "-c", RESTORE, *command], stdout=-3, stderr=-3)
         wanted = count * kill // (kills + 1) + draws.randrange(2)
@@ -260,6 +342,10 @@ def killed_again_and_again(folder: Path, weights: str, count: int, kills: int) -
         if kill < kills:
             process.send_signal(signal.SIGKILL)
         ends.append(process.wait())
+        times = {path.name: path.stat().st_mtime_ns for path in (folder / "out").glob("*.png")}
+        done = [json.loads(line)["image"] for line in lines_of(record)]
+        assert all(times[name] == before[name] for name in before)  # what had a line was not restored again
+        before = {name: times[name] for name in done}
         written = lines_of(record)
     assert ends[-1] == 0
     assert ends[0] == -signal.SIGKILL  # on a busy machine a later one may be done before it is looked at
@@ -279,5 +365,5 @@ def test_a_folder_that_is_killed_ends_as_one_that_is_not(tmp_path: Path, weights
     for name in files(tmp_path / "out")[:-1]:
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "undisturbed" / name).read_bytes()
     images = [json.loads(line)["image"] for line in written]
-    assert images == sorted(set(images))  # each once: what had a line was not restored again
+    assert images == sorted(set(images))
     assert len(images) == count
