@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -216,11 +217,23 @@ def test_what_another_process_writes_is_left_to_it(tmp_path: Path, weights: str)
     assert [entry["image"] for entry in entries(tmp_path / "out")] == ["a.png", "b.png"]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")
-def test_a_folder_that_cannot_be_read_stops_no_other(tmp_path: Path, weights: str) -> None:
+def test_a_folder_that_cannot_be_read_stops_no_other(
+    tmp_path: Path, weights: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     save(tmp_path / "in/a.png")
-    (tmp_path / "in/sub").mkdir(mode=0o000)
+    (tmp_path / "in/sub").mkdir()
+    iterdir = Path.iterdir
+
+    def refused(path: Path) -> Iterator[Path]:
+        if path.name == "sub":
+            raise PermissionError(13, "Permission denied")
+        return iterdir(path)
+
+    monkeypatch.setattr(Path, "iterdir", refused)
     run(tmp_path / "in", tmp_path / "out", "--weights", weights, status=1)
+    assert capsys.readouterr().err.endswith(
+        "in/sub: can't be read (Permission denied); check the folder's permissions\n"
+    )
     assert (tmp_path / "out/a.png").is_file()
 
 
