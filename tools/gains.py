@@ -15,17 +15,16 @@ import json
 import sys
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 import numpy as np
+from model_cards import write_card
+from small_models import LARGEST_PSNR, pair_for
 
-from rnan_plugin import checkpoints
 from rnan_plugin.data.image_store import ImageStore, is_lmdb, open_store
-from rnan_plugin.data.pairs import pair_of
 from rnan_plugin.errors import exit_status
 from rnan_plugin.evaluation.protocol import score
 from rnan_plugin.images.bicubic import downsample
-from rnan_plugin.images.degradations import Image, image_stream
+from rnan_plugin.images.degradations import Image
 from rnan_plugin.inference.networks import load_network
 from rnan_plugin.inference.policy import Policy
 from rnan_plugin.inference.restorer import Restorer, RestoreSettings
@@ -54,15 +53,11 @@ def gain(network: ShippedNetwork, restorer: Restorer, task: TaskAtLevel, images:
     """Mean gain in dB over the degraded image itself."""
     gains = []
     for number, img in enumerate(images):
-        lq, gt = pair_of(task, img, str(number)) if network.is_the_tasks else (_in_colour(task, img), img)
+        lq, gt = pair_for(network, task, img, str(number))
         restored, _ = restorer(lq, str(number))
         before, after = score(lq, gt, task)[0], score(restored, gt, task)[0]
-        gains.append(min(after, 99.0) - min(before, 99.0))  # of equal images it is infinite
+        gains.append(min(after, LARGEST_PSNR) - min(before, LARGEST_PSNR))
     return fmean(gains)
-
-
-def _in_colour(task: TaskAtLevel, img: Image) -> Image:
-    return np.asarray(task.degradation(img, image_stream(img, task.noise_seed)), dtype=np.uint8)
 
 
 def measure(network: ShippedNetwork, images: list[Image]) -> dict[str, float]:
@@ -93,48 +88,6 @@ def interval(measured: dict[str, float], low: float, high: float) -> list[float]
     return [best[0], best[-1]] if best else None
 
 
-CARD = """# {network}: a small RNAN for {task} of unknown {level}
-
-Small network, small budget: for `rnan restore` where nobody names a level, and as a start for training of your own.
-
-- Architecture: RNAN, text settings, {arguments}; float32
-- Data: BSD400 (BSDS500's train and test images), 380 images; the {level} of each sample drawn uniformly from {low:g} to
-  {high:g}. No benchmark image was seen
-- Training: `rnan train -opt options/small/{option_file}`, {iterations:,} iterations on one core beside other work; its
-  cosine schedule was shortened from 20,000 iterations to as many. Log in docs/small_models
-- Input and score: {channels}, 8 bits; {policy}
-- Gains from {level} {gains[0]:g} to {gains[1]:g}: `rnan restore` takes it there, and leaves other images as they are
-- Not scored on the paper's sets yet
-- Licence: the weights are under the plugin's. The Berkeley images carry none of their own; Berkeley offers them for
-  non-commercial research and education
-
-Mean gain in PSNR over the degraded image, {on}:
-
-| {level} | gain (dB) |
-|---|---|
-{rows}
-"""
-
-
-def blind_card(network: ShippedNetwork, card: dict[str, Any]) -> str:
-    """The model card of a network for a range of levels."""
-    facts = checkpoints.read(network.file)
-    task = TASKS[network.task]
-    return CARD.format(
-        network=network,
-        task="JPEG artefacts" if task.degradation == "jpeg" else "noise",
-        level=task.level,
-        arguments=", ".join(f"{key} {value}" for key, value in facts["network_g"].items()),
-        low=network.low,
-        high=network.high,
-        option_file=facts["option_file"],
-        iterations=facts["iterations"],
-        channels={"rgb": "RGB", "gray": "grey", "y": "Y"}[network.channels],
-        rows="\n".join(f"| {level} | {gain:+.2f} |" for level, gain in card["measured_gain_db"].items()),
-        **{key: card[key] for key in ("gains", "on", "policy")},
-    )
-
-
 def main() -> int:
     """Run the command line; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -154,8 +107,7 @@ def main() -> int:
             "policy": f"tile {TILE}, overlap {OVERLAP}",
         }
         network.file.with_suffix(".json").write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
-        if network.is_blind:  # the others have a card of their benchmark
-            network.file.with_suffix(".md").write_text(blind_card(network, card), encoding="utf-8")
+        write_card(network)
     return 0
 
 

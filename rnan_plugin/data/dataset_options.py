@@ -15,7 +15,7 @@ from rnan_plugin.images.color import Channels
 from rnan_plugin.images.degradations import DEGRADATIONS, Degradation, total_scale
 from rnan_plugin.images.levels import DrawnDegradation, has_whole_levels, level_key, level_range
 from rnan_plugin.options.schema import check_keys, parse
-from rnan_plugin.options.values import NOT_EMPTY, Count, Name, PathText, Rule, within
+from rnan_plugin.options.values import INTERVAL, NOT_EMPTY, Count, Name, PathText, Rule, within
 
 
 def _is_template(text: str) -> bool:
@@ -44,6 +44,8 @@ class DatasetOptions:
         gt_size: Side of a training patch of the ground truth, in pixels; needed in training.
         use_hflip: Mirror half of the training patches.
         use_rot: Turn half of the training patches upside down, and swap rows and columns of half of them.
+        use_rgb_permute: Put the colours of each training patch into any of their six orders.
+        saturation: Factors, the lowest and the highest, between which the saturation of each training patch is drawn.
         noise_seed: Of validation's noise, which depends on it and the image alone.
         sampling: What training draws uniformly: images, or pixels (more patches of larger images).
         phase: Added by BasicSR.
@@ -71,6 +73,8 @@ class DatasetOptions:
     gt_size: Count | None = None
     use_hflip: bool = True
     use_rot: bool = True
+    use_rgb_permute: bool = False
+    saturation: Annotated[list[Annotated[float, within(0, 10)]], INTERVAL] | None = None
     noise_seed: Annotated[int, within(0, 2**63 - 1)] = 0
     sampling: Literal["images", "pixels"] = "images"
     phase: Literal["train", "val", "test"] = "train"
@@ -113,6 +117,7 @@ def parse_dataset(mapping: Mapping[str, Any], where: str) -> tuple[DatasetOption
         raise UserError(f"{where}: needs either 'degradation' (LQ made on the fly) or 'dataroot_lq' (ready-made)")
     _check_roots(options, where)
     _check_loader(options, where)
+    _check_colours(options, where)
     chain = build_chain(options.degradation, f"{where}.degradation") if options.degradation is not None else []
     if chain and total_scale(chain) != options.scale:
         raise UserError(f"{where}: scale is {options.scale}, but its degradation shrinks by {total_scale(chain)}")
@@ -138,6 +143,12 @@ def _check_loader(options: DatasetOptions, where: str) -> None:
         raise UserError(f"{where}.prefetch_mode: cuda needs pin_memory: true")
     if options.persistent_workers and not (options.phase == "train" and options.num_worker_per_gpu):
         raise UserError(f"{where}.persistent_workers: is for training with num_worker_per_gpu of 1 or more")
+
+
+def _check_colours(options: DatasetOptions, where: str) -> None:
+    for key, given in (("use_rgb_permute", options.use_rgb_permute), ("saturation", options.saturation is not None)):
+        if given and (options.channels != "rgb" or options.dataroot_lq is not None):
+            raise UserError(f"{where}.{key}: is for channels rgb whose input is made on the fly; take it out")
 
 
 def build_chain(config: Any, where: str) -> Chain:

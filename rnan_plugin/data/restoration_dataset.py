@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from rnan_plugin.data.augmentation import augment_view, recoloured, unflipped
 from rnan_plugin.data.dataset_options import DatasetOptions, missing_data_remedy, option_file, parse_dataset
 from rnan_plugin.data.image_store import ImageStore, JoinedStore, open_store
 from rnan_plugin.errors import RnanWarning, UserError, shown
@@ -165,6 +166,7 @@ class RestorationDataset(Dataset[Sample]):
         chain = fixed(self.chain, rng)
         windows = crop_windows(chain, box, (height * scale, width * scale, num_channel))
         window = augment_view(self._read(self.gt_store, name, unflipped(windows[0], gt_shape, flips)), flips)
+        window = recoloured(window, rng, permute=self.options.use_rgb_permute, saturation=self.options.saturation)
         return degrade_window(window, chain, windows, rng), cut(window, gt_box, windows[0][:2]), name
 
     def _draw_image(self, rng: np.random.Generator) -> int:
@@ -189,24 +191,3 @@ def _open(options: DatasetOptions, key: str, where: str) -> ImageStore:
     if missing:
         raise UserError("\n".join(f"{where}.{key}: {one} not found; {missing_data_remedy(one)}" for one in missing))
     return JoinedStore(roots) if isinstance(root, list) else open_store(root, is_lmdb=options.is_lmdb)
-
-
-def augment_view(img: Image, flips: NDArray[np.bool_]) -> Image:
-    """Flip left-right, flip upside down, transpose, each if asked for: a view, without copying (H, W, C)."""
-    if flips[0]:
-        img = img[:, ::-1]
-    if flips[1]:
-        img = img[::-1]
-    return img.transpose(1, 0, 2) if flips[2] else img
-
-
-def unflipped(box: Box, size: tuple[int, int], flips: NDArray[np.bool_]) -> Box:
-    """Where a box of `augment_view(img, flips)` lies in an image of the given height and width."""
-    top, left, bottom, right = box
-    if flips[2]:
-        top, left, bottom, right = left, top, right, bottom
-    if flips[1]:
-        top, bottom = size[0] - bottom, size[0] - top
-    if flips[0]:
-        left, right = size[1] - right, size[1] - left
-    return top, left, bottom, right

@@ -44,13 +44,13 @@ def paper_training(
 
 
 def small_training(
-    name: str, inputs: Inputs, network: Section, *, learning_rate: float, steps: int, looked_every: int
+    name: str, inputs: Inputs, network: Section, *, learning_rate: float, steps: int, looked_every: int, again: int = 0
 ) -> Section:
-    """A training on BSD400 with short patches, in bfloat16."""
+    """A training on BSD400 with short patches, in bfloat16; `again` steps more from half the rate, if there are any."""
     enlarges = inputs.scale > 1
     cut = patches((24 if enlarges else 32) * inputs.scale, workers=1, batch=16 if enlarges else 8, enlarge=100)
     train_set = data_set(*BSD400, inputs, inputs.drawn()) | cut
-    schedule = cosine(learning_rate, steps, lowest=1e-6, warmup=500, loss=loss_of(inputs))
+    schedule = cosine(learning_rate, steps, lowest=1e-6, warmup=500, loss=loss_of(inputs), again=again)
     return training(
         name,
         inputs,
@@ -145,10 +145,18 @@ def _multi_step(loss: str) -> Section:
     return {"optim_g": _adam(1e-4) | {"eps": 1e-8}, "scheduler": scheduler, **_steps(last, -1, loss)}
 
 
-def cosine(rate: float, steps: int, *, lowest: float, warmup: int, loss: str) -> Section:
-    """The section `train` with a rate that falls along a cosine to `lowest`; a `warmup` of -1 is none."""
-    scheduler = {"type": "CosineAnnealingRestartLR", "periods": [steps], "restart_weights": [1], "eta_min": lowest}
-    return {"optim_g": _adam(rate), "scheduler": scheduler, **_steps(steps, warmup, loss)}
+def cosine(rate: float, steps: int, *, lowest: float, warmup: int, loss: str, again: int = 0) -> Section:
+    """The section `train` with a rate that falls along a cosine to `lowest`; a `warmup` of -1 is none.
+
+    Of `again`, it falls a second time from half of `rate`, within so many steps.
+    """
+    falls = (
+        {"periods": [steps, again], "restart_weights": [1, 0.5]}
+        if again
+        else {"periods": [steps], "restart_weights": [1]}
+    )
+    scheduler = {"type": "CosineAnnealingRestartLR", **falls, "eta_min": lowest}
+    return {"optim_g": _adam(rate), "scheduler": scheduler, **_steps(steps + again, warmup, loss)}
 
 
 def _adam(rate: float) -> dict[str, Any]:

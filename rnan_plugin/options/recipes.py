@@ -124,7 +124,7 @@ def ablation(case: int) -> OptionFile:
 
 
 def small(inputs: Inputs) -> OptionFile:
-    """A small network that is trained on BSD400 within CPU hours; at the paper's other levels from its neighbour."""
+    """A small network that is trained on BSD400 within CPU hours; where there is a neighbour, from its weights."""
     about = f"A small RNAN for {inputs.title}, trained on BSD400 within CPU hours (docs/training_small.md)."
     start = _neighbour(inputs)
     options = small_training(
@@ -134,7 +134,10 @@ def small(inputs: Inputs) -> OptionFile:
         learning_rate=1e-3 if start else 2e-3,
         steps=WARM_STEPS if start else 20_000 if inputs.blind else inputs.task.row.small_iter,
         looked_every=WARM_STEPS // 2 if start else val_freq(inputs),
+        again=0 if start or inputs.blind else WARM_STEPS,
     )
+    if inputs.task.row.degradation == "mosaic":  # its colours come from neighbours: BSD's are paler than others
+        options["datasets"]["train"] |= {"use_rgb_permute": True, "saturation": [0.5, 2]}
     if start:
         # Of another scale, the weights of the last layers do not fit, and are trained from their beginning.
         options["path"] |= {"pretrain_network_g": start, "strict_load_g": inputs.scale == 1}
@@ -147,12 +150,12 @@ WARM_STEPS = 6000
 def _neighbour(inputs: Inputs) -> str | None:
     """Weights that a level's training starts from: of the task's unknown levels, of scales those of the typical one.
 
-    The typical level, and those that the paper does not have, begin with nothing.
+    The typical scale, tasks without levels, and levels that the paper does not have, begin with nothing.
     """
     row = inputs.task.row
     if inputs.blind or not inputs.are_the_papers or inputs.task.level not in row.levels:
         return None
-    if inputs.task.level == row.typical_level:
+    if not row.blind and inputs.task.level == row.typical_level:
         return None
     start = inputs_of(row.name, blind=True) if row.blind else inputs_of(row.name, row.typical_level)
     return f"rnan_plugin/weights/{start.file_stem}.pth"

@@ -78,6 +78,7 @@ Positive = Annotated[float, above(0)]
 NotNegative = Annotated[float, at_least(0)]
 Name = Annotated[str, Rule(_is_name, "that a folder can be called by", {"pattern": NAME_PATTERN})]
 PathText = Annotated[str, Rule(_is_path, "that is a path", {"pattern": r"\S"})]
+INTERVAL = Rule(lambda values: len(values) == 2 and _is_rising(values), "two, rising", {"minItems": 2, "maxItems": 2})
 NOT_EMPTY = Rule(bool, "not empty", {"minItems": 1})
 Milestones = Annotated[list[Count], NOT_EMPTY, Rule(_is_rising, "rising")]
 

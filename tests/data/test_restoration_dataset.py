@@ -17,9 +17,10 @@ from torch.utils.data import DataLoader
 
 import rnan_plugin.toolbox.api  # noqa: F401 - makes basicsr importable
 from rnan_plugin.data import restoration_dataset
+from rnan_plugin.data.augmentation import augment_view, recoloured, unflipped
 from rnan_plugin.data.image_sources import collect_images
 from rnan_plugin.data.lmdb_writer import Layout, pack, pack_folder
-from rnan_plugin.data.restoration_dataset import RestorationDataset, augment_view, unflipped
+from rnan_plugin.data.restoration_dataset import RestorationDataset
 from rnan_plugin.errors import UserError
 from rnan_plugin.images.color import convert_channels
 from rnan_plugin.images.degradations import DEGRADATIONS, BayerMosaic, BicubicDown, Jpeg, degrade
@@ -344,3 +345,30 @@ def test_several_roots_that_are_not_there_are_told_one_by_one(two_roots):
 def test_several_roots_are_for_training_with_inputs_made_on_the_fly(two_roots, changes):
     with pytest.raises(UserError, match="several"):
         build("", dataroot_gt=two_roots, **changes)
+
+
+def test_patches_come_in_other_colours(tmp_path):
+    """All six orders of the channels, grey at saturation 0, and the input is made of the recoloured patch."""
+    img = np.full((8, 8, 3), (200, 100, 30), np.uint8)
+    orders = {
+        tuple(recoloured(img, np.random.default_rng(seed), permute=True, saturation=None)[0, 0]) for seed in range(60)
+    }
+    assert orders == set(itertools.permutations((200, 100, 30)))
+    grey = recoloured(img, np.random.default_rng(0), permute=False, saturation=(0, 0))
+    assert (grey == round(0.299 * 200 + 0.587 * 100 + 0.114 * 30)).all()
+    assert recoloured(img, np.random.default_rng(0), permute=False, saturation=None) is img
+    cv2.imwrite(str(tmp_path / "x.png"), img[..., ::-1])
+    dataset = build(tmp_path, "demosaic", gt_size=4, use_rgb_permute=True, saturation=[0.5, 2])
+    torch.manual_seed(0)
+    colours = {tuple(dataset[0]["gt"][:, 0, 0].tolist()) for _ in range(20)}
+    assert len(colours) == 20
+    sample = dataset[0]
+    seen = sample["lq"] > 0
+    assert torch.equal(sample["lq"][seen], sample["gt"][seen])
+
+
+@pytest.mark.parametrize("key", [{"use_rgb_permute": True}, {"saturation": [0.5, 2]}])
+def test_other_colours_are_for_colour(tmp_path, key):
+    cv2.imwrite(str(tmp_path / "x.png"), np.zeros((8, 8), np.uint8))
+    with pytest.raises(UserError, match=f"{next(iter(key))}: is for channels rgb"):
+        build(tmp_path, "graydn", gt_size=4, **key)

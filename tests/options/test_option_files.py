@@ -139,7 +139,7 @@ def test_small_models_are_for_these_tasks():
 @pytest.mark.parametrize(
     ("tag", "start"),
     [
-        ("CAR_q10", None),
+        ("CAR_q10", "car_5-95"),
         ("CAR_q40", "car_5-95"),
         ("GrayDN_s10", "graydn_0-75"),
         ("ColorDN_s70", "colordn_0-75"),
@@ -148,11 +148,11 @@ def test_small_models_are_for_these_tasks():
         ("CAR_color_blind", None),
     ],
 )
-def test_small_models_of_other_levels_start_from_their_neighbours(tag, start):
+def test_small_models_start_from_their_neighbours(tag, start):
     opt = load(f"small/train_RNAN_small_{tag}")
     assert opt["path"]["pretrain_network_g"] == (start and f"rnan_plugin/weights/{start}.pth")
     assert opt["path"]["strict_load_g"] == (tag != "SR_x4")
-    assert opt["train"]["total_iter"] == opt["train"]["scheduler"]["periods"][0]
+    assert opt["train"]["total_iter"] == sum(opt["train"]["scheduler"]["periods"])
     assert (opt["train"]["total_iter"] == 6000) == (start is not None)
 
 

@@ -1,0 +1,147 @@
+"""The card beside each of the package's weights, from what was measured of them and how they were trained.
+
+`tools/small_models.py` and `tools/gains.py` measure, and write the card anew; nothing in it is written by hand.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from rnan_plugin import checkpoints
+from rnan_plugin.inference.shipped import ShippedNetwork
+from rnan_plugin.options.schema import read_option_file
+from rnan_plugin.paper.tables import OTHER_SSIM, published_rows
+from rnan_plugin.paper.tasks import TASKS, TaskAtLevel
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+NUMBERS = REPOSITORY / "docs/small_models.json"
+LOGS = REPOSITORY / "docs/small_models"
+Numbers = Mapping[str, Any]
+
+CARD = """# {network}: a small RNAN for {title}
+
+Small network, small budget: {purpose}. Not the paper's network.
+
+- Levels: {levels}
+- Architecture: RNAN, text settings, {arguments}; {parameters:,} parameters, computed in float32, stored as {stored}
+- Data: BSD400 (BSDS500's train and test images, 481×321, JPEG of quality about 95), 380 images; 20 held out to choose
+  the checkpoint. No benchmark image was seen
+- Training: `rnan train -opt options/small/{option_file}`, {iterations:,} iterations{shortened}{start}, loss {loss},
+  rate {rate:g}, seed {seed}; {hours} on one core, other work beside it; log in docs/small_models
+- Input: {input}; output rounded to 8 bits; {policy}
+- SHA-256: {sha256}
+- Limits: other degradations and levels than these, and real noise, which is neither Gaussian nor white, are not what
+  it knows
+- Licence: the weights are under the plugin's. The Berkeley images carry none of their own; Berkeley offers them for
+  non-commercial research and education
+"""
+
+
+def known_numbers() -> dict[str, Any]:
+    """What docs/small_models.json says, by name of the network."""
+    found: dict[str, Any] = json.loads(NUMBERS.read_text(encoding="utf-8")) if NUMBERS.exists() else {}
+    return found
+
+
+def write_card(network: ShippedNetwork) -> None:
+    """Write NAME.md beside the weights."""
+    checkpoint = checkpoints.read(network.file)
+    options = read_option_file(str(REPOSITORY / "options/small" / checkpoint["option_file"]))
+    numbers, gains = known_numbers().get(str(network)), _gains(network)
+    parts = [CARD.format(**_facts(network, checkpoint, options, gains))]
+    if numbers is not None:
+        parts.append("\n".join(_blind_scores(numbers) if network.is_blind else _scores(numbers)))
+    if gains:
+        parts.append("\n".join(_gain_table(network, gains)))
+    network.file.with_suffix(".md").write_text("\n".join(parts) + "\n", encoding="utf-8")
+
+
+def _gains(network: ShippedNetwork) -> dict[str, Any]:
+    file = network.file.with_suffix(".json")
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    return found
+
+
+def _facts(network: ShippedNetwork, checkpoint: Numbers, options: Numbers, gains: Numbers) -> dict[str, Any]:
+    task, weights = TASKS[network.task], checkpoint["params"]
+    start, wanted = options["path"]["pretrain_network_g"], options["train"]["total_iter"]
+    taken = {"rgb": "RGB", "gray": "grey", "y": "Y"}[network.channels]
+    level = "unknown " + str(task.level) if network.is_blind else f"{network.low or 0:g}"
+    return {
+        "network": network,
+        "title": title_of(network),
+        "purpose": "for `rnan restore`, as a start for training of your own, and as a baseline",
+        "levels": _levels(network, gains),
+        "arguments": ", ".join(f"{key} {value}" for key, value in checkpoint["network_g"].items()),
+        "parameters": sum(weight.numel() for weight in weights.values()),
+        "stored": str(next(iter(weights.values())).dtype).removeprefix("torch."),
+        "option_file": checkpoint["option_file"],
+        "iterations": checkpoint["iterations"],
+        "shortened": f" (its schedule shortened from {wanted:,})" if wanted != checkpoint["iterations"] else "",
+        "start": f" from the weights of `{Path(start).name}`" if start else "",
+        "loss": options["train"]["pixel_opt"]["type"],
+        "rate": float(options["train"]["optim_g"]["lr"]),
+        "seed": options["manual_seed"],
+        "hours": f"{checkpoint['hours']} hours",
+        "input": task.input.format(level=network.low) if not network.is_blind else f"{taken}, {task.level} {level}",
+        "policy": gains.get("policy", "tile 64, overlap 8"),
+        "sha256": hashlib.sha256(network.file.read_bytes()).hexdigest(),
+    }
+
+
+def title_of(network: ShippedNetwork) -> str:
+    """What a network is for, in words."""
+    if not network.is_blind:
+        return TaskAtLevel(network.task, network.low).title
+    task = TASKS[network.task]
+    kind = task.title.split(",")[0] if network.is_the_tasks else f"{task.title.split(',')[0]} in colour"
+    return f"{kind}, {task.level} {network.low:g} to {network.high:g}"
+
+
+def _levels(network: ShippedNetwork, gains: Numbers) -> str:
+    name = TASKS[network.task].level
+    trained = f"{name} {network.low:g}" if name else "none"
+    if network.is_blind:
+        trained = f"{name} {network.low:g} to {network.high:g}, drawn uniformly for each sample"
+    if not gains.get("gains"):
+        return trained
+    low, high = gains["gains"]
+    return f"{trained}. Gains from {name} {low:g} to {high:g}: there alone `rnan restore` takes it by itself"
+
+
+def _scores(numbers: Numbers) -> Iterator[str]:
+    task = TaskAtLevel(numbers["task"], numbers["level"])
+    published = published_rows(task.name, task.level, numbers["image_set"])
+    yield f"Scored on: {task.scored_on}, border {task.border}"
+    if any(row.other_ssim for row in published):
+        yield OTHER_SSIM
+    yield from ("", f"| on {numbers['image_set']} | PSNR (dB) | SSIM |", "|---|---|---|")
+    for key, name in (("plain", "this model"), ("self_ensemble", "this model, self-ensemble")):
+        if key in numbers:
+            yield f"| {name} | {numbers[key]['psnr']:.2f} | {numbers[key]['ssim']:.4f} |"
+    for row in published:
+        trained = f", {row.training_set}" if row.training_set else ""
+        ssim = f"{row.ssim:.4f}" if row.ssim is not None else ""
+        yield f"| {row.method} (published, Table {row.table}{trained}) | {row.psnr:.2f} | {ssim} |"
+
+
+def _blind_scores(numbers: Numbers) -> Iterable[str]:
+    rows = numbers["levels"]
+    singles = known_numbers()
+    yield f"PSNR and SSIM on {numbers['image_set']}, {numbers['scored_on']}:"
+    yield from ("", "| level | input | this model | network for this level |", "|---|---|---|---|")
+    for level, found in rows.items():
+        single = singles.get(f"{numbers['task']} {level}") if numbers["is_the_tasks"] else None
+        beside = f"{single['plain']['psnr']:.2f}" if single else ""
+        yield f"| {level} | {found['input_psnr']:.2f} | {found['psnr']:.2f} / {found['ssim']:.4f} | {beside} |"
+
+
+def _gain_table(network: ShippedNetwork, gains: Numbers) -> Iterable[str]:
+    name = TASKS[network.task].level
+    yield f"\nMean gain in PSNR over the degraded image, {gains['on']}:"
+    yield from ("", f"| {name} | gain (dB) |", "|---|---|")
+    yield from (f"| {level} | {gain:+.2f} |" for level, gain in gains["measured_gain_db"].items())
