@@ -63,14 +63,20 @@ def gain(network: ShippedNetwork, restorer: Restorer, task: TaskAtLevel, images:
 def measure(network: ShippedNetwork, images: list[Image]) -> dict[str, float]:
     """Gains of a packed network, by level."""
     loaded = load_network(None, str(network.file))
-    grid = GRIDS[TASKS[network.task].degradation]
     measured = {}
-    for level in grid:
+    for level in _grid(network):
         task = TaskAtLevel(network.task, level)
         restorer = Restorer(loaded.net, None, RestoreSettings(measured_tiles(Policy()), device="cpu"), task)
         measured[f"{level:g}"] = round(gain(network, restorer, task, images), 3)
         print(f"{network}, level {level:g}: {measured[f'{level:g}']:+.3f} dB", flush=True)
     return measured
+
+
+def _grid(network: ShippedNetwork) -> list[float]:
+    """All levels; of a network for one level, those from its half to its double: beyond them others gain more."""
+    grid = GRIDS[TASKS[network.task].degradation]
+    single = None if network.is_blind else network.low
+    return [level for level in grid if single is None or single / 2 <= level <= 2 * single]
 
 
 def interval(measured: dict[str, float], low: float, high: float) -> list[float] | None:

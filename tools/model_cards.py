@@ -110,7 +110,11 @@ def _levels(network: ShippedNetwork, gains: Numbers) -> str:
     if not gains.get("gains"):
         return trained
     low, high = gains["gains"]
-    return f"{trained}. Gains from {name} {low:g} to {high:g}: there alone `rnan restore` takes it by itself"
+    levels = list(map(float, gains["measured_gain_db"]))
+    measured = f"measured from {min(levels):g} to {max(levels):g}"
+    return (
+        f"{trained}. Gains from {name} {low:g} to {high:g} ({measured}): there alone `rnan restore` takes it by itself"
+    )
 
 
 def _scores(numbers: Numbers) -> Iterator[str]:

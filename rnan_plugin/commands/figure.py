@@ -1,4 +1,4 @@
-"""`figure`: a figure as the paper's, from the folder of a comparison."""
+"""`figure`: a figure as the paper's, from the folder of a comparison; or the curves of a training."""
 
 from __future__ import annotations
 
@@ -8,29 +8,40 @@ from pathlib import Path
 EXAMPLES = """
   rnan figure results/comparison/q10 Classic5 barbara figure --region 250 100 80 60
   rnan figure results/comparison/q10 Classic5 barbara figure --difference
+  rnan figure experiments/train_RNAN_CAR_q10 curves.png
 
 writes figure.png and figure.pdf, PSNR and SSIM of the whole image under each crop. Without --region it is chosen where
-the methods differ most. --difference adds a row with the distance to the ground truth.
+the methods differ most. --difference adds a row with the distance to the ground truth. The last one draws the loss, the
+validation metrics, learning rate and speed of a training, from its TensorBoard log.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command line."""
-    parser.add_argument("comparison", type=Path, help="folder that `rnan compare` wrote")
-    parser.add_argument("image_set", help="name of the set, such as Classic5")
-    parser.add_argument("image", help="name of the image")
-    parser.add_argument("figure", type=Path, help="figure to write, without ending: PNG and PDF")
+    parser.add_argument("folder", type=Path, help="that `rnan compare` wrote, or of a training: experiments/NAME")
+    parser.add_argument("image_set", nargs="?", help="of a comparison: name of the set, such as Classic5")
+    parser.add_argument("image", nargs="?", help="of a comparison: name of the image")
+    parser.add_argument("figure", type=Path, help="to write, without ending: PNG and PDF; of a training, one file")
     parser.add_argument("--region", type=int, nargs=4, metavar=("LEFT", "TOP", "WIDTH", "HEIGHT"))
     parser.add_argument("--size", type=int, nargs=2, default=(80, 60), help="of a chosen region (default: 80 60)")
     parser.add_argument("--difference", action="store_true", help="add maps of the distance to the ground truth")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Draw; see `write_figure` for errors."""
+    """Draw; see `write_figure` and `draw_run` for errors."""
+    from rnan_plugin.errors import UserError
+
+    if options.image_set is None:
+        from rnan_plugin.evaluation.run_figure import draw_run
+
+        draw_run(options.folder, options.figure)
+        return 0
+    if options.image is None:
+        raise UserError("image: of a comparison, name the set and the image: rnan figure FOLDER SET IMAGE FIGURE")
     from rnan_plugin.evaluation.figure import write_figure
 
     region = write_figure(
-        options.comparison,
+        options.folder,
         options.image_set,
         options.image,
         options.figure,

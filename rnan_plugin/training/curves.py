@@ -10,7 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from rnan_plugin.errors import UserError
 
-_METRICS = "metrics/"  # the toolbox's prefix; a set's name and a metric's follow
+METRICS = "metrics/"  # the toolbox's prefix; a set's name and a metric's follow
 
 
 @dataclass(frozen=True)
@@ -35,15 +35,25 @@ def training_curves(folder: Path) -> dict[str, Curve]:
     Raises:
         UserError: There is no such log.
     """
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such log; name the folder of a training's TensorBoard log, tb_logger/NAME")
-    events = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()  # 0: all of them
-    scalars = {tag: {event.step: event.value for event in events.Scalars(tag)} for tag in events.Tags()["scalars"]}
+    scalars = logged_scalars(folder)
     rates = scalars.get("seconds_per_step")
     minutes_per_step = median(rates.values()) / 60 if rates else None
     curves = {}
-    for tag in sorted(tag for tag in scalars if tag.startswith(_METRICS)):
-        iterations = sorted(scalars[tag])
+    for tag in sorted(tag for tag in scalars if tag.startswith(METRICS)):
+        iterations = list(scalars[tag])
         minutes = [at * minutes_per_step for at in iterations] if minutes_per_step else []
-        curves[tag.removeprefix(_METRICS)] = Curve(iterations, minutes, [scalars[tag][at] for at in iterations])
+        curves[tag.removeprefix(METRICS)] = Curve(iterations, minutes, list(scalars[tag].values()))
     return curves
+
+
+def logged_scalars(folder: Path) -> dict[str, dict[int, float]]:
+    """Everything in a training's log, `tb_logger/NAME`: by tag the values by iteration, rising.
+
+    Raises:
+        UserError: There is no such log.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such log; name the folder of a training's TensorBoard log, tb_logger/NAME")
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()  # 0: all of them
+    found = {tag: {event.step: event.value for event in events.Scalars(tag)} for tag in events.Tags()["scalars"]}
+    return {tag: dict(sorted(values.items())) for tag, values in found.items()}

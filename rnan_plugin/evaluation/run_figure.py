@@ -1,0 +1,84 @@
+"""The curves of a training as one picture, for whoever has no TensorBoard at hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rnan_plugin.errors import UserError
+from rnan_plugin.evaluation.plotting import pyplot
+from rnan_plugin.files import atomic_path
+from rnan_plugin.training.curves import METRICS, logged_scalars
+
+_LOSSES = "losses/"
+_UNITS = {
+    "psnr": "PSNR (dB)",
+    "ssim": "SSIM",
+    "seconds_per_step": "seconds per iteration",
+    "learning_rate": "learning rate",
+}
+_WATCHED = ("learning_rate", "seconds_per_step")
+Lines = dict[str, dict[int, float]]  # by name: values by iteration
+
+
+def log_of(run: Path) -> Path:
+    """The folder of the TensorBoard log of a run, which is named by it, or by `experiments/NAME`."""
+    return run.parents[1] / "tb_logger" / run.name if run.absolute().parent.name == "experiments" else run
+
+
+def draw_run(run: Path, file: Path) -> None:
+    """Draw loss, validation metrics, learning rate and speed of a training against its iterations.
+
+    Args:
+        run: `experiments/NAME` or `tb_logger/NAME`.
+        file: Picture to write; its ending says the format (PNG without one).
+
+    Raises:
+        UserError: No log, an empty one, no matplotlib, or a file that can't be written.
+    """
+    panels = _panels(logged_scalars(log_of(run)))
+    if not panels:
+        raise UserError(f"{log_of(run)}: nothing is logged yet; draw it once the training has made its first steps")
+    figure, axes = pyplot().subplots(
+        len(panels), 1, figsize=(9, 2.8 * len(panels)), layout="constrained", squeeze=False, sharex=True
+    )
+    for axis, (title, lines) in zip(axes[:, 0], panels.items(), strict=True):
+        _draw(axis, title, lines)
+    axes[0, 0].set_title(run.name)
+    axes[-1, 0].set_xlabel("iteration")
+    file = file if file.suffix else file.with_suffix(".png")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(file) as temporary:
+            figure.savefig(temporary, dpi=120, format=file.suffix[1:].lower())
+    except ValueError:
+        raise UserError(f"{file}: no format of a picture; take .png, .pdf or .svg") from None
+    except OSError as error:
+        raise UserError(f"{file}: can't be written ({error.strerror}); choose another place") from None
+
+
+def _panels(scalars: Lines) -> dict[str, Lines]:
+    """What is drawn together, by the label of its axis: losses, then a metric of all sets, then rate and speed."""
+    panels: dict[str, Lines] = {}
+    for tag, values in sorted(scalars.items()):
+        if tag.startswith(_LOSSES):
+            panels.setdefault("loss", {})[tag.removeprefix(_LOSSES)] = values
+    for tag, values in sorted(scalars.items()):
+        if tag.startswith(METRICS):
+            name, _, metric = tag.removeprefix(METRICS).rpartition("/")
+            panels.setdefault(_UNITS.get(metric, metric), {})[name] = values
+    panels |= {_UNITS[tag]: {"": scalars[tag]} for tag in _WATCHED if tag in scalars}
+    return panels
+
+
+def _draw(axis: Any, title: str, lines: Lines) -> None:
+    """Lines with their names at their ends; losses, whose first steps are far above the rest, on a logarithmic axis."""
+    for name, values in lines.items():
+        (line,) = axis.plot(list(values), list(values.values()), "o-" if len(values) < 40 else "-", ms=3, lw=1)
+        end = list(values.items())[-1]
+        axis.annotate(f" {name}", end, color=line.get_color(), va="center", fontsize=8)
+    if title == "loss" and all(value > 0 for values in lines.values() for value in values.values()):
+        axis.set_yscale("log")
+    axis.set_ylabel(title)
+    axis.margins(x=0.02)
+    axis.grid(alpha=0.3)
