@@ -12,12 +12,12 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from rnan_plugin.paper.tables import Published, published_rows
-from rnan_plugin.paper.tasks import TaskAtLevel
+from rnan_plugin.paper.tasks import TASKS, TaskAtLevel
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 NUMBERS = REPOSITORY / "docs/small_models.json"
@@ -29,20 +29,24 @@ Numbers = Mapping[str, Any]
 
 
 def scores(measured: Iterable[Numbers]) -> str:
-    """What the networks reach, in Markdown."""
+    """What the networks for one level reach, in Markdown."""
     head = (
         "| task | flags | set | PSNR (dB) / SSIM | with `--self-ensemble` | in the paper |\n|---|---|---|---|---|---|"
     )
-    return "\n".join([head, *map(_score_row, measured)])
+    return "\n".join([head, *(_score_row(numbers) for numbers in measured if "plain" in numbers)])
 
 
 def _score_row(numbers: Numbers) -> str:
     task = TaskAtLevel(numbers["task"], numbers["level"])
     flags = f"--task {task.name}" + (f" --level {task.level:g}" if task.level is not None else "")
-    scores = [f"{numbers[key]['psnr']:.2f} / {numbers[key]['ssim']:.4f}" for key in ("plain", "self_ensemble")]
+    scores = [_pair(numbers.get(key)) for key in ("plain", "self_ensemble")]
     published = published_rows(task.name, task.level, numbers["image_set"])
     beside = ", ".join(f"{row.method} {row.psnr:.2f}" for row in _beside(published, numbers["plain"]["psnr"]))
     return f"| {task.title} | `{flags}` | {numbers['image_set']} | {' | '.join(scores)} | {beside} |"
+
+
+def _pair(score: Numbers | None) -> str:
+    return f"{score['psnr']:.2f} / {score['ssim']:.4f}" if score else "–"
 
 
 def _beside(published: list[Published], psnr: float) -> list[Published]:
@@ -54,7 +58,7 @@ def _beside(published: list[Published], psnr: float) -> list[Published]:
 def budgets(measured: Iterable[Numbers]) -> str:
     """What their training took, in Markdown."""
     head = "| task | parameters | iterations | core hours | PSNR aimed at (dB) | reached |\n|---|---|---|---|---|---|"
-    return "\n".join([head, *map(_budget_row, measured)])
+    return "\n".join([head, *(_budget_row(numbers) for numbers in measured if "plain" in numbers)])
 
 
 def _budget_row(numbers: Numbers) -> str:
@@ -63,7 +67,27 @@ def _budget_row(numbers: Numbers) -> str:
     return f"| {title} | {size} | {numbers['bar_psnr']:.2f} | {numbers['plain']['psnr']:.2f} |"
 
 
-TABLES: dict[str, Callable[[Iterable[Numbers]], str]] = {"scores": scores, "budgets": budgets}
+def blind(measured: Iterable[Numbers]) -> str:
+    """What the networks for unknown levels reach, beside those for one level, in Markdown."""
+    head = "| task | set | level | input (dB) | for unknown levels | for this level |\n|---|---|---|---|---|---|"
+    measured = list(measured)
+    return "\n".join(
+        [head, *(row for numbers in measured if "levels" in numbers for row in _blind_rows(numbers, measured))]
+    )
+
+
+def _blind_rows(numbers: Numbers, measured: Iterable[Numbers]) -> Iterator[str]:
+    task = TASKS[numbers["task"]]
+    kind = task.title.split(",")[0] + ("" if numbers["is_the_tasks"] else " in colour")
+    singles = {found["level"]: found for found in measured if "plain" in found and found["task"] == task.name}
+    for level, found in numbers["levels"].items():
+        single = singles.get(float(level)) if numbers["is_the_tasks"] else None
+        cells = f"{found['input_psnr']:.2f} | {found['psnr']:.2f} | {single['plain']['psnr']:.2f}" if single else ""
+        cells = cells or f"{found['input_psnr']:.2f} | {found['psnr']:.2f} | –"
+        yield f"| {kind} | {numbers['image_set']} | {task.level} {level} | {cells} |"
+
+
+TABLES: dict[str, Callable[[Iterable[Numbers]], str]] = {"scores": scores, "blind": blind, "budgets": budgets}
 
 
 def with_tables(page: str) -> str:
