@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from rnan_plugin.archs.non_local import NonLocalBlock
 from rnan_plugin.choices import POLICIES, PolicyName
 from rnan_plugin.device import available_bytes, is_out_of_memory
 from rnan_plugin.errors import UserError
@@ -39,9 +40,11 @@ Progress = Callable[[int, int], None]  # passes through the network that are don
 # `auto`: feature maps alive at once in a pass without gradients, and the share of free memory it may plan with.
 _LIVE_MAPS = 12
 _MEMORY_SHARE = 0.7
-# On a CPU the exact attention of an image of so many pixels takes two to three times as long as all convolutions.
-_WHOLE_PIXELS_CPU = 2**16
 _AUTO_TILES = ((256, 32), (128, 16), (64, 8), (32, 4))
+# Where a CPU computes the attention of all pairs, its cost grows with the tile: those of 64 are the fastest, and an
+# image of so many pixels is as fast in one pass (docs/performance.md, "Cost curves").
+_WHOLE_PIXELS_CPU = 96**2
+_AUTO_TILES_CPU = _AUTO_TILES[2:]
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,8 @@ class Policy:
     Args:
         name: "whole" (one pass, exact), "tile" (overlapping tiles, blended), "release" (the released code's recursive
             quarters with a hard cut, to reproduce published numbers), or "auto" (the largest of whole and tiles of 256
-            to 32 pixels that fits the memory at hand; on a CPU, whole up to 65 536 pixels alone).
+            to 32 pixels that fits the memory at hand; for attention of all pairs on a CPU what is fastest: tiles of 64,
+            whole up to 9 216 pixels).
         tile: Largest side of a tile in LQ pixels.
         overlap: LQ pixels that neighbouring tiles share, 0 to half a tile.
         tile_batch: Tiles of one pass.
@@ -203,13 +207,18 @@ def _candidates(net: Network, lq: Tensor, policy: Policy) -> Iterator[Policy]:
     budget = _MEMORY_SHARE * available_bytes(lq.device)
     pixel_bytes = _pixel_bytes(net, lq)
     height, width = lq.shape[2:]
-    fast = lq.device.type != "cpu" or height * width <= _WHOLE_PIXELS_CPU
-    if fast and height * width * pixel_bytes <= budget:
+    slow = lq.device.type == "cpu" and _compares_all(net)  # what is large
+    if height * width * pixel_bytes <= budget and not (slow and height * width > _WHOLE_PIXELS_CPU):
         yield replace(policy, name="whole")
-    for tile, overlap in _AUTO_TILES:
+    for tile, overlap in _AUTO_TILES_CPU if slow else _AUTO_TILES:
         pixels = min(tile, height) * min(tile, width) * policy.tile_batch * at_a_time(lq.device)
         if pixels * pixel_bytes <= budget or tile == _AUTO_TILES[-1][0]:
             yield replace(policy, name="tile", tile=tile, overlap=overlap)
+
+
+def _compares_all(net: Network) -> bool:
+    """Whether a network has attention of all pairs of pixels, as RNAN's non-local blocks."""
+    return isinstance(net, torch.nn.Module) and any(isinstance(module, NonLocalBlock) for module in net.modules())
 
 
 def _pixel_bytes(net: Network, lq: Tensor) -> int:

@@ -20,9 +20,9 @@ from rnan_plugin.inference.tiling import halved, release_parts, tile_axis, tiled
 SIZES = [(1, 1), (1, 7), (5, 40), (33, 17), (16, 16), (64, 47)]
 
 
-def net_of(scale=1, seed=0):
+def net_of(scale=1, seed=0, non_local=True):
     torch.manual_seed(seed)
-    net = RNAN(1, 1, num_feat=4, num_rab=1, num_rnab=1, upscale=scale).eval()
+    net = RNAN(1, 1, num_feat=4, num_rab=1, num_rnab=1, upscale=scale, non_local=non_local).eval()
     for block in net.modules():
         if type(block).__name__ == "NonLocalBlock":
             torch.nn.init.normal_(block.w.weight)  # else it is the identity and sees nothing far away
@@ -236,7 +236,7 @@ def test_auto_takes_the_largest_that_fits(monkeypatch):
     taken = {}
     for budget in (2**40, 15e6, 5e6, 0):  # 192 bytes a pixel, of which 70 % may be planned with
         monkeypatch.setattr(inference, "available_bytes", lambda _, budget=budget: budget)
-        taken[budget] = next(inference._candidates(net_of(), lq, Policy("auto")))
+        taken[budget] = next(inference._candidates(net_of(non_local=False), lq, Policy("auto")))
     assert [(policy.name, policy.tile) for policy in taken.values()] == [
         ("whole", 128),
         ("tile", 256),
@@ -245,10 +245,13 @@ def test_auto_takes_the_largest_that_fits(monkeypatch):
     ]
 
 
-def test_auto_takes_tiles_where_whole_would_be_slow_on_a_cpu(monkeypatch):
+def test_auto_takes_what_is_fastest_on_a_cpu(monkeypatch):
+    """Attention of all pairs costs more in larger tiles; without it they cost the same, and need fewer seams."""
     monkeypatch.setattr(inference, "available_bytes", lambda _: 2**40)
-    names = [next(inference._candidates(net_of(), torch.rand(1, 1, 256, width), Policy())).name for width in (256, 257)]
-    assert names == ["whole", "tile"]
+    for non_local, expected in ((True, ["whole", "tile64"]), (False, ["whole", "whole"])):
+        images = (torch.rand(1, 1, 96, width) for width in (96, 97))
+        candidates = [next(inference._candidates(net_of(non_local=non_local), img, Policy())) for img in images]
+        assert [policy.label for policy in candidates] == expected
 
 
 ERRORS = [
