@@ -9,8 +9,9 @@ import ctypes
 import os
 import re
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import torch
 
@@ -18,7 +19,12 @@ from rnan_plugin.choices import PRECISIONS
 from rnan_plugin.errors import UserError, nearest
 
 _MEMINFO = Path("/proc/meminfo")
-_CGROUP = Path("/sys/fs/cgroup")
+_CGROUP, _OWN_GROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+# A control group's limit, what it uses, and in `memory.stat` the cached files of that: of version 2, then of 1.
+_GROUP_FILES = (
+    ("memory.max", "memory.current", "inactive_file"),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+)
 _KINDS = ("cpu", "cuda", "mps")
 _STATUS, _CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
@@ -147,15 +153,30 @@ def _status_bytes(key: str) -> int:
 
 
 def _container_bytes() -> int:
-    """What a container's limit leaves, or a number larger than any memory."""
+    """What the limits of this process's control groups leave, or a number larger than any memory."""
+    return min((_room_in(group, *names) for group in _groups() for names in _GROUP_FILES), default=2**63)
+
+
+def _groups() -> Iterator[Path]:
+    """Folders of the control groups that limit this process's memory, of both versions, up to the outermost.
+
+    In a container the own group may be told as the host calls it, which is not there: the outermost is the own one.
+    """
+    lines = _OWN_GROUPS.read_text(encoding="utf-8").splitlines() if _OWN_GROUPS.exists() else []
+    for line in ["0::/", "0:memory:/", *lines]:
+        _, controllers, path = line.split(":", 2)
+        if not controllers or "memory" in controllers.split(","):
+            own = PurePosixPath(path.lstrip("/"))
+            yield from (_CGROUP / ("memory" if controllers else "") / group for group in (own, *own.parents))
+
+
+def _room_in(group: Path, limit: str, used: str, cached: str) -> int:
     try:
-        limit, used = (int((_CGROUP / name).read_text(encoding="ascii")) for name in ("memory.max", "memory.current"))
+        room = int((group / limit).read_text(encoding="ascii")) - int((group / used).read_text(encoding="ascii"))
         # Cached files count as used, but make room.
-        cached = re.search(
-            r"^inactive_file (\d+)$", (_CGROUP / "memory.stat").read_text(encoding="ascii"), re.MULTILINE
-        )
-        return limit - used + (int(cached[1]) if cached else 0)
-    except (OSError, ValueError):  # no such file outside a container, "max" without a limit
+        files = re.search(rf"^{cached} (\d+)$", (group / "memory.stat").read_text(encoding="ascii"), re.MULTILINE)
+        return room + (int(files[1]) if files else 0)
+    except (OSError, ValueError):  # no such group, or "max": without a limit
         return 2**63
 
 
