@@ -48,6 +48,14 @@ _CPU_BACKWARD: Any = getattr(torch.ops.aten, "_scaled_dot_product_flash_attentio
 # Values in one block of rows of W: 4 MB in float32 stay in a CPU's cache, 256 MB keep an accelerator busy.
 _BLOCK_VALUES = {"cpu": 2**20}
 _BLOCK_VALUES_ELSEWHERE = 2**26
+_BLOCKS_AT_ONCE = 2  # the logits and their softmax, in float32
+
+
+def block_bytes(positions: int, device_type: str, batch: int = 1) -> int:
+    """Bytes of the parts of W that attention without gradient holds at once, at most."""
+    row = batch * positions
+    values = _BLOCK_VALUES.get(device_type, _BLOCK_VALUES_ELSEWHERE)
+    return _BLOCKS_AT_ONCE * 4 * min(positions * row, max(values, row))
 
 
 def non_local_attention(query: Tensor, key: Tensor, value: Tensor, softmax_over: SoftmaxOver) -> Tensor:

@@ -13,7 +13,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rnan_plugin.archs.non_local import NonLocalBlock
 from rnan_plugin.choices import POLICIES, PolicyName
 from rnan_plugin.device import available_bytes, is_out_of_memory
 from rnan_plugin.errors import UserError
@@ -21,6 +20,7 @@ from rnan_plugin.images.color import Pixels
 from rnan_plugin.images.tensors import as_deep_as
 from rnan_plugin.inference.ensemble import TURNS, ensembled_rows, self_ensembled
 from rnan_plugin.inference.parallel import at_a_time
+from rnan_plugin.inference.room import has_attention, pass_bytes
 from rnan_plugin.inference.strips import place_of, streamed
 from rnan_plugin.inference.tiling import (
     RELEASE_PIXELS,
@@ -37,9 +37,7 @@ from rnan_plugin.inference.tiling import (
 Restored = TypeVar("Restored")
 Progress = Callable[[int, int], None]  # passes through the network that are done, and in all
 
-# `auto`: feature maps alive at once in a pass without gradients, and the share of free memory it may plan with.
-_LIVE_MAPS = 12
-_MEMORY_SHARE = 0.7
+_MEMORY_SHARE = 0.7  # of what is free that `auto` may plan with
 _AUTO_TILES = ((256, 32), (128, 16), (64, 8), (32, 4))
 # Where a CPU computes the attention of all pairs, its cost grows with the tile: those of 64 are the fastest, and an
 # image of so many pixels is as fast in one pass (docs/performance.md, "Cost curves").
@@ -170,14 +168,13 @@ def _check_room(net: Network, lq: Tensor, policy: Policy) -> None:
     result = lq.numel() * (scale_of(net) or 1) ** 2
     height, width = lq.shape[2:]
     if policy.name == "whole":
-        needed = height * width * _pixel_bytes(net, lq)
+        needed = pass_bytes(net, lq, height * width)
     elif policy.name == "release":
         needed = 4 * (lq.numel() + result)
     else:
         rows = min(policy.tile, height) * 4 * (result // height + result // lq.shape[1] // height)  # sums and weights
         rows *= len(TURNS) if policy.self_ensemble else 1
-        pixels = min(policy.tile, height) * min(policy.tile, width) * policy.tile_batch * at_a_time(lq.device)
-        needed = result + rows + pixels * _pixel_bytes(net, lq)
+        needed = result + rows + _tile_bytes(net, lq, policy)
     if needed > (there := available_bytes(lq.device)):
         told = f"{height}×{width} pixels with policy {policy.label} need about {needed / 2**30:.1f} GiB"
         raise UserError(f"{told}, {there / 2**30:.1f} GiB are free; use smaller tiles (--tile 64), or a smaller image")
@@ -205,37 +202,26 @@ def _candidates(net: Network, lq: Tensor, policy: Policy) -> Iterator[Policy]:
         yield policy
         return
     budget = _MEMORY_SHARE * available_bytes(lq.device)
-    pixel_bytes = _pixel_bytes(net, lq)
     height, width = lq.shape[2:]
-    slow = lq.device.type == "cpu" and _compares_all(net)  # what is large
-    if height * width * pixel_bytes <= budget and not (slow and height * width > _WHOLE_PIXELS_CPU):
+    slow = lq.device.type == "cpu" and has_attention(net)  # what is large
+    if pass_bytes(net, lq, height * width) <= budget and not (slow and height * width > _WHOLE_PIXELS_CPU):
         yield replace(policy, name="whole")
     for tile, overlap in _AUTO_TILES_CPU if slow else _AUTO_TILES:
-        pixels = min(tile, height) * min(tile, width) * policy.tile_batch * at_a_time(lq.device)
-        if pixels * pixel_bytes <= budget or tile == _AUTO_TILES[-1][0]:
-            yield replace(policy, name="tile", tile=tile, overlap=overlap)
+        candidate = replace(policy, name="tile", tile=tile, overlap=overlap)
+        if _tile_bytes(net, lq, candidate) <= budget or tile == _AUTO_TILES[-1][0]:
+            yield candidate
 
 
-def _compares_all(net: Network) -> bool:
-    """Whether a network has attention of all pairs of pixels, as RNAN's non-local blocks."""
-    return isinstance(net, torch.nn.Module) and any(isinstance(module, NonLocalBlock) for module in net.modules())
-
-
-def _pixel_bytes(net: Network, lq: Tensor) -> int:
-    """Bytes that a pass takes for each LQ pixel, about."""
-    return lq.shape[0] * _LIVE_MAPS * _widest(net) * lq.element_size()
+def _tile_bytes(net: Network, lq: Tensor, policy: Policy) -> int:
+    """Bytes that the passes over tiles take that are made at a time, about."""
+    pixels = min(policy.tile, lq.shape[2]) * min(policy.tile, lq.shape[3])
+    return at_a_time(lq.device) * pass_bytes(net, lq, pixels, policy.tile_batch)
 
 
 def scale_of(net: Network) -> int | None:
     """What a network enlarges by, if it tells: as RNAN and most of BasicSR's do."""
     told = getattr(net, "upscale", None)
     return told if isinstance(told, int) else None
-
-
-def _widest(net: Network) -> int:
-    """Most channels of any convolution, which bounds a feature map; 64 for what is no module."""
-    modules = net.modules() if isinstance(net, torch.nn.Module) else ()
-    return max((module.out_channels for module in modules if isinstance(module, torch.nn.Conv2d)), default=64)
 
 
 def window_of(net: Network) -> int:

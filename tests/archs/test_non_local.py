@@ -213,6 +213,17 @@ def test_nor_on_a_device_that_has_no_fused_kernel(softmax_over, monkeypatch):
     assert mode.largest < 300**2 / 10
 
 
+@pytest.mark.parametrize("softmax_over", ["keys", "queries"])
+@pytest.mark.parametrize(("batch", "positions", "device"), [(1, 1500, "cpu"), (3, 2000, "cpu"), (2, 9000, "meta")])
+def test_what_blocks_are_said_to_take_is_what_they_take(softmax_over, batch, positions, device):
+    """At most; and no more than all that are held at once, with a half for what rounding of their rows leaves."""
+    query, key, value = (torch.empty(batch, positions, 4, device=device).fill_(0.1) for _ in range(3))
+    with torch.inference_mode(), LargestTensor() as mode:
+        non_local_attention(query, key, value, softmax_over)
+    said = attention.block_bytes(positions, device, batch)
+    assert 4 * mode.largest <= said <= 3 * 4 * mode.largest
+
+
 def test_threads_leave_torch_as_it_was(monkeypatch):
     """Replicas of a network attend in threads; the switch for kernels is one for the whole process."""
     inside, most = [], []

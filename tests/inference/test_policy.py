@@ -245,6 +245,17 @@ def test_auto_takes_the_largest_that_fits(monkeypatch):
     ]
 
 
+def test_auto_counts_blocks_of_attention(monkeypatch):
+    """4 096 positions in a batch of 3 take 2 MiB for maps of 4 channels, and 4 MiB for each block of pairs."""
+    monkeypatch.setattr(inference, "at_a_time", lambda _: 1)
+    monkeypatch.setattr(inference, "available_bytes", lambda _: 6 * 2**20)
+    attending = net_of()
+    without = torch.nn.Sequential(*(module for module in attending.modules() if isinstance(module, torch.nn.Conv2d)))
+    lq = torch.rand(3, 1, 64, 64)
+    taken = [next(inference._candidates(net, lq, Policy("auto"))) for net in (without, attending)]
+    assert [(policy.name, policy.tile) for policy in taken] == [("whole", 128), ("tile", 32)]
+
+
 def test_auto_takes_what_is_fastest_on_a_cpu(monkeypatch):
     """Attention of all pairs costs more in larger tiles; without it they cost the same, and need fewer seams."""
     monkeypatch.setattr(inference, "available_bytes", lambda _: 2**40)
