@@ -26,7 +26,7 @@ IMAGE_ENDINGS = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".ti
 MOST_PIXELS = 2**30  # of an image; more than OpenCV decodes
 
 _MOST_TEXT = 2**26  # bytes of a PNG file's texts, unpacked
-_SWAPPED_ROWS = 1024
+_STRIP_ROWS = 1024
 _UNREADABLE = "unreadable or truncated image; replace it or take it out"
 ORIENTATION = 0x0112  # EXIF's tag
 _pillows_bounds = threading.Lock()
@@ -66,6 +66,17 @@ def decoded_by_pillow(code: bytes, name: str) -> Iterator[PillowImage.Image]:
     except Exception as error:  # any: Pillow's readers let out what a damaged file brings about
         said = " ".join(str(error).split())[:100] or type(error).__name__
         raise UserError(f"{name}: unreadable or truncated image ({said}); replace it or take it out") from None
+
+
+def samples_of(image: PillowImage.Image, mode: str) -> NDArray[Any]:
+    """(H, W, C) of an image that Pillow has opened, in one of its modes; converted some rows at a time."""
+    corner = np.asarray(image.crop((0, 0, 1, 1)).convert(mode))
+    samples = np.empty((image.height, image.width, corner.size), corner.dtype)
+    for top in range(0, image.height, _STRIP_ROWS):
+        part = samples[top : top + _STRIP_ROWS]
+        strip = image.crop((0, top, image.width, top + len(part))).convert(mode)
+        part[:] = np.asarray(strip).reshape(part.shape)
+    return samples
 
 
 def read_file(path: Path) -> bytes:
@@ -144,8 +155,8 @@ def decode_samples(code: bytes, source: str) -> NDArray[Any]:
         return img[..., [2, 1, 0, 3][: img.shape[2]]]
     if img.shape[2] >= 3:
         swap = cv2.COLOR_BGR2RGB if img.shape[2] == 3 else cv2.COLOR_BGRA2RGBA
-        for top in range(0, img.shape[0], _SWAPPED_ROWS):  # in place: large images have no room for two copies
-            img[top : top + _SWAPPED_ROWS] = cv2.cvtColor(img[top : top + _SWAPPED_ROWS], swap)
+        for top in range(0, img.shape[0], _STRIP_ROWS):  # in place: large images have no room for two copies
+            img[top : top + _STRIP_ROWS] = cv2.cvtColor(img[top : top + _STRIP_ROWS], swap)
     return img
 
 

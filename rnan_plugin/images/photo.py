@@ -23,6 +23,7 @@ from rnan_plugin.images.codec import (
     decoded_by_pillow,
     opened_by_pillow,
     orientation_of,
+    samples_of,
     upright,
 )
 from rnan_plugin.images.color import Pixels, full_scale
@@ -273,8 +274,7 @@ def _by_pillow(code: bytes, name: str) -> NDArray[np.uint8]:
         if file.mode in {"P", "PA"} or "transparency" in file.info:
             has_alpha = "transparency" in file.info or file.mode == "PA"
             target = ("LA" if file.mode == "L" else "RGBA") if has_alpha else "RGB"
-        samples = np.asarray(file.convert(target))
-    return samples.reshape(*samples.shape[:2], -1)
+        return samples_of(file, target)
 
 
 def _from_cmyk(code: bytes, name: str, head: _Head, notes: Notes) -> Photo:
@@ -288,6 +288,6 @@ def _from_cmyk(code: bytes, name: str, head: _Head, notes: Notes) -> Photo:
             rgb = ImageCms.profileToProfile(file, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
         except Exception:  # no profile, or a damaged one
             how, rgb = "CMYK without a profile that can be read, comes back as RGB by a plain formula", None
-        samples = np.asarray(rgb if rgb is not None else file.convert("RGB"))
+        samples = samples_of(file if rgb is None else rgb, "RGB")
     metadata = replace(head.metadata, icc=icc if "through" in how else None)
     return Photo(samples, metadata=metadata, notes=(*notes, how))

@@ -15,7 +15,7 @@ from PIL import Image as PillowImage
 
 from rnan_plugin.choices import OutputFormat
 from rnan_plugin.errors import UserError
-from rnan_plugin.images.color import Pixels
+from rnan_plugin.images.color import Pixels, in_strips
 from rnan_plugin.images.jpeg_segments import is_jpeg
 from rnan_plugin.images.photo import Photo
 from rnan_plugin.images.photo_metadata import Metadata, with_sides
@@ -32,6 +32,8 @@ FORMATS: dict[str, OutputFormat] = {
 QUALITY = 95  # of JPEG where nobody says otherwise; WebP is lossless then
 _LEVEL = 3  # of zlib: higher ones take longer than small networks
 _INCH = 0.0254  # in metres, in which PNG counts
+_OPTIMISED = 2**26  # pixels of a JPEG up to which its codes are fitted: that keeps all coefficients, 6 bytes a pixel
+_PILLOW_ROWS = 1024  # that are handed to Pillow at once
 
 
 Written = tuple[Iterable[bytes], list[str]]
@@ -96,7 +98,8 @@ def _jpg(photo: Photo, name: str, quality: int | None) -> Written:
         raise UserError(f"{name}: JPEG has no transparency, which the image has; choose --format png, webp or tif")
     eight, lost = _of_eight_bits(photo)
     quality = QUALITY if quality is None else quality
-    return _by_pillow(eight, name, lost, format="JPEG", quality=quality, subsampling=0, optimize=True)
+    is_small = photo.pixels.shape[0] * photo.pixels.shape[1] <= _OPTIMISED
+    return _by_pillow(eight, name, lost, format="JPEG", quality=quality, subsampling=0, optimize=is_small)
 
 
 def _webp(photo: Photo, name: str, quality: int | None) -> Written:
@@ -121,8 +124,7 @@ def _of_eight_bits(photo: Photo) -> tuple[Photo, list[str]]:
 
 
 def _reduced(img: Pixels) -> Pixels:
-    reduced: Pixels = ((img.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    return reduced
+    return in_strips(lambda strip: ((strip.astype(np.uint32) + 128) // 257).astype(np.uint8), img)
 
 
 def with_alpha(photo: Photo) -> Pixels:
@@ -130,9 +132,18 @@ def with_alpha(photo: Photo) -> Pixels:
     return photo.pixels if photo.alpha is None else np.concatenate([photo.pixels, photo.alpha], axis=2)
 
 
+def _as_pillow(samples: Pixels) -> PillowImage.Image:
+    """Pillow's image of (H, W, C) of 8 bits, or a view: grey or RGB, the last channel alpha where C is 2 or 4."""
+    height, width, num_channel = samples.shape
+    image = PillowImage.new({1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[num_channel], (width, height))
+    for top in range(0, height, _PILLOW_ROWS):  # a turned view is no copy but of some rows
+        strip = np.ascontiguousarray(samples[top : top + _PILLOW_ROWS])
+        image.paste(PillowImage.fromarray(strip[..., 0] if num_channel == 1 else strip), (0, top))
+    return image
+
+
 def _by_pillow(photo: Photo, name: str, lost: list[str], **how: Any) -> Written:
-    samples = with_alpha(photo)
-    image = PillowImage.fromarray(np.ascontiguousarray(samples[..., 0] if samples.shape[2] == 1 else samples))
+    image = _as_pillow(with_alpha(photo))
 
     def write(metadata: Metadata) -> list[bytes]:
         exif = b"Exif\0\0" + metadata.exif if metadata.exif and how["format"] == "JPEG" else metadata.exif

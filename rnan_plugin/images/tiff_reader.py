@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnan_plugin.errors import UserError
-from rnan_plugin.images.codec import decode_samples, decoded_by_pillow, upright
+from rnan_plugin.images.codec import decode_samples, decoded_by_pillow, samples_of, upright
 from rnan_plugin.images.color import Pixels, full_scale, in_strips
 
 _BEGINNINGS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -134,8 +134,7 @@ def _by_tifffile(code: bytes, name: str, layout: Layout) -> NDArray[Any] | None:
 def _by_pillow(code: bytes, name: str) -> NDArray[np.uint8]:
     """Upright, by Pillow."""
     with decoded_by_pillow(code, name) as file:
-        samples = np.asarray(file.convert(_BY_PILLOW[file.mode]))
-    return samples.reshape(*samples.shape[:2], -1)
+        return samples_of(file, _BY_PILLOW[file.mode])
 
 
 def _meant(samples: NDArray[Any], layout: Layout) -> NDArray[Any]:

@@ -86,8 +86,7 @@ class Restorer:
             return self._restore(img, name, progress)
         if self.channels not in {"gray", "y"}:
             raise UserError(f"{name}: colour, but the network restores one channel; add --channels y or gray")
-        luma = convert_channels(img, self.channels, name)
-        restored, used = self._restore(luma, name, progress)
+        restored, used = self._restore(convert_channels(img, self.channels, name), name, progress)
         return (restored if self.channels == "gray" else _replace_luma(img, restored)), used
 
     def _restore(self, img: Pixels, name: str, progress: Progress | None) -> tuple[Pixels, Policy]:
