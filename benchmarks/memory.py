@@ -54,7 +54,7 @@ def write(kind: str, side: int, file: Path) -> None:
 def restore(source: Path, target: Path, *, network: bool) -> int:
     """Run the command in this process and print its peak."""
     if not network:
-        RNAN.forward = lambda _, img: img  # type: ignore[method-assign]
+        RNAN.forward = lambda _, x: x  # type: ignore[method-assign, assignment]
     start = time.perf_counter()
     status = rnan(["restore", str(source), str(target)])
     peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
