@@ -79,10 +79,12 @@ def test_what_no_layer_shows_is_right(form: str, name: str, loader, tmp_path: Pa
 
 
 @pytest.mark.parametrize(("dtype", "levels"), [(torch.float16, 0.5), (torch.bfloat16, 3.0)])
-def test_half_precision_as_it_says(dtype: torch.dtype, levels: float, loader) -> None:
+@pytest.mark.parametrize("name", ["car_10", "sr_2"])
+def test_half_precision_as_it_says(name: str, dtype: torch.dtype, levels: float, loader) -> None:
     """In levels of 0 to 255; rounding the result itself to bfloat16 costs half a level already."""
-    file = REPOSITORY / "rnan_plugin/weights/car_10.pth"
-    image = torch.rand(1, 1, 24, 24)
+    file = REPOSITORY / f"rnan_plugin/weights/{name}.pth"
+    torch.manual_seed(0)
+    image = torch.rand(1, load_network(None, str(file)).net.head.in_channels, 24, 24)
     whole = loader.load_from_file(file)(image)
     narrow = loader.load_from_file(file).to(dtype)(image.to(dtype))
     assert narrow.dtype == dtype

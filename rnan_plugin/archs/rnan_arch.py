@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.utils.checkpoint import checkpoint
 
 from rnan_plugin.archs.attention import SoftmaxOver
@@ -89,7 +90,16 @@ class MaskBranch(nn.Module):
         self.conv = nn.Conv2d(num_feat, num_feat, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, num_feat, H, W) to attention of the same shape."""
+        """Map (B, num_feat, H, W) to attention of the same shape; float16 is computed in float32.
+
+        Nothing bounds what the sigmoid takes: trained branches reach 1e9, and float16 ends at 65504.
+        """
+        if x.dtype == torch.float16:
+            narrow = {name: weight for name, weight in self.named_parameters() if weight.dtype == x.dtype}
+            with torch.autocast(x.device.type, enabled=False):
+                wide = {name: weight.float() for name, weight in narrow.items()}
+                attention: Tensor = functional_call(self, wide, (x.float(),))
+            return attention.to(x.dtype)
         height, width = x.shape[2:]
         feat = self.head(self.non_local(x))
         up = self.up(self.bottleneck(self.down(feat)))[:, :, :height, :width]  # down: (B, C, ceil(H/2), ceil(W/2))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 
@@ -97,6 +99,30 @@ def test_mask_branch_order_and_skip():
         feat = mask.head(x)
         up = mask.up(mask.bottleneck(mask.down(feat)))
         torch.testing.assert_close(mask(x), torch.sigmoid(mask.conv(mask.tail(up + feat if skip else up))))
+
+
+@pytest.mark.parametrize("weights", [torch.float16, torch.float32], ids=["weights too", "autocast"])
+def test_mask_beyond_float16_is_not_lost(weights):
+    """Its features pass 65504, where float16 ends; the attention and its gradient are float32's."""
+    torch.manual_seed(0)
+    branch = MaskBranch(4, 1, None, upscale_kernel=3, skip=False)
+    with torch.no_grad():
+        branch.down.weight.mul_(2e5)
+        branch.conv.weight.mul_(1e-5)
+        for parameter in branch.parameters():
+            parameter.copy_(parameter.half())
+    x = torch.rand(1, 4, 6, 5).half()
+    expected = branch(x.float())
+    assert 0.01 < expected.std() and branch.down(x.float()).abs().max() > 65504
+    narrow = copy.deepcopy(branch).to(weights)
+    with torch.autocast("cpu", torch.float16, enabled=weights == torch.float32):
+        found = narrow(x)
+    assert found.dtype == torch.float16
+    assert torch.allclose(found.float(), expected, atol=1e-3)
+    (grad,) = torch.autograd.grad(found.float().sum(), narrow.head[0].conv1.bias)
+    (expected_grad,) = torch.autograd.grad(expected.sum(), branch.head[0].conv1.bias)
+    assert torch.allclose(grad.float(), expected_grad, rtol=0.01, atol=1e-3)
+    assert {parameter.dtype for parameter in narrow.parameters()} == {weights}
 
 
 @pytest.mark.parametrize(

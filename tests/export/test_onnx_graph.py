@@ -67,12 +67,12 @@ def test_onnxruntimes_own_attention(flags: list[str], levels: float, tmp_path: P
 
 
 def test_half_precision_is_half_the_file(tmp_path: Path) -> None:
-    command = ["export", "--task", "car", "--level", "10", "--to", "onnx", "--half"]
+    """Of the network whose mask branches reach 1e9, far beyond float16."""
+    command = ["export", "--task", "sr", "--level", "2", "--to", "onnx", "--half"]
     assert main([*command, str(tmp_path / "a.onnx")]) == 0
-    agrees(tmp_path / "a.onnx", load_shipped(TaskAtLevel("car", 10)), 1.0)
-    whole = (REPOSITORY / "rnan_plugin/weights/car_10.pth").stat().st_size
+    agrees(tmp_path / "a.onnx", load_shipped(TaskAtLevel("sr", 2)), 0.5)
+    whole = (REPOSITORY / "rnan_plugin/weights/sr_2.pth").stat().st_size
     assert (tmp_path / "a.onnx").stat().st_size < 0.6 * whole
-    assert next(load_shipped(TaskAtLevel("car", 10)).parameters()).dtype == torch.float32
 
 
 def test_a_released_network_has_the_standard_form_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
