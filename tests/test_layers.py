@@ -21,7 +21,7 @@ FLOORS = [
     {"inference"},
     {"training", "export"},
     {"evaluation", "startup"},
-    {"environment", "face", "page", "spandrel"},
+    {"environment", "face", "hub", "page", "spandrel"},
     {"__init__"},
     {"commands"},
     {"__main__"},
