@@ -77,8 +77,8 @@ def one_line(text: object) -> str:
 _MOST_NEAREST = 100  # characters of a word that are compared; a longer one is no slip of the pen
 
 
-def nearest(word: str, legal: Iterable[str]) -> str:
-    """Return `" (did you mean 'x'?)"` for the legal word closest to `word`, else the list of all."""
+def nearest(word: str, legal: Iterable[str], most: int = 1) -> str:
+    """Return `" (did you mean 'x'?)"` for the legal word closest to `word`, or for so many, else the list of all."""
     choices = sorted(map(str, legal))
-    close = difflib.get_close_matches(word[:_MOST_NEAREST], choices, n=1, cutoff=0.5)
-    return f" (did you mean '{close[0]}'?)" if close else f" (legal: {', '.join(choices)})"
+    close = difflib.get_close_matches(word[:_MOST_NEAREST], choices, n=most, cutoff=0.5)
+    return f" (did you mean {' or '.join(map(repr, close))}?)" if close else f" (legal: {', '.join(choices)})"

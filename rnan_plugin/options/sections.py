@@ -134,24 +134,6 @@ class Paths:
 
 
 @dataclass(frozen=True)
-class Adam:
-    """The section `train.optim_g`: arguments of `torch.optim.Adam`, the only optimiser."""
-
-    type: str = "Adam"
-    lr: NotNegative = 1e-3
-    betas: tuple[Share, Share] = (0.9, 0.999)
-    eps: NotNegative = 1e-8
-    weight_decay: NotNegative = 0
-    amsgrad: bool = False
-    foreach: bool | None = None
-    maximize: bool = False
-    capturable: Literal[False] = False  # for CUDA graphs, which no loop here records
-    differentiable: Literal[False] = False  # for gradients of the step itself
-    fused: bool | None = None
-    decoupled_weight_decay: bool = False
-
-
-@dataclass(frozen=True)
 class MultiStep:
     """The section `train.scheduler`: the rate is multiplied by `gamma` at each milestone."""
 
@@ -188,8 +170,8 @@ class Train:
 
     Args:
         ema_decay: Of the moving average of the weights; 0 for none.
-        optim_g: The optimiser.
-        scheduler: How the learning rate falls.
+        optim_g: The optimiser, by its name in `type`, and its arguments.
+        scheduler: How the learning rate falls; a schedule-free optimiser has none.
         total_iter: Iterations of the whole training.
         warmup_iter: Iterations in which the rate rises to its value; -1 for none.
         pixel_opt: Loss between output and ground truth.
@@ -197,8 +179,8 @@ class Train:
     """
 
     ema_decay: Share = 0.0
-    optim_g: Adam = field(default_factory=Adam)
-    scheduler: Mapping[str, Any] = field(default_factory=dict)
+    optim_g: Mapping[str, Any] = field(default_factory=dict)
+    scheduler: Mapping[str, Any] | None = None
     total_iter: Count = 1
     warmup_iter: Annotated[int, within(-1, 10**9)] = -1
     pixel_opt: Mapping[str, Any] | None = None
@@ -289,7 +271,7 @@ class Logger:
 
 # What a training reads without a default.
 NEEDED: dict[str, tuple[str, ...]] = {
-    "train": ("optim_g", "scheduler", "total_iter"),
+    "train": ("optim_g", "total_iter"),  # and "scheduler", but of schedule-free optimisers
     "logger": ("print_freq", "save_checkpoint_freq"),
     "datasets.train": ("batch_size_per_gpu", "num_worker_per_gpu"),
     "val": ("val_freq", "save_img"),

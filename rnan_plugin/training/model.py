@@ -18,6 +18,7 @@ from rnan_plugin import device as devices
 from rnan_plugin.checkpoints import fill, read, remove_old, save_checkpoint, weights_in
 from rnan_plugin.errors import UserError
 from rnan_plugin.toolbox.api import get_root_logger
+from rnan_plugin.training.optimisers import build_optimiser, is_schedule_free, take_over, write_average
 from rnan_plugin.training.schedule import fast_forward
 from rnan_plugin.training.step import step_options
 from rnan_plugin.training.validation import ValidatedModel
@@ -72,8 +73,32 @@ class RestorationModel(ValidatedModel):
         """See `SRModel`; the compiled form of the network is for training alone, where sizes do not vary."""
         devices.choose_kernels(reproducible=self.opt.get("deterministic") is True)
         super().init_training_settings()
+        if is_schedule_free(self.optimizer_g):  # the toolbox validates and saves what is called so
+            self.net_g_ema = deepcopy(self.get_bare_model(self.net_g)).eval()
         self._train_net = torch.compile(self.net_g) if self._step.compile else self.net_g
         self._scaler = self._step.scaler(self.device)
+
+    def get_optimizer(self, optim_type: str, params: list[nn.Parameter], **arguments: Any) -> torch.optim.Optimizer:
+        """The optimiser of `train.optim_g`, of which the toolbox knows Adam alone."""
+        return build_optimiser(optim_type, params, arguments)
+
+    def setup_schedulers(self) -> None:
+        """See `SRModel`; a schedule-free optimiser has none."""
+        if self.opt["train"].get("scheduler"):
+            super().setup_schedulers()
+
+    def get_current_learning_rate(self) -> list[float]:
+        """The rate of each group, of a schedule-free optimiser in its warm-up too."""
+        return [group.get("scheduled_lr", group["lr"]) for group in self.optimizer_g.param_groups]
+
+    def validation(self, dataloader: Any, current_iter: int, tb_logger: Any, save_img: bool = False) -> None:
+        """See `SRModel`; of a schedule-free optimiser the average."""
+        self._average()
+        super().validation(dataloader, current_iter, tb_logger, save_img)
+
+    def _average(self) -> None:
+        if self.is_train and is_schedule_free(self.optimizer_g):
+            write_average(self.optimizer_g, self.get_bare_model(self.net_g), self.net_g_ema)
 
     def feed_data(self, data: dict[str, Any]) -> None:
         """Take over a batch: `lq` (B, C, h, w) and `gt` (B, C, H, W), if any, in 0..1."""
@@ -159,7 +184,7 @@ class RestorationModel(ValidatedModel):
 
     def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:
         """Set the learning rate of an iteration; the warm-up leaves no trace in the schedule that follows it."""
-        for optimizer, scheduler in zip(self.optimizers, self.schedulers, strict=True):
+        for optimizer, scheduler in zip(self.optimizers, self.schedulers, strict=bool(self.schedulers)):
             for group, rate in zip(optimizer.param_groups, scheduler.get_last_lr(), strict=True):
                 group["lr"] = rate
         super().update_learning_rate(current_iter, warmup_iter)
@@ -202,6 +227,7 @@ class RestorationModel(ValidatedModel):
         Raises:
             UserError: The weights of a finished training can't be written.
         """
+        self._average()
         try:
             super().save(epoch, current_iter)
         except UserError as error:
@@ -251,17 +277,15 @@ class RestorationModel(ValidatedModel):
     def resume_training(self, resume_state: dict[str, Any]) -> None:
         """Take over a training state; hyperparameters and schedule are the option file's, up to its iteration."""
         self._saved = reached = resume_state["iter"]
-        settings = [optimizer.state_dict()["param_groups"] for optimizer in self.optimizers]
         try:
-            for optimizer, saved, groups in zip(self.optimizers, resume_state["optimizers"], settings, strict=True):
-                _check_moments(optimizer, saved["state"])
-                optimizer.load_state_dict({**saved, "param_groups": groups})
+            for optimizer, saved in zip(self.optimizers, resume_state["optimizers"], strict=True):
+                take_over(optimizer, saved)
             if resume_state.get("scaler"):
                 self._scaler.load_state_dict(resume_state["scaler"])
         except (ValueError, LookupError, TypeError, AttributeError, RuntimeError):
             raise UserError(
-                f"{self.opt['path'].get('resume_state')}: its optimizer or scaler does not fit the network; resume "
-                "from another state"
+                f"{self.opt['path'].get('resume_state')}: its optimizer or scaler does not fit the network, or "
+                "train.optim_g is of another kind; resume from another state"
             ) from None
         try:
             for scheduler in self.schedulers:
@@ -277,16 +301,6 @@ class RestorationModel(ValidatedModel):
         if resume_state.get("best"):
             self.best_metric_results = deepcopy(resume_state["best"])
         self.skipped_steps = resume_state.get("skipped_steps", 0)
-
-
-def _check_moments(optimizer: torch.optim.Optimizer, state: Mapping[int, Mapping[str, Any]]) -> None:
-    """Raise a `ValueError` unless what an optimizer has saved of each parameter has that parameter's shape."""
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    for index, moments in state.items():
-        for name, value in moments.items():
-            shape = value.shape if name != "step" else torch.Size()
-            if shape not in (parameters[index].shape, torch.Size()):
-                raise ValueError(f"{name} of parameter {index} has shape {tuple(shape)}")
 
 
 # What of the option file a training state keeps, to tell on resuming what has changed.

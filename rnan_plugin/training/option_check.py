@@ -17,6 +17,7 @@ from rnan_plugin import device as devices
 from rnan_plugin.data.restoration_dataset import RestorationDataset
 from rnan_plugin.errors import UserError, collect, nearest, shown
 from rnan_plugin.inference.policy import policy_of
+from rnan_plugin.options.optimisers import SCHEDULE_FREE
 from rnan_plugin.options.schema import check_arguments, check_call, normalise
 from rnan_plugin.options.sections import NEEDED, SCHEDULERS, Metric
 from rnan_plugin.paper.tasks import trained_task
@@ -24,6 +25,7 @@ from rnan_plugin.toolbox.api import DATASET_REGISTRY, METRIC_REGISTRY, MODEL_REG
 from rnan_plugin.training.data_workers import check_shared_memory
 from rnan_plugin.training.loss_check import check_losses
 from rnan_plugin.training.network_check import check_fit, check_network
+from rnan_plugin.training.optimisers import check_optimiser
 from rnan_plugin.training.section_check import OUR_MODEL, check_type, raise_lines
 from rnan_plugin.training.step import step_options
 
@@ -52,7 +54,7 @@ def check_option_file(opt: Mapping[str, Any], path: str, problems: Sequence[str]
             checks.append(partial(_check_training, opt, path))
         val, train = opt.get("val") or {}, opt.get("train") or {}
         checks += [
-            partial(_check_optimiser, train, f"{path}, train.optim_g"),
+            partial(check_optimiser, train, f"{path}, train.optim_g"),
             partial(_check_schedule, train, f"{path}, train.scheduler"),
             partial(check_network, opt["network_g"], f"{path}, network_g"),
             partial(check_losses, train, f"{path}, train"),
@@ -163,27 +165,16 @@ def _check_training(opt: Mapping[str, Any], path: str) -> None:
         if section.get(key) is None
     ]
     train = opt["train"]
+    if train.get("scheduler") is None and (train.get("optim_g") or {}).get("type") not in SCHEDULE_FREE:
+        missing.append(f"{path}, train: key 'scheduler' is missing")
     if not train.get("pixel_opt") and not train.get("perceptual_opt"):
         missing.append(f"{path}, train: needs a loss, 'pixel_opt' or 'perceptual_opt'")
     raise_lines(missing)
 
 
-def _check_optimiser(train: Mapping[str, Any], where: str) -> None:
-    optimizer = train.get("optim_g")
-    if optimizer is None:  # where it is needed, that is told elsewhere
-        return
-    check_type(optimizer, "type", {"Adam": torch.optim.Adam}, where)
-    check_call(torch.optim.Adam, optimizer, where, supplied=["params"])
-    arguments = {key: value for key, value in optimizer.items() if key != "type"}
-    try:
-        torch.optim.Adam([torch.zeros(1, requires_grad=True)], **arguments)
-    except (ValueError, RuntimeError) as error:  # keys that exclude each other
-        raise UserError(f"{where}: {' '.join(str(error).split())}") from None
-
-
 def _check_schedule(train: dict[str, Any], where: str) -> None:
     if train.get("scheduler") is None:
-        return
+        return  # whether one is needed is told elsewhere
     scheduler = train["scheduler"] = dict(train["scheduler"])
     check_type(scheduler, "type", SCHEDULERS, where)
     kind, first, second = SCHEDULERS[scheduler["type"]]

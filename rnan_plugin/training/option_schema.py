@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import rnan_plugin.training.connect  # noqa: F401 - BasicSR's registries have to know the plugin's classes
 from rnan_plugin.data.dataset_schema import dataset_schema
-from rnan_plugin.options.json_schema import DIALECT, Schema, by_type, call_schema, or_null, section_schema
+from rnan_plugin.options.json_schema import DIALECT, Schema, by_type, call_schema, closed, or_null, section_schema
+from rnan_plugin.options.optimisers import KEYS_OF_OPTIMISERS, SCHEDULE_FREE, Optimiser
 from rnan_plugin.options.sections import (
     NEEDED,
     SCHEDULERS,
-    Adam,
     Logger,
     Loss,
     Metric,
@@ -67,12 +69,24 @@ def _train() -> Schema:
     }
     losses = by_type({name: call_schema(LOSS_REGISTRY.get(name), Loss) for name in sorted(LOSS_REGISTRY.keys())})
     replaced = {
-        "optim_g": section_schema([Adam], {"type": {"enum": ["Adam"]}}, needed=["type"]),
-        "scheduler": by_type(schedules),
+        "optim_g": by_type({name: _optimiser(keys) for name, keys in KEYS_OF_OPTIMISERS.items()}),
+        "scheduler": or_null(by_type(schedules)),
         "pixel_opt": or_null(losses),
         "perceptual_opt": or_null(losses),
     }
-    return section_schema([Train, StepOptions], replaced, needed=NEEDED["train"])
+    free = {"properties": {"optim_g": {"properties": {"type": {"enum": list(SCHEDULE_FREE)}}}}}
+    return {
+        **section_schema([Train, StepOptions], replaced, needed=NEEDED["train"]),
+        "if": free,
+        "then": {"properties": {"scheduler": {"type": "null"}}},
+        "else": {"required": ["scheduler"], "properties": {"scheduler": {"type": "object"}}},
+    }
+
+
+def _optimiser(keys: Sequence[str]) -> Schema:
+    """A section of an optimiser that takes these keys; defaults differ from one to the next, and are left out."""
+    properties = section_schema([Optimiser])["properties"]
+    return closed({key: {name: part for name, part in properties[key].items() if name != "default"} for key in keys})
 
 
 def _metrics() -> Schema:

@@ -19,8 +19,8 @@ from test_bad_input import REMOVED, change, legal, train  # noqa: F401 - a fixtu
 
 from rnan_plugin.__main__ import main
 from rnan_plugin.data.dataset_options import DatasetOptions
+from rnan_plugin.options.optimisers import KEYS_OF_OPTIMISERS, SCHEDULE_FREE, Optimiser
 from rnan_plugin.options.sections import (
-    Adam,
     CosineAnnealing,
     DistParams,
     Logger,
@@ -62,7 +62,6 @@ PLACES: list[tuple[str, type, dict[str, Any]]] = [
     ("path", Paths, {}),
     ("train", Train, {}),
     ("train", StepOptions, {}),
-    ("train.optim_g", Adam, {}),
     ("train.scheduler", MultiStep, {}),
     ("train.scheduler", CosineAnnealing, {"train.scheduler": COSINE}),
     ("train.pixel_opt", Loss, {"train.pixel_opt.type": "CharbonnierLoss"}),
@@ -78,6 +77,17 @@ KEYS = [
     (place, item.name, get_type_hints(kind, include_extras=True)[item.name], needed)
     for place, kind, needed in PLACES
     for item in dataclasses.fields(kind)
+]
+# Each key of `optim_g`, of an optimiser that takes it.
+KEYS += [
+    (
+        "train.optim_g",
+        key,
+        hint,
+        {"train.optim_g.type": kind} | ({"train.scheduler": None} if kind in SCHEDULE_FREE else {}),
+    )
+    for key, hint in get_type_hints(Optimiser, include_extras=True).items()
+    for kind in [next(name for name, keys in KEYS_OF_OPTIMISERS.items() if key in keys)]
 ]
 # What the launcher itself sets, or draws: any value gives way.
 SET_BY_PARSING = {
