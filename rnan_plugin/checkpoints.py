@@ -120,22 +120,81 @@ def weights_in(checkpoint: Mapping[str, Any], path: str | Path, key: str | None 
     return {str(name).removeprefix("module."): value for name, value in found.items()}
 
 
-def load_weights(net: nn.Module, path: str | Path, key: str | None = None, *, strict: bool = True) -> None:
-    """Put the weights of a checkpoint into a network; see `weights_in` for which.
+def load_weights(net: nn.Module, path: str | Path, key: str | None = None) -> None:
+    """Put the weights of a checkpoint into a network, every one; see `weights_in` for which.
 
     Raises:
         UserError: The file is missing or damaged, or its weights are of another network.
     """
-    fill(net, weights_in(read(path), path, key), path, strict=strict)
+    fill(net, weights_in(read(path), path, key), path)
 
 
-def fill(net: nn.Module, weights: Mapping[str, Tensor], path: str | Path, *, strict: bool = True) -> None:
-    """Put weights that were read from a file into a network; errors as of `load_weights`."""
+def fill(net: nn.Module, weights: Mapping[str, Tensor], path: str | Path, *, strict: bool = True) -> str:
+    """Put weights that were read from a file into a network; errors as of `fitting`, whose report it returns."""
+    found, told = fitting(net, weights, path, strict=strict)
     try:
-        net.load_state_dict(weights, strict=strict)
+        net.load_state_dict(found, strict=strict)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"{path}: weights of another network than network_g ({reason})") from None
+    return told
+
+
+def fitting(
+    net: nn.Module, weights: Mapping[str, Tensor], path: str | Path, *, strict: bool
+) -> tuple[dict[str, Tensor], str]:
+    """Those of a file's weights that a network has by the same name and of the same shape, and a report in numbers.
+
+    Args:
+        net: The network; on the meta device it will do.
+        weights: As read from the file.
+        path: The file, for errors.
+        strict: Every weight of either has to be found in the other.
+
+    Raises:
+        UserError: Not a single one fits, or with `strict` not all of them do.
+    """
+    own = net.state_dict()
+    found = {name: weights[name] for name in own if name in weights and weights[name].shape == own[name].shape}
+    counted = {name: value.numel() for name, value in own.items()}
+    share = sum(counted[name] for name in found) / max(1, sum(counted.values()))
+    left_over = {
+        "not in the file": [name for name in own if name not in weights],
+        "other shapes": [
+            f"{name} ({_size(weights[name])} in the file, {_size(own[name])} in network_g)"
+            for name in own
+            if name in weights and name not in found
+        ],
+        "not in network_g": [name for name in weights if name not in own],
+    }
+    told = "; ".join(
+        [
+            f"matched {len(found)} of {len(own)} tensors ({_percent(share)} of the parameters)",
+            *(f"{what}: {_first(names)}" for what, names in left_over.items() if names),
+        ]
+    )
+    if strict and any(left_over.values()):
+        raise UserError(f"{path}: weights of another network than network_g ({told})")
+    if not found:
+        raise UserError(f"{path}: none of its weights fit network_g ({told}); take another file, or start without")
+    return found, told
+
+
+def _size(value: Tensor) -> str:
+    return "×".join(map(str, value.shape)) or "one number"
+
+
+def _percent(share: float) -> str:
+    """To a tenth, but 100 % where nothing is missing alone."""
+    return f"{min(share, 0.999) if share < 1 else 1:.1%}".replace("%", " %").replace("100.0", "100")
+
+
+_MOST_NAMED = 5  # tensors in a report
+
+
+def _first(names: list[str]) -> str:
+    more = len(names) - _MOST_NAMED
+    return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def load_state(path: Path, models: Path) -> dict[str, Any]:

@@ -81,4 +81,5 @@ def nearest(word: str, legal: Iterable[str], most: int = 1) -> str:
     """Return `" (did you mean 'x'?)"` for the legal word closest to `word`, or for so many, else the list of all."""
     choices = sorted(map(str, legal))
     close = difflib.get_close_matches(word[:_MOST_NEAREST], choices, n=most, cutoff=0.5)
-    return f" (did you mean {' or '.join(map(repr, close))}?)" if close else f" (legal: {', '.join(choices)})"
+    named = "' or '".join(close)
+    return f" (did you mean '{named}'?)" if close else f" (legal: {', '.join(choices)})"

@@ -15,9 +15,10 @@ from torch import distributed as dist
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from rnan_plugin import device as devices
-from rnan_plugin.checkpoints import fill, read, remove_old, save_checkpoint, weights_in
+from rnan_plugin.checkpoints import fill, remove_old, save_checkpoint
 from rnan_plugin.errors import UserError
 from rnan_plugin.toolbox.api import get_root_logger
+from rnan_plugin.training.network_check import weights_to_begin_with
 from rnan_plugin.training.optimisers import build_optimiser, is_schedule_free, take_over, write_average
 from rnan_plugin.training.schedule import fast_forward
 from rnan_plugin.training.step import step_options
@@ -266,13 +267,9 @@ class RestorationModel(ValidatedModel):
         """
         if (self.opt.get("path") or {}).get("param_key_g") is None:
             param_key = None  # the toolbox's default, which the option file does not ask for
-        content = read(load_path)
-        weights = weights_in(content, load_path, param_key)
         net = self.get_bare_model(net)
-        chosen = next((key for key in ("params_ema", "params") if content.get(key) is not None), "the file itself")
-        get_root_logger().info(f"Loading {type(net).__name__} from {load_path}, key {param_key or chosen}")
-        self._print_different_keys_loading(net, weights, strict)
-        fill(net, weights, load_path, strict=strict)
+        told = fill(net, weights_to_begin_with(load_path, param_key), load_path, strict=strict)
+        get_root_logger().info(f"{load_path}, for {type(net).__name__}, key {param_key or 'found'}: {told}")
 
     def resume_training(self, resume_state: dict[str, Any]) -> None:
         """Take over a training state; hyperparameters and schedule are the option file's, up to its iteration."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from rnan_plugin.archs.official_weights import rename
+from rnan_plugin.checkpoints import fitting, read, weights_in
 from rnan_plugin.errors import UserError, shown
 from rnan_plugin.inference.policy import window_of
 from rnan_plugin.options.schema import check_arguments, check_call
@@ -82,6 +85,32 @@ def check_fit(opt: Mapping[str, Any], path: str) -> None:
                 f"{side}×{side}, the ground truth has {_size(wanted)}; look at scale: {scale}, channels: {colours}, "
                 "and the channels and scale of network_g (num_in_ch, num_out_ch, upscale)"
             )
+
+
+def check_pretrained(opt: Mapping[str, Any], path: str) -> None:
+    """Compare the weights to begin with, `path.pretrain_network_g`, with the network.
+
+    Raises:
+        UserError: They are damaged, or of another network; with `strict_load_g: false`, not a single one fits.
+    """
+    paths = opt["path"]
+    if (file := paths.get("pretrain_network_g")) is not None:
+        net = _build(opt["network_g"], f"{path}, network_g")
+        weights = weights_to_begin_with(file, paths.get("param_key_g"))
+        fitting(net, weights, f"{path}, path.pretrain_network_g: {file}", strict=paths.get("strict_load_g", True))
+
+
+def weights_to_begin_with(file: str | Path, key: str | None) -> dict[str, Tensor]:
+    """The weights of a checkpoint, by the names of the plugin's networks: those of the release are translated.
+
+    Raises:
+        UserError: The file is missing or damaged, or has no weights of this key.
+    """
+    weights = weights_in(read(file), file, key)
+    try:
+        return rename(weights)
+    except KeyError:  # no released file
+        return weights
 
 
 def _side(net: nn.Module, gt_size: int | None, scale: int) -> int:

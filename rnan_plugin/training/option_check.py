@@ -24,7 +24,7 @@ from rnan_plugin.paper.tasks import trained_task
 from rnan_plugin.toolbox.api import DATASET_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY
 from rnan_plugin.training.data_workers import check_shared_memory
 from rnan_plugin.training.loss_check import check_losses
-from rnan_plugin.training.network_check import check_fit, check_network
+from rnan_plugin.training.network_check import check_fit, check_network, check_pretrained
 from rnan_plugin.training.optimisers import check_optimiser
 from rnan_plugin.training.section_check import OUR_MODEL, check_type, raise_lines
 from rnan_plugin.training.step import step_options
@@ -70,6 +70,7 @@ def check_option_file(opt: Mapping[str, Any], path: str, problems: Sequence[str]
     collect(checks)
     if ours:
         check_fit(opt, path)
+        check_pretrained(opt, path)
         if opt.get("rank", 0) == 0:
             for line in (*_unreached(opt), *_unlike_the_paper(opt)):
                 print(f"warning: {path}, {line}", file=sys.stderr)

@@ -1,0 +1,96 @@
+"""Weights to begin with: what of them fits the network is told in numbers, and nothing at all is refused."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import REPOSITORY
+from test_bad_input import legal, parse  # noqa: F401 - a fixture is used by its name
+from test_model import NETWORK, build_model
+
+from rnan_plugin.archs.rnan_arch import RNAN
+from rnan_plugin.checkpoints import fill, load_weights, save_safetensors
+from rnan_plugin.errors import UserError
+from rnan_plugin.training.network_check import weights_to_begin_with
+
+ARGUMENTS: dict[str, Any] = {"num_in_ch": 3, "num_out_ch": 3, "num_feat": 8, "num_rab": 1, "num_rnab": 1}
+
+
+def network(**changes: Any) -> RNAN:
+    torch.manual_seed(0)
+    return RNAN(**(ARGUMENTS | changes))
+
+
+def test_of_another_scale_the_report_counts_what_fits() -> None:
+    twice, thrice = network(upscale=2), network(upscale=3)
+    before = {name: value.clone() for name, value in thrice.state_dict().items()}
+    ours, theirs = before, twice.state_dict()
+    shared = [name for name in ours if name in theirs and ours[name].shape == theirs[name].shape]
+    wrong = [name for name in ours if name in theirs and name not in shared]
+    assert wrong
+    for value in twice.parameters():
+        torch.nn.init.constant_(value, 7.0)
+    told = fill(thrice, twice.state_dict(), "x2.pth", strict=False)
+    part = sum(ours[name].numel() for name in shared) / sum(value.numel() for value in ours.values())
+    assert told.startswith(f"matched {len(shared)} of {len(ours)} tensors ({100 * part:.1f} % of the parameters)")
+    assert f"other shapes: {wrong[0]} (32×8×3×3 in the file, 72×8×3×3 in network_g)" in told
+    for name, value in thrice.state_dict().items():
+        assert torch.equal(value, theirs[name] if name in shared else before[name])
+    with pytest.raises(UserError, match=r"x2\.pth: weights of another network than network_g \(matched"):
+        fill(thrice, twice.state_dict(), "x2.pth")
+
+
+def test_of_another_depth_what_is_missing_is_named() -> None:
+    told = fill(network(num_rab=4), network().state_dict(), "x.pth", strict=False)
+    assert "; not in the file: body." in told
+    assert " more" in told
+    assert "not in network_g" not in told
+    told = fill(network(), network(num_rab=4).state_dict(), "x.pth", strict=False)
+    assert "; not in network_g: body." in told
+    assert fill(network(), network().state_dict(), "x.pth").endswith(" tensors (100 % of the parameters)")
+
+
+def test_the_model_logs_it(tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    net = RNAN(**{**{key: value for key, value in NETWORK.items() if key != "type"}, "num_rab": 2})
+    torch.save({"params": net.state_dict()}, tmp_path / "net.pth")
+    model = build_model()
+    monkeypatch.setattr("rnan_plugin.training.model.get_root_logger", lambda: logging.getLogger("run"))
+    caplog.set_level("INFO", "run")
+    model.load_network(model.net_g, str(tmp_path / "net.pth"), strict=False)
+    assert caplog.records[-1].message.startswith(f"{tmp_path}/net.pth, for RNAN, key found: matched ")
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_nothing_that_fits_is_refused_before_the_start(strict: bool, legal, monkeypatch, capfd) -> None:  # noqa: F811
+    torch.save({"params": {"conv_first.weight": torch.zeros(64, 3, 3, 3)}}, "other.pth")
+    legal["path"] |= {"pretrain_network_g": "other.pth", "strict_load_g": strict}
+    before = sorted(Path().iterdir())
+    with pytest.raises(SystemExit):
+        parse(legal, monkeypatch)
+    (line,) = capfd.readouterr().err.splitlines()
+    why = "weights of another network than network_g (" if strict else "none of its weights fit network_g ("
+    assert line.startswith(f"error: small.yml, path.pretrain_network_g: other.pth: {why}matched 0 of ")
+    assert "(0.0 % of the parameters)" in line
+    assert {*Path().iterdir()} - {*before} == {Path("small.yml")}
+
+    torch.save({"params": network(num_feat=8, num_rab=3).state_dict()}, "other.pth")
+    legal["path"]["strict_load_g"] = False
+    parse(legal, monkeypatch)
+
+
+def test_shipped_exported_and_released_files_serve_alike(tmp_path: Path) -> None:
+    shipped = REPOSITORY / "rnan_plugin/weights/car_10.pth"
+    weights = weights_to_begin_with(shipped, None)
+    save_safetensors(weights, {"type": "RNAN"}, tmp_path / "net.safetensors")
+    found = weights_to_begin_with(tmp_path / "net.safetensors", None)
+    assert found.keys() == weights.keys()
+    for file in sorted((REPOSITORY / "tests/gold").rglob("*.pt")):
+        released = weights_to_begin_with(file, None)
+        assert "head.weight" in released
+        assert not any(name.startswith(("sub_mean", "body_nl")) for name in released)
+    with pytest.raises(UserError, match="weights of another network"):
+        load_weights(network(), shipped)
