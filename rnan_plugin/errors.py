@@ -80,6 +80,7 @@ _MOST_NEAREST = 100  # characters of a word that are compared; a longer one is n
 def nearest(word: str, legal: Iterable[str], most: int = 1) -> str:
     """Return `" (did you mean 'x'?)"` for the legal word closest to `word`, or for so many, else the list of all."""
     choices = sorted(map(str, legal))
-    close = difflib.get_close_matches(word[:_MOST_NEAREST], choices, n=most, cutoff=0.5)
-    named = "' or '".join(close)
+    folded = {choice.casefold(): choice for choice in choices}
+    close = difflib.get_close_matches(word[:_MOST_NEAREST].casefold(), folded, n=most, cutoff=0.5)
+    named = "' or '".join(folded[choice] for choice in close)
     return f" (did you mean '{named}'?)" if close else f" (legal: {', '.join(choices)})"

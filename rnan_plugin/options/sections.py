@@ -249,6 +249,21 @@ class Wandb:
 
 
 @dataclass(frozen=True)
+class Mlflow:
+    """The section `logger.mlflow`; a training that is resumed goes on in its run.
+
+    Args:
+        experiment: What the run belongs to, made where it is missing.
+        tracking_uri: A server or data base; left out, what the environment or mlflow itself says.
+        resume_id: Of another run to go on in.
+    """
+
+    experiment: Name = "rnan"
+    tracking_uri: str | None = None
+    resume_id: str | None = None
+
+
+@dataclass(frozen=True)
 class Logger:
     """The section `logger`.
 
@@ -257,6 +272,7 @@ class Logger:
         save_checkpoint_freq: Iterations between two checkpoints.
         use_tb_logger: Write TensorBoard's log.
         wandb: Copy it to Weights & Biases.
+        mlflow: Log to a run of mlflow, with TensorBoard's log or without.
         keep_last: Checkpoints that are kept; all where it is left out.
         save_best: Metric by which the best checkpoint is kept apart.
     """
@@ -265,6 +281,7 @@ class Logger:
     save_checkpoint_freq: Count = 1
     use_tb_logger: bool = False
     wandb: Wandb | None = None
+    mlflow: Mlflow | None = None
     keep_last: Count | None = None
     save_best: str | None = None
 

@@ -155,7 +155,8 @@ class _Run:
         """Take over what a training state says of the loop; an empty one is the beginning."""
         self.iteration, self.draws = state.get("iter", 0), draws
         self.saved, self.validated = state.get("iter", -1), state.get("validated", -1)
-        self.messages = MessageLogger(self.opt, self.iteration, self.writer)
+        logged = {**self.opt["logger"], "use_tb_logger": self.writer is not None}  # whatever it is that is written to
+        self.messages = MessageLogger({**self.opt, "logger": logged}, self.iteration, self.writer)
         # BasicSR's estimate is one step short: on the last line it would be less than nothing.
         self.messages.max_iters = self._last + 1
         self.model.should_stop = lambda: bool(self.caught)

@@ -63,10 +63,10 @@ def _named(name: str, where: str) -> type[Optimizer]:
 
         found: type[Optimizer] = getattr(schedulefree, name)
         return found
-    kinds = {key: kind for key, kind in vars(torch.optim).items() if inspect.isclass(kind) and kind is not Optimizer}
-    legal = {key for key, kind in kinds.items() if issubclass(kind, Optimizer)}
-    if name not in legal:
-        known = nearest(name, legal | SCHEDULE_FREE.keys(), 3)
+    classes = {key: kind for key, kind in vars(torch.optim).items() if inspect.isclass(kind)}
+    kinds = {key: kind for key, kind in classes.items() if issubclass(kind, Optimizer) and kind is not Optimizer}
+    if name not in kinds:
+        known = nearest(name, kinds.keys() | SCHEDULE_FREE.keys(), 3)
         raise UserError(f"{where}: no {shown(name)} in torch.optim or schedulefree{known}")
     return kinds[name]
 

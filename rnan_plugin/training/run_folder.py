@@ -21,11 +21,12 @@ from rnan_plugin.toolbox.api import (
     make_exp_dirs,
     mkdir_and_rename,
 )
-from rnan_plugin.training.event_log import EventLog
+from rnan_plugin.training.event_log import EventLog, Sink, TensorBoardSink
+from rnan_plugin.training.mlflow_log import MlflowSink
 
 
 def prepare_run(opt: dict[str, Any], option_file: str, state: Mapping[str, Any] | None) -> EventLog | None:
-    """Make the run's folders and logs; TensorBoard's log of the first process, if wanted.
+    """Make the run's folders and logs; what the first process logs to, if anything.
 
     Args:
         opt: As the launcher gives it, with `root_path`.
@@ -113,9 +114,21 @@ def _keep_option_file(options: str, source: Path, folder: Path) -> None:
 
 
 def _event_log(opt: dict[str, Any], options: str, purge_step: int, *, fresh: bool) -> EventLog | None:
-    """TensorBoard's log; what an interrupted run logged after its last state is hidden, since it is logged again."""
-    if not opt["logger"]["use_tb_logger"] or "debug" in opt["name"]:
+    """The sinks that the section `logger` asks for; None where there are none."""
+    if "debug" in opt["name"]:
         return None
+    sinks: list[Sink] = []
+    if opt["logger"]["use_tb_logger"]:
+        sinks.append(_tensorboard(opt, purge_step, fresh=fresh))
+    if opt["logger"].get("mlflow") is not None:
+        sinks.append(MlflowSink(opt))
+    log = EventLog(sinks)
+    log.add_text("options", f"```yaml\n{options}\n```")
+    return log if sinks else None
+
+
+def _tensorboard(opt: dict[str, Any], purge_step: int, *, fresh: bool) -> TensorBoardSink:
+    """TensorBoard's log; what an interrupted run logged after its last state is hidden, since it is logged again."""
     folder = Path(opt["root_path"], "tb_logger", opt["name"])
     if fresh:
         try:
@@ -124,6 +137,4 @@ def _event_log(opt: dict[str, Any], options: str, purge_step: int, *, fresh: boo
             get_root_logger().warning(f"{folder}: can't be made ({error.strerror})")
     if (opt["logger"].get("wandb") or {}).get("project"):
         init_wandb_logger(opt)  # before the writer, whose scalars it copies
-    log = EventLog(folder, purge_step)
-    log.add_text("options", f"```yaml\n{options}\n```")
-    return log
+    return TensorBoardSink(folder, purge_step)

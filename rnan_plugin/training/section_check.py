@@ -47,7 +47,7 @@ def check_values(opt: dict[str, Any], path: str, *, is_train: bool) -> list[str]
             opt[name] = dict(opt[name])
             lines += normalise(opt[name], kinds, f"{path}, {name}", others=not ours)
     if ours and is_train:
-        lines += _wandb(opt, path)
+        lines += [*_wandb(opt, path), *_mlflow(opt, path)]
     if basic:
         raise UserError("\n".join([*basic, *lines]))
     return lines
@@ -70,6 +70,14 @@ def _wandb(opt: dict[str, Any], path: str) -> Iterator[str]:
         yield f"{path}, logger.wandb.project: the package wandb is not installed; pip install wandb, or set it to ~"
     elif not logger.get("use_tb_logger"):
         yield f"{path}, logger.wandb.project: copies TensorBoard's scalars; set use_tb_logger: true, or project: ~"
+
+
+def _mlflow(opt: dict[str, Any], path: str) -> Iterator[str]:
+    if (opt.get("logger") or {}).get("mlflow") is not None and importlib.util.find_spec("mlflow") is None:
+        yield (
+            f"{path}, logger.mlflow: the package mlflow is not installed; pip install 'rnan_plugin[mlflow]', or take "
+            "the section out"
+        )
 
 
 def check_type(section: Any, key: str, registry: Any, where: str) -> None:
