@@ -26,7 +26,7 @@ SECTIONS = {
     "A range of levels in training": "rnan_plugin.images.levels.LevelRange",
 }
 # Modules all of whose dataclasses are such.
-SECTION_MODULES = ["rnan_plugin.options.schema", "rnan_plugin.options.sections"]
+SECTION_MODULES = ["rnan_plugin.options.schema", "rnan_plugin.options.sections", "rnan_plugin.options.optimisers"]
 # What is meant to be used from Python, the face first, then in the order of the floors.
 MODULES = [
     "face",
