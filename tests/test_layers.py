@@ -15,7 +15,7 @@ FLOORS = [
     {"errors", "version", "choices"},
     {"files", "device", "images", "portable", "toolbox"},
     {"checkpoints", "paper"},
-    {"archs"},
+    {"archs", "perceptual"},
     {"options"},
     {"data"},
     {"inference"},

@@ -44,6 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", help="of the method, in tables and file names")
     add_policy(parser, default="tile")
     add_device(parser)
+    files = ("WEIGHTS", "LINEAR")
+    parser.add_argument("--lpips", nargs=2, metavar=files, help="LPIPS too: files of its backbone and linear layers")
     parser.add_argument("--seed", type=int, default=0, help="of the noise (default: 0)")
     parser.add_argument("--out", type=Path, default=Path("results/evaluation"), help="folder (default: %(default)s)")
 
@@ -52,11 +54,15 @@ def run(options: argparse.Namespace) -> int:
     """Score and report; see `evaluate` for errors."""
     from rnan_plugin.evaluation.evaluate import evaluate
     from rnan_plugin.evaluation.reports import as_text, write_report
+    from rnan_plugin.perceptual import Lpips
 
     task = task_of(options)
     assert task is not None
+    lpips = Lpips(*options.lpips) if options.lpips else None
+    if lpips:
+        lpips.describe()  # whatever is wrong with its files, before anything is restored
     for root in options.sets:
-        evaluation = evaluate(method_of(options, task, root), task, root)
+        evaluation = evaluate(method_of(options, task, root), task, root, lpips=lpips)
         print(as_text(evaluation))
         print(*(f"-> {file}" for file in write_report(evaluation, options.out)), "", sep="\n")
     return 0

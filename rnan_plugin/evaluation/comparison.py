@@ -92,4 +92,4 @@ def evaluate_method(comparison: Comparison, method: Method, root: str, images: P
             with atomic_path(folder / f"{file}.png") as temporary:
                 temporary.write_bytes(encode_png(img, level=3))
 
-    return evaluate(method, comparison.task, root, keep=keep)
+    return evaluate(method, comparison.task, root, keep=keep, lpips=comparison.lpips)

@@ -13,8 +13,9 @@ from rnan_plugin.evaluation.methods import MethodSource
 from rnan_plugin.files import one_component
 from rnan_plugin.inference.policy import named_policy
 from rnan_plugin.inference.restorer import RestoreSettings
-from rnan_plugin.options.schema import read_yaml
+from rnan_plugin.options.schema import parse, read_yaml
 from rnan_plugin.paper.tasks import TASKS, TaskAtLevel
+from rnan_plugin.perceptual import Lpips, lpips_network
 
 GROUND_TRUTH = "ground truth"  # stands beside the methods
 
@@ -28,6 +29,7 @@ TYPES_OF_KEYS: dict[str, type | tuple[type, ...]] = {
     "tile": int,
     "tile_overlap": int,
     "timing_side": int,
+    "lpips": dict,
     "methods": dict,
 }
 NEEDED = ("task", "sets", "methods")
@@ -52,6 +54,7 @@ class Comparison:
         settings: How networks are applied.
         timing_side: Side of the image on which time and memory are measured.
         methods: By name.
+        lpips: Computed too, where its files are named: weights and linear.
         path: The file, for errors.
     """
 
@@ -62,6 +65,7 @@ class Comparison:
     timing_side: int
     methods: dict[str, MethodSource]
     path: str
+    lpips: Lpips | None = None
 
 
 def file_name(method: str) -> str:
@@ -99,9 +103,20 @@ def read_comparison(path: str) -> Comparison:
             content.get("timing_side", 256),
             {str(name): MethodSource(**section) for name, section in content["methods"].items()},
             path,
+            _lpips(content["lpips"]) if "lpips" in content else None,
         )
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
+
+
+def _lpips(section: dict[str, Any]) -> Lpips:
+    """The section `lpips`, its files read."""
+    found = parse(Lpips, section, "lpips")
+    try:
+        lpips_network(found.weights, found.linear)
+    except UserError as error:
+        raise UserError(f"lpips: {error}") from None
+    return found
 
 
 def _check_value(key: str, value: Any, path: str) -> None:

@@ -15,15 +15,14 @@ from typing import Literal
 import numpy as np
 
 from rnan_plugin.evaluation.evaluate import Evaluation
-from rnan_plugin.evaluation.reports import markdown_table, text_table
+from rnan_plugin.evaluation.reports import METRICS, markdown_table, text_table
 from rnan_plugin.files import atomic_path
 
-Metric = Literal["psnr", "ssim"]
+Metric = Literal["psnr", "ssim", "lpips"]
 
 _RESAMPLES, _SEED, _CONFIDENCE = 9999, 0, 0.95
 _BATCH = 500  # resamples at a time: those of a set of thousands of images would fill the memory
-_DIGITS: dict[Metric, int] = {"psnr": 3, "ssim": 4}
-_HEADINGS = ("method", "against", "images", "PSNR (dB)", "p", "SSIM", "p")
+_METRICS: tuple[Metric, ...] = ("psnr", "ssim", "lpips")
 HOW = {
     "difference": "score of `method` minus that of `against`, mean over the images that both have",
     "interval": f"{_CONFIDENCE:.0%}, paired bootstrap over the images (BCa), {_RESAMPLES} resamples, seed {_SEED}",
@@ -40,7 +39,7 @@ class Difference:
         image_set: Name of the set.
         method: The one with the higher mean PSNR there.
         against: The other.
-        metric: "psnr" (dB) or "ssim".
+        metric: "psnr" (dB), "ssim", or "lpips", where below 0 is better.
         images: How many both have.
         mean: Of the images' differences; infinite where PSNRs are, NaN where they are so in both directions.
         low: Lower end of the interval; None for one image, and for a mean that is not finite.
@@ -77,7 +76,9 @@ def _on_set(image_set: str, results: dict[str, list[Evaluation]]) -> Iterator[Di
     for method, against in combinations(best_first, 2):
         ours, theirs = scored[method].scores, scored[against].scores
         shared = [name for name in ours if name in theirs]
-        for metric in _DIGITS if shared else ():
+        for metric in _METRICS if shared else ():
+            if any(getattr(scores[name], metric) is None for scores in (ours, theirs) for name in shared):
+                continue
             pairs = [(getattr(ours[name], metric), getattr(theirs[name], metric)) for name in shared]
             values = [0.0 if one == other else one - other for one, other in pairs]  # infinite both: equal
             yield Difference(image_set, method, against, metric, len(values), *_judged(values))
@@ -127,12 +128,14 @@ def difference_rows(found: Sequence[Difference], image_set: str) -> list[list[st
         if item.image_set == image_set:
             by_pair.setdefault((item.method, item.against), []).append(item)
     rows = [[*pair, str(items[0].images), *_cells(items)] for pair, items in by_pair.items()]
-    return [list(_HEADINGS), *rows] if rows else []
+    metrics = [item.metric for item in next(iter(by_pair.values()), [])]
+    headings = ["method", "against", "images", *(text for metric in metrics for text in (METRICS[metric][0], "p"))]
+    return [headings, *rows] if rows else []
 
 
 def _cells(items: Sequence[Difference]) -> Iterator[str]:
     for item in items:
-        digits = _DIGITS[item.metric]
+        digits = METRICS[item.metric][1]
         interval = "" if item.low is None else f" [{item.low:+.{digits}f}, {item.high:+.{digits}f}]"
         mean = "undefined" if math.isnan(item.mean) else f"{item.mean:+.{digits}f}"
         yield "equal" if item.p == 1 and item.low == item.high == 0 else mean + interval

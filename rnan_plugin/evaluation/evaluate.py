@@ -20,11 +20,12 @@ from rnan_plugin.data.image_store import ImageStore, is_lmdb, open_store
 from rnan_plugin.data.pairs import pair
 from rnan_plugin.errors import UserError
 from rnan_plugin.evaluation.methods import Method
-from rnan_plugin.evaluation.protocol import score
+from rnan_plugin.evaluation.protocol import score, without_border
 from rnan_plugin.files import readable
 from rnan_plugin.images.degradations import Image
 from rnan_plugin.paper.image_sets import VALIDATION_SETS
 from rnan_plugin.paper.tasks import TaskAtLevel
+from rnan_plugin.perceptual import Lpips
 from rnan_plugin.version import __version__
 
 
@@ -35,6 +36,7 @@ class Score:
     psnr: float
     ssim: float
     seconds: float
+    lpips: float | None = None  # where it is asked for; lower is better
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,12 @@ class Evaluation:
     def mean(self) -> Score:
         """Mean over the images, as the paper's tables have it."""
         rows = list(self.scores.values())
+        distances = [row.lpips for row in rows if row.lpips is not None]
         return Score(
-            fmean(row.psnr for row in rows), fmean(row.ssim for row in rows), fmean(row.seconds for row in rows)
+            fmean(row.psnr for row in rows),
+            fmean(row.ssim for row in rows),
+            fmean(row.seconds for row in rows),
+            fmean(distances) if distances else None,
         )
 
     @property
@@ -102,6 +108,7 @@ def evaluate(
     root: str,
     *,
     keep: Callable[[str, Image, Image], None] | None = None,
+    lpips: Lpips | None = None,
 ) -> Evaluation:
     """Score a method on all images of a folder or LMDB, with progress.
 
@@ -110,6 +117,7 @@ def evaluate(
         task: The task and its level.
         root: Ground truth: a folder or an LMDB, such as `datasets/Kodak24`.
         keep: Called with name, restored image and ground truth of each image.
+        lpips: Computed too, on the images without the task's border, in their own channels.
 
     Raises:
         UserError: Images are missing, unreadable, or too small; names the image.
@@ -122,15 +130,15 @@ def evaluate(
         restored = method.restore(lq, key)
         seconds = time.perf_counter() - start
         try:
-            scores[key] = Score(*score(restored, gt, task), seconds)
+            distance = lpips(*without_border(restored, gt, task)) if lpips else None
+            scores[key] = Score(*score(restored, gt, task), seconds, distance)
         except UserError as error:
             raise UserError(f"{store.path(key)}: {error}") from None
         if keep is not None:
             keep(key, restored, gt)
     unlike = _set_problems(root, store)
-    return Evaluation(
-        method.name, task, readable(Path(root).stem), digest.hexdigest()[:16], scores, method.facts(), unlike
-    )
+    facts = method.facts() | ({"lpips": lpips.describe()} if lpips else {})
+    return Evaluation(method.name, task, readable(Path(root).stem), digest.hexdigest()[:16], scores, facts, unlike)
 
 
 def _set_problems(root: str, store: ImageStore) -> list[str]:

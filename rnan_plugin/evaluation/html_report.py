@@ -13,6 +13,7 @@ from typing import Any
 from rnan_plugin.evaluation.comparison_file import GROUND_TRUTH, Comparison, file_name
 from rnan_plugin.evaluation.differences import IN_SHORT, Difference, difference_rows
 from rnan_plugin.evaluation.evaluate import Evaluation
+from rnan_plugin.evaluation.reports import METRICS, measured
 from rnan_plugin.files import atomic_path
 from rnan_plugin.images.codec import decode_image
 from rnan_plugin.images.degradations import Image
@@ -44,6 +45,7 @@ def write_html(
         "sets": [_image_set(comparison, index, results, folder) for index in range(len(comparison.sets))],
         "differences": [difference_rows(found, item.image_set) for item in next(iter(results.values()))],
         "differences_in_short": IN_SHORT,
+        "metrics": [METRICS[metric][0] for metric in measured(next(iter(results.values()))[0].mean)],
         "training": _training(comparison),
         "protocol": {name: [item.protocol for item in items] for name, items in results.items()},
     }
@@ -82,7 +84,7 @@ def _image_set(
             "pictures": {method: {"png": _uri(code)} for method, code in codes.items()},
         }
     scores = {
-        method: {name: [row.psnr, row.ssim] for name, row in items[index].scores.items()}
+        method: {name: [getattr(row, metric) for metric in measured(row)] for name, row in items[index].scores.items()}
         for method, items in results.items()
     }
     return {"name": set_name, "images": shown, "scores": scores}

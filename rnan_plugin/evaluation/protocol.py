@@ -17,6 +17,12 @@ from rnan_plugin.toolbox.api import to_y_channel
 Restore = Callable[[Image, str], Image]
 
 
+def without_border(restored: Image, gt: Image, task: TaskAtLevel) -> list[Image]:
+    """Both images without the pixels at their edges that a task does not score."""
+    rim = task.border
+    return [img[rim : img.shape[0] - rim, rim : img.shape[1] - rim] for img in (restored, gt)]
+
+
 def score(restored: Image, gt: Image, task: TaskAtLevel) -> tuple[float, float]:
     """PSNR and SSIM of an 8-bit image (H, W, C) under the protocol of a task.
 
@@ -25,8 +31,7 @@ def score(restored: Image, gt: Image, task: TaskAtLevel) -> tuple[float, float]:
     """
     if restored.shape != gt.shape:
         raise UserError(f"the restored image is {restored.shape}, the ground truth {gt.shape}")
-    rim = task.border
-    pair: list[NDArray[Any]] = [img[rim : img.shape[0] - rim, rim : img.shape[1] - rim] for img in (restored, gt)]
+    pair: list[NDArray[Any]] = without_border(restored, gt, task)
     if task.row.scored_on == "y":
         pair = [to_y_channel(img[..., ::-1]) for img in pair]  # BGR, as BasicSR reads files
     return psnr(pair[0], pair[1]), ssim(pair[0], pair[1])

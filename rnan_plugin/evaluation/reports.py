@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from itertools import count
 from pathlib import Path
@@ -21,7 +21,14 @@ from rnan_plugin.paper.tables import OTHER_SSIM, Published, published_rows
 
 Rows = Sequence[Sequence[str]]
 
-HEADINGS = ("image", "PSNR (dB)", "SSIM", "seconds")
+# By the name of a score, its heading and how many digits a table shows.
+METRICS = {"psnr": ("PSNR (dB)", 3), "ssim": ("SSIM", 4), "lpips": ("LPIPS", 4)}
+_COLUMNS = {**METRICS, "seconds": ("seconds", 2)}
+
+
+def measured(score: Score, names: Iterable[str] = METRICS) -> list[str]:
+    """Which scores there are."""
+    return [name for name in names if getattr(score, name) is not None]
 
 
 def markdown_table(rows: Rows) -> str:
@@ -41,7 +48,7 @@ def text_table(rows: Rows) -> str:
 def as_text(evaluation: Evaluation) -> str:
     """The table for the screen, the paper's rows below it."""
     heading = f"{evaluation.task}, {evaluation.image_set}: {evaluation.method}"
-    return "\n".join([heading, "", text_table([HEADINGS, *_rows(evaluation)]), "", *_own_paper_rows(evaluation)])
+    return "\n".join([heading, "", text_table(list(_rows(evaluation))), "", *_own_paper_rows(evaluation)])
 
 
 def as_markdown(evaluation: Evaluation) -> str:
@@ -49,7 +56,7 @@ def as_markdown(evaluation: Evaluation) -> str:
     heading = f"# {evaluation.task}, {evaluation.image_set}: {evaluation.method}\n"
     published = [f"- {line}" for line in _own_paper_rows(evaluation)]
     protocol = [f"- {key}: {value}" for key, value in flat(evaluation.protocol)]
-    table = markdown_table([HEADINGS, *_rows(evaluation)])
+    table = markdown_table(list(_rows(evaluation)))
     return "\n".join([heading, table, *published, "", "## Protocol", "", *protocol]) + "\n"
 
 
@@ -59,9 +66,10 @@ def as_csv(evaluation: Evaluation) -> str:
     text.writelines(f"# {key}: {value}\n" for key, value in flat(evaluation.protocol))
     text.writelines(f"# {line.strip()}\n" for line in _own_paper_rows(evaluation))
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["image", "psnr", "ssim", "seconds"])
+    columns = measured(evaluation.mean, _COLUMNS)
+    writer.writerow(["image", *columns])
     for name, row in [*evaluation.scores.items(), ("mean", evaluation.mean)]:
-        writer.writerow([name, row.psnr, row.ssim, row.seconds])
+        writer.writerow([name, *(getattr(row, column) for column in columns)])
     return text.getvalue()
 
 
@@ -81,7 +89,8 @@ def as_json(evaluation: Evaluation) -> str:
 
 def as_dict(score: Score) -> dict[str, float | None]:
     """A score for JSON, which has no infinity: the PSNR of equal images is None."""
-    return {key: value if math.isfinite(value) else None for key, value in asdict(score).items()}
+    values = {key: value for key, value in asdict(score).items() if value is not None}
+    return {key: value if math.isfinite(value) else None for key, value in values.items()}
 
 
 def write_report(evaluation: Evaluation, folder: Path, *, replace: bool = False) -> list[Path]:
@@ -122,9 +131,11 @@ def _holds_another(file: Path, evaluation: Evaluation) -> bool:
     return any(protocol.get(key) != own[key] for key in own if key != "versions")
 
 
-def _rows(evaluation: Evaluation) -> Iterator[tuple[str, str, str, str]]:
+def _rows(evaluation: Evaluation) -> Iterator[list[str]]:
+    columns = measured(evaluation.mean, _COLUMNS)
+    yield ["image", *(_COLUMNS[column][0] for column in columns)]
     for name, row in [*evaluation.scores.items(), ("mean", evaluation.mean)]:
-        yield name, f"{row.psnr:.3f}", f"{row.ssim:.4f}", f"{row.seconds:.2f}"
+        yield [name, *(f"{getattr(row, column):.{_COLUMNS[column][1]}f}" for column in columns)]
 
 
 def _published(evaluation: Evaluation) -> Sequence[Published]:
@@ -159,7 +170,11 @@ def _headings(comparison: Comparison) -> list[str]:
     """Names of the table's columns."""
     side = comparison.timing_side
     costs = ["method", "parameters", "multiply-adds / pixel", f"seconds ({side}×{side})", "peak memory (MiB)"]
-    return costs + [f"{metric} {Path(root).stem}" for root in comparison.sets for metric in ("PSNR", "SSIM")]
+    return costs + [
+        f"{metric} {Path(root).stem}"
+        for root in comparison.sets
+        for metric in ("PSNR", "SSIM", *(["LPIPS"] if comparison.lpips else []))
+    ]
 
 
 def _cells(name: str, cost: Cost, evaluations: list[Evaluation]) -> list[str]:
@@ -174,6 +189,7 @@ def _cells(name: str, cost: Cost, evaluations: list[Evaluation]) -> list[str]:
     ]
     for evaluation in evaluations:
         row += [f"{evaluation.mean.psnr:.2f}", f"{evaluation.mean.ssim:.4f}"]
+        row += [] if evaluation.mean.lpips is None else [f"{evaluation.mean.lpips:.4f}"]
     return row
 
 

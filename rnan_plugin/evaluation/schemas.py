@@ -9,10 +9,11 @@ from pathlib import Path
 from rnan_plugin.choices import POLICIES
 from rnan_plugin.evaluation.comparison_file import KEYS_OF_METHODS, NEEDED, TYPES_OF_KEYS, Comparison
 from rnan_plugin.evaluation.methods import MethodSource
-from rnan_plugin.options.json_schema import DIALECT, Schema, by_type, closed, described, or_null
+from rnan_plugin.options.json_schema import DIALECT, Schema, by_type, closed, described, or_null, section_schema
 from rnan_plugin.options.shipped_files import COMPARISON_SCHEMA, OPTION_SCHEMA, text_of, write_if_stale
 from rnan_plugin.options.values import NAME_PATTERN
 from rnan_plugin.paper.tasks import TASKS
+from rnan_plugin.perceptual import Lpips
 from rnan_plugin.training.option_schema import option_schema
 
 _NAMES = {str: "string", int: "integer", float: "number", list: "array", dict: "object"}
@@ -34,6 +35,8 @@ def comparison_schema() -> Schema:
     properties: dict[str, Schema] = {}
     for key, kind in TYPES_OF_KEYS.items():
         properties[key] = _typed(kind) | _FURTHER.get(key, {})
+        if key == "lpips":
+            properties[key] |= section_schema([Lpips])
         if key == "methods":
             properties[key] |= {"minProperties": 1, "additionalProperties": _methods()}
         if key not in NEEDED:

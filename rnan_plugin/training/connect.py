@@ -9,7 +9,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-import rnan_plugin.toolbox.networks  # noqa: F401 - registers itself
+import rnan_plugin.toolbox.networks
+import rnan_plugin.training.metrics  # noqa: F401 - both register what they hold
 from rnan_plugin.archs.rnan_arch import RNAN
 from rnan_plugin.data.restoration_dataset import RestorationDataset
 from rnan_plugin.errors import exit_status

@@ -21,9 +21,11 @@ from rnan_plugin.options.optimisers import SCHEDULE_FREE
 from rnan_plugin.options.schema import check_arguments, check_call, normalise
 from rnan_plugin.options.sections import NEEDED, SCHEDULERS, Metric
 from rnan_plugin.paper.tasks import trained_task
+from rnan_plugin.perceptual import lpips_network
 from rnan_plugin.toolbox.api import DATASET_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY
 from rnan_plugin.training.data_workers import check_shared_memory
 from rnan_plugin.training.loss_check import check_losses
+from rnan_plugin.training.metrics import LOWER_IS_BETTER
 from rnan_plugin.training.network_check import check_fit, check_network, check_pretrained
 from rnan_plugin.training.optimisers import check_optimiser
 from rnan_plugin.training.section_check import OUR_MODEL, check_type, raise_lines
@@ -218,6 +220,17 @@ def _check_metric(metrics: dict[Any, Any], name: Any, where: str) -> None:
     arguments = {key: value for key, value in metric.items() if key not in _METRIC_EXTRA}
     check_call(function, arguments, where, supplied=["img", "img2"])
     raise_lines(list(check_arguments(function, metric, where, Metric)))
+    if metric["type"] in LOWER_IS_BETTER:
+        _check_lpips(metric, where)
+
+
+def _check_lpips(metric: dict[str, Any], where: str) -> None:
+    if metric.setdefault("better", "lower") != "lower":
+        raise UserError(f"{where}.better: higher, but of LPIPS lower is better; take the key out")
+    try:
+        lpips_network(metric["weights"], metric["linear"])
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
 
 
 def _check_best(opt: Mapping[str, Any], path: str) -> None:
