@@ -45,6 +45,7 @@ COMMANDS = {
     "weights and environment": {
         "export": "write a network as a file for other programs",
         "convert": "convert released weights to this plugin's names",
+        "install-basicsr": "build and install BasicSR as it is, without tb-nightly, on any Python from 3.11 on",
         "enable": "let every `import basicsr` of this environment know RNAN",
         "disable": "undo enable",
         "status": "say whether the hook is enabled (exit status 0) or not (1)",
@@ -79,9 +80,14 @@ def _run(arguments: list[str]) -> int:
     if arguments[0] not in HELP_LINES:
         _parse_top(arguments)
     name, rest = arguments[0], arguments[1:]
-    module = importlib.import_module(f"rnan_plugin.commands.{name}")
+    module = importlib.import_module(module_of(name))
     status: int = module.run(rest if name in FORWARDING else parser_of(name, module).parse_args(rest))
     return status
+
+
+def module_of(name: str) -> str:
+    """The module in which a command is."""
+    return f"rnan_plugin.commands.{name.replace('-', '_')}"
 
 
 def parser_of(name: str, module: Any) -> argparse.ArgumentParser:
@@ -108,7 +114,7 @@ def _parse_top(arguments: list[str]) -> None:
 def _overview() -> str:
     lines = ["usage: rnan COMMAND …", "", "RNAN for BasicSR: restore images, train, compare."]
     for group, commands in COMMANDS.items():
-        lines += ["", f"{group}:", *(f"  {name:10} {line}" for name, line in commands.items())]
+        lines += ["", f"{group}:", *(f"  {name:15} {line}" for name, line in commands.items())]
     return "\n".join([*lines, "", "rnan COMMAND --help tells more; --version the version."])
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from rnan_plugin.__main__ import COMMANDS, FORWARDING, parser_of
+from rnan_plugin.__main__ import COMMANDS, FORWARDING, module_of, parser_of
 from rnan_plugin.images.degradations import DEGRADATIONS
 from rnan_plugin.options.json_schema import described_fields
 
@@ -66,8 +66,8 @@ def _group(lines: dict[str, str]) -> Iterator[str]:
     for name, line in lines.items():
         yield f"### `rnan {name}`"
         yield f"{line[0].upper()}{line[1:]}."
-        if importlib.util.find_spec(f"rnan_plugin.commands.{name}") is not None:
-            module = importlib.import_module(f"rnan_plugin.commands.{name}")
+        if importlib.util.find_spec(module_of(name)) is not None:
+            module = importlib.import_module(module_of(name))
             yield from _arguments(_launching_parser() if name in FORWARDING else parser_of(name, module))
 
 

@@ -16,9 +16,9 @@ from types import ModuleType
 from rnan_plugin import startup
 from rnan_plugin.environment import hook as environment_hook
 from rnan_plugin.environment.finding import Finding
-from rnan_plugin.toolbox.compat import TOOLBOX_VERSION
+from rnan_plugin.toolbox.compat import INSTALL, TOOLBOX_VERSION
 
-OLDEST_PYTHON = (3, 10)
+OLDEST_PYTHON = (3, 11)
 TENSORBOARD_WITHOUT_PKG_RESOURCES = "2.21"
 PLUGIN_CLASSES = (
     ("ARCH_REGISTRY", "RNAN"),
@@ -103,14 +103,12 @@ def _in_one_line(error: BaseException) -> str:
 
 
 def check_python() -> Iterator[Finding]:
-    """Python's version, and the `distutils` which the toolbox imports."""
+    """Python's version."""
     text = f"Python {platform.python_version()}, {sys.executable}"
     if sys.version_info >= OLDEST_PYTHON:
         yield Finding("ok", text)
     else:
         yield Finding("FAIL", text, f"needs {'.'.join(map(str, OLDEST_PYTHON))} or later")
-    if importlib.util.find_spec("distutils") is None:
-        yield Finding("FAIL", "distutils is missing, which BasicSR imports", "`pip install setuptools`")
 
 
 def check_libraries() -> Iterator[Finding]:
@@ -169,18 +167,28 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 def check_toolbox() -> Iterator[Finding]:
     """The toolbox can be imported and is the version this plugin knows."""
+    if not _has_toolbox():
+        text = "BasicSR is not installed: images are restored without it, training and the paper's scores need it"
+        yield Finding("note", text, INSTALL)
+        return
+    if importlib.util.find_spec("distutils") is None:
+        yield Finding("FAIL", "distutils is missing, which BasicSR imports", "`pip install setuptools`")
+        return
     try:
         toolbox = importlib.import_module("basicsr")
     except Exception as error:
-        missing = importlib.util.find_spec("basicsr") is None
-        remedy = f"`pip install basicsr=={TOOLBOX_VERSION}`" if missing else "mend the libraries named above"
-        yield Finding("FAIL", f"basicsr cannot be imported ({_in_one_line(error)})", remedy)
+        text = f"basicsr cannot be imported ({_in_one_line(error)})"
+        yield Finding("FAIL", text, "mend the libraries named above")
         return
     text = f"basicsr {toolbox.__version__}, {_folder(toolbox)}"
     if toolbox.__version__ == TOOLBOX_VERSION:
         yield Finding("ok", text)
     else:
-        yield Finding("FAIL", text, f"`pip install basicsr=={TOOLBOX_VERSION}`, the version this plugin is for")
+        yield Finding("FAIL", text, f"{INSTALL} installs {TOOLBOX_VERSION}, the version this plugin is for")
+
+
+def _has_toolbox() -> bool:
+    return importlib.util.find_spec("basicsr") is not None
 
 
 def check_copies() -> Iterator[Finding]:
@@ -193,7 +201,7 @@ def check_copies() -> Iterator[Finding]:
         loaded = _folder(sys.modules[name]) if name in sys.modules else "none"
         for other in others:
             yield Finding("FAIL", f"two copies of {name}: {loaded} (loaded) and {other}", remedy)
-        if not others:
+        if not others and name in sys.modules:
             yield Finding("ok", f"one copy of {name}: {loaded}")
 
 
@@ -214,6 +222,8 @@ def check_registered() -> Iterator[Finding]:
     """The toolbox's registries know the plugin's classes."""
     for failure in startup.failures:
         yield Finding("FAIL", failure, "mend that; `pip install --force-reinstall` of the plugin if it is broken")
+    if not _has_toolbox():
+        return
     importlib.import_module("rnan_plugin.training.connect")
     toolbox = importlib.import_module("rnan_plugin.toolbox.api")
     for registry, name in PLUGIN_CLASSES:
@@ -225,6 +235,8 @@ def check_registered() -> Iterator[Finding]:
 
 def check_hook() -> Iterator[Finding]:
     """Whether a stock `python basicsr/train.py` will find the plugin."""
+    if not _has_toolbox():
+        return
     if environment_hook.is_enabled():
         yield Finding("ok", "environment hook is enabled")
     else:

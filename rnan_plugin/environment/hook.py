@@ -18,6 +18,7 @@ from typing import Any
 
 from rnan_plugin import startup
 from rnan_plugin.errors import UserError
+from rnan_plugin.toolbox.compat import INSTALL
 
 ENTRY_POINT = "rnan_plugin.startup:install_at_startup"
 # One line, since site executes line by line. A package that is broken or uninstalled must stay silent.
@@ -188,9 +189,7 @@ def _link_toolbox() -> None:
         return
     toolbox = _toolbox_folder()
     if toolbox is None:
-        raise UserError(
-            f"BasicSR is not installed in {sys.prefix}, nothing to link to; run `pip install basicsr==1.4.2`"
-        )
+        raise UserError(f"BasicSR is not installed in {sys.prefix}, nothing to link to; {INSTALL} adds it")
     try:
         LINK.symlink_to(toolbox, target_is_directory=True)
     except OSError as error:

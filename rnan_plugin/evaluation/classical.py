@@ -20,7 +20,6 @@ from rnan_plugin.errors import UserError, nearest
 from rnan_plugin.evaluation.protocol import Restore
 from rnan_plugin.images.degradations import Image
 from rnan_plugin.paper.tasks import TASKS, Task, TaskAtLevel
-from rnan_plugin.toolbox.api import imresize
 
 Denoiser = Callable[[NDArray[np.float64], float], NDArray[np.float64]]
 
@@ -70,13 +69,12 @@ def unrestored(task: TaskAtLevel) -> Restore:
     """The input itself, the first row of the paper's tables; enlarged by bicubic interpolation in super-resolution."""
     if not task.row.enlarges:
         return lambda lq, _: lq
-    scale = task.scale
-    return lambda lq, _: _bicubic_up(lq, scale)
+    from rnan_plugin.toolbox.api import imresize  # what does not enlarge needs no BasicSR
 
+    def enlarge(lq: Image, _: str) -> Image:
+        return _to_image(imresize(lq.astype(np.float32) / 255, task.scale))
 
-def _bicubic_up(img: Image, scale: int) -> Image:
-    enlarged = imresize(img.astype(np.float32) / 255, scale)
-    return (np.clip(enlarged, 0, 1) * 255).round().astype(np.uint8)
+    return enlarge
 
 
 def _opencv_nlm(task: TaskAtLevel) -> Restore:

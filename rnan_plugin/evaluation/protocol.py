@@ -11,7 +11,6 @@ from rnan_plugin.errors import UserError
 from rnan_plugin.images.degradations import Image
 from rnan_plugin.images.metrics import psnr, ssim
 from rnan_plugin.paper.tasks import TaskAtLevel
-from rnan_plugin.toolbox.api import to_y_channel
 
 # From an 8-bit LQ image (h, w, C) and its name to the restored one, 8 bits.
 Restore = Callable[[Image, str], Image]
@@ -33,5 +32,7 @@ def score(restored: Image, gt: Image, task: TaskAtLevel) -> tuple[float, float]:
         raise UserError(f"the restored image is {restored.shape}, the ground truth {gt.shape}")
     pair: list[NDArray[Any]] = without_border(restored, gt, task)
     if task.row.scored_on == "y":
+        from rnan_plugin.toolbox.api import to_y_channel  # the only task that is scored by BasicSR
+
         pair = [to_y_channel(img[..., ::-1]) for img in pair]  # BGR, as BasicSR reads files
     return psnr(pair[0], pair[1]), ssim(pair[0], pair[1])

@@ -5,7 +5,16 @@ Importing `rnan_plugin` has already arranged for the import to be cured (see `rn
 
 from __future__ import annotations
 
-import basicsr
+from rnan_plugin.errors import UserError
+from rnan_plugin.toolbox import compat
+
+try:
+    import basicsr
+except ModuleNotFoundError as error:
+    if error.name != "basicsr":  # something that BasicSR imports
+        raise
+    raise UserError(f"this needs BasicSR, which is not installed: {compat.INSTALL} adds it") from None
+
 import basicsr.test
 import basicsr.train
 import basicsr.utils.options
@@ -40,8 +49,6 @@ from basicsr.utils.registry import (
     METRIC_REGISTRY,
     MODEL_REGISTRY,
 )
-
-from rnan_plugin.toolbox import compat
 
 compat.after_import()  # where the toolbox was imported before the plugin
 

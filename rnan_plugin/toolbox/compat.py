@@ -20,6 +20,7 @@ from typing import Any
 from rnan_plugin.errors import UserError
 
 TOOLBOX_VERSION = "1.4.2"
+INSTALL = "`rnan install-basicsr`"  # what to type where BasicSR is missing
 FUNCTIONAL_TENSOR = "torchvision.transforms.functional_tensor"
 
 

@@ -58,7 +58,7 @@ def ignore_signals(_: int) -> None:
 def end_workers() -> None:
     """End data workers that an error left: they do not hear the SIGTERM of Python's own clearing up."""
     workers = multiprocessing.active_children()
-    if workers:
+    if workers and hasattr(signal, "SIGCHLD"):  # not on Windows
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch would raise an error of its own
     for worker in workers:
         worker.kill()

@@ -17,7 +17,7 @@ import pytest
 from conftest import REPOSITORY
 from test_layers import FLOORS
 
-from rnan_plugin.__main__ import FORWARDING, HELP_LINES, parser_of
+from rnan_plugin.__main__ import FORWARDING, HELP_LINES, module_of, parser_of
 from rnan_plugin.training.launcher import argument_parser
 
 sys.path.insert(0, str(REPOSITORY / "tools"))
@@ -30,7 +30,7 @@ PAGES += sorted((REPOSITORY / "rnan_plugin/weights").glob("*.md"))
 SOURCES = [
     file for name in ("benchmarks", "rnan_plugin", "scripts", "tools") for file in (REPOSITORY / name).rglob("*.py")
 ]
-COMMAND = re.compile(r"(?:\brnan|-m rnan_plugin) ([a-z]+)([^`\n]*)")
+COMMAND = re.compile(r"(?:\brnan|-m rnan_plugin) ([a-z-]+)([^`\n]*)")
 CODE = re.compile(r"^```.*?^```|^ {4}.*?$|`[^`\n]+`", re.MULTILINE | re.DOTALL)
 # What stands for a value that a parser would not take as it is.
 PLACEHOLDERS = {"NAME": "car", "L": "10", "N": "4"}
@@ -49,9 +49,9 @@ def shown_commands(text: str) -> Iterator[tuple[str, list[str]]]:
 def parser(name: str) -> argparse.ArgumentParser:
     if name in FORWARDING:
         return argument_parser()
-    if importlib.util.find_spec(f"rnan_plugin.commands.{name}") is None:
+    if importlib.util.find_spec(module_of(name)) is None:
         pytest.skip(f"rnan {name} is announced alone")
-    return parser_of(name, importlib.import_module(f"rnan_plugin.commands.{name}"))
+    return parser_of(name, importlib.import_module(module_of(name)))
 
 
 SHOWN = [(page, *shown) for page in PAGES for shown in shown_commands(page.read_text(encoding="utf-8"))]

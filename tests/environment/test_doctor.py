@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -62,14 +64,12 @@ def test_healthy_environment(diagnose: Diagnose) -> None:
 
 
 def test_library_versions_agree_with_the_packaging() -> None:
-    tomllib = pytest.importorskip("tomllib")  # Python 3.11
     packaging = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     required = dict(line.split(">=") for line in packaging["dependencies"] if ">=" in line)
     assert {name: library.oldest for name, library in doctor.LIBRARIES.items()} == {
         name: required[name] for name in doctor.LIBRARIES
     }
     assert packaging["requires-python"] == f">={'.'.join(map(str, doctor.OLDEST_PYTHON))}"
-    assert f"basicsr=={doctor.TOOLBOX_VERSION}" in packaging["dependencies"]
 
 
 def test_old_and_broken_libraries(diagnose: Diagnose, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,7 +95,7 @@ def test_wrong_toolbox_version(diagnose: Diagnose, monkeypatch: pytest.MonkeyPat
     assert status == 1
     assert len(failures(output)) == 1
     assert "basicsr 1.3.5" in output
-    assert "pip install basicsr==1.4.2" in failures(output)[0]
+    assert "`rnan install-basicsr` installs 1.4.2" in failures(output)[0]
 
 
 def test_tensorboard_notes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,8 +111,20 @@ def test_tensorboard_notes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_missing_distutils(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    assert [finding.remedy for finding in doctor.check_python()][1:] == ["`pip install setuptools`"]
+    find = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "distutils" else find(name))
+    assert [finding.remedy for finding in doctor.check_toolbox()] == ["`pip install setuptools`"]
+
+
+def test_no_toolbox_is_no_fault(diagnose: Diagnose, monkeypatch: pytest.MonkeyPatch) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "basicsr" else find(name))
+    monkeypatch.delitem(sys.modules, "basicsr", raising=False)
+    status, output = diagnose()
+    assert status == 0
+    (line,) = (line for line in output.splitlines() if "basicsr" in line.lower())
+    assert line.startswith("note BasicSR is not installed")
+    assert line.endswith("-> `rnan install-basicsr`")
 
 
 @pytest.mark.parametrize("name", ["basicsr", "rnan_plugin"])

@@ -1,0 +1,1 @@
+"""A folder for PYTHONPATH: its `sitecustomize` runs in the Pythons that build BasicSR, and in no others."""
