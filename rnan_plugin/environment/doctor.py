@@ -197,11 +197,13 @@ def check_copies() -> Iterator[Finding]:
         ("basicsr", "remove one: names registered in one copy are unknown to the other"),
         ("rnan_plugin", "`pip install -e .` in the folder you mean to use"),
     ):
+        if name not in sys.modules:
+            continue
         others = _other_copies(name)
-        loaded = _folder(sys.modules[name]) if name in sys.modules else "none"
+        loaded = _folder(sys.modules[name])
         for other in others:
             yield Finding("FAIL", f"two copies of {name}: {loaded} (loaded) and {other}", remedy)
-        if not others and name in sys.modules:
+        if not others:
             yield Finding("ok", f"one copy of {name}: {loaded}")
 
 
@@ -209,8 +211,7 @@ def _other_copies(name: str) -> list[Path]:
     """Return the folders of packages called `name`, other than the loaded one; a link to it is no copy."""
     places = (Path(entry or ".") / name for entry in [*sys.path, "."])
     copies = {place.resolve() for place in places if (place / "__init__.py").is_file()}
-    if name in sys.modules:
-        copies.discard(_folder(sys.modules[name]).resolve())
+    copies.discard(_folder(sys.modules[name]).resolve())
     return sorted(copies)
 
 
