@@ -1,4 +1,4 @@
-"""The wheel, without the checkout: its commands work from an empty folder, and name nothing that is not in it."""
+"""Sdist and wheel: the one is the repository, the other, built from it, works from an empty folder without BasicSR."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
+from email.parser import Parser
 from pathlib import Path
 
 import cv2
@@ -14,30 +16,78 @@ import numpy as np
 import pytest
 from conftest import REPOSITORY
 
+NOT_SHIPPED = {".ci/run", ".gitignore", ".pre-commit-config.yaml"}
+
 
 @pytest.fixture(scope="module")
-def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel's content, as pip would lay it down."""
-    folder = tmp_path_factory.mktemp("wheel")
+def files() -> set[str]:
+    """The repository's files, those not yet committed too."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False).stdout.split("\n")
+    names = {name for name in listed if name and (REPOSITORY / name).is_file()}
+    if not names:
+        pytest.skip("not a checkout")
+    return names
+
+
+@pytest.fixture(scope="module")
+def built(files: set[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with the sdist, and with the wheel that was built from it."""
+    pytest.importorskip("build")
+    folder = tmp_path_factory.mktemp("dist")
     source = folder / "source"
-    source.mkdir()
-    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
-        shutil.copy(REPOSITORY / name, source)
-    shutil.copytree(REPOSITORY / "rnan_plugin", source / "rnan_plugin", ignore=shutil.ignore_patterns("__pycache__"))
-    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", str(folder)]
-    result = subprocess.run([*build, str(source)], capture_output=True, text=True, check=False)
-    if "No module named pip" in result.stderr:
-        pytest.skip("pip is not installed in this environment")
-    assert result.returncode == 0, result.stderr
-    (wheel,) = folder.glob("*.whl")
+    for name in files:
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(REPOSITORY / name, source / name)
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(source)]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def unpacked(built: Path) -> Path:
+    """The wheel's content, as pip would lay it down."""
+    (wheel,) = built.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(folder / "installed")
-    return folder / "installed"
+        archive.extractall(built / "installed")
+    return built / "installed"
+
+
+def test_the_sdist_is_the_repository(files: set[str], built: Path) -> None:
+    (sdist,) = built.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        names = {member.name.partition("/")[2] for member in archive.getmembers() if member.isfile()}
+    made = {"PKG-INFO", "setup.cfg"}
+    assert {name for name in names if ".egg-info/" not in name} == (files - NOT_SHIPPED) | made
+
+
+def test_the_wheel_is_the_package(files: set[str], unpacked: Path) -> None:
+    names = {file.relative_to(unpacked).as_posix() for file in unpacked.rglob("*") if file.is_file()}
+    package = {name for name in files if name.startswith("rnan_plugin/")}
+    assert {name for name in names if ".dist-info/" not in name} == package
+
+
+def test_metadata_say_what_it_is(unpacked: Path) -> None:
+    (file,) = unpacked.glob("*.dist-info/METADATA")
+    metadata = Parser().parsestr(file.read_text(encoding="utf-8"))
+    required = [line.split(">")[0] for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line]
+    assert "torch" in required
+    assert "basicsr" not in required  # pip can't build it everywhere, and would bring tb-nightly
+    assert metadata["License-Expression"] == "MIT"
+    assert "image restoration" in metadata["Keywords"]
+    assert "Typing :: Typed" in metadata.get_all("Classifier", [])
+    assert any(line.startswith("Paper,") for line in metadata.get_all("Project-URL", []))
+    assert str(metadata.get_payload()).startswith("# rnan_plugin")
+
+
+WITHOUT_BASICSR = "import sys; sys.modules['basicsr'] = None; from rnan_plugin.__main__ import main; sys.exit(main())"
 
 
 def rnan(unpacked: Path, cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(unpacked), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "rnan_plugin", *arguments]
+    command = [sys.executable, "-c", WITHOUT_BASICSR, *arguments]
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -54,7 +104,41 @@ def test_commands_work_from_an_empty_folder(unpacked: Path, tmp_path: Path) -> N
         assert result.returncode == 0, result.stdout + result.stderr
     assert "sigma: 25" in result.stdout
     assert (tmp_path / "out.png").is_file()
-    assert f"one copy of rnan_plugin: {unpacked}" in rnan(unpacked, tmp_path, "doctor").stdout
+    found = rnan(unpacked, tmp_path, "doctor").stdout
+    assert f"one copy of rnan_plugin: {unpacked}" in found
+    assert "BasicSR is not installed" in found
+
+
+@pytest.mark.parametrize("arguments", [("train", "-opt", "x.yml"), ("options", "--schema")], ids=lambda words: words[0])
+def test_what_needs_basicsr_says_how_to_get_it(unpacked: Path, tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    result = rnan(unpacked, tmp_path, *arguments)
+    assert result.returncode == 2
+    assert result.stderr == "error: this needs BasicSR, which is not installed: `rnan install-basicsr` adds it\n"
+
+
+def test_python_and_the_page_need_no_basicsr_and_no_unix(unpacked: Path, tmp_path: Path) -> None:
+    """Nor do the modules of locks and of memory, whose modules of Unix are guarded."""
+    code = """
+import sys
+for name in ("fcntl", "resource", "basicsr"):
+    sys.modules[name] = None
+import numpy as np, rnan_plugin
+from rnan_plugin import device, data, page
+from rnan_plugin.data import pack_work
+from rnan_plugin.page import server
+from rnan_plugin.training import data_workers, run_lock
+from pathlib import Path
+assert device.process_peak_mib() == 0
+run_lock.hold_run(Path("experiments/run"))
+with pack_work.work_folder(Path("a.lmdb"), {"job": 1}) as folder:
+    assert folder.is_dir()
+img = np.zeros((24, 24, 1), np.uint8)
+print(rnan_plugin.restore(img, "car", 10).shape)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(unpacked), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert result.stdout == "(24, 24, 1)\n", result.stderr
 
 
 def test_every_command_has_help(unpacked: Path, tmp_path: Path) -> None:

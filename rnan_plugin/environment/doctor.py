@@ -197,10 +197,11 @@ def check_copies() -> Iterator[Finding]:
         ("basicsr", "remove one: names registered in one copy are unknown to the other"),
         ("rnan_plugin", "`pip install -e .` in the folder you mean to use"),
     ):
-        if name not in sys.modules:
+        package = sys.modules.get(name)
+        if package is None:
             continue
         others = _other_copies(name)
-        loaded = _folder(sys.modules[name])
+        loaded = _folder(package)
         for other in others:
             yield Finding("FAIL", f"two copies of {name}: {loaded} (loaded) and {other}", remedy)
         if not others:
