@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Set up whatever is missing, then lint, type check and the whole test suite, which builds the documentation, too. Arguments go to pytest.
+# Set up whatever is missing, then lint, type check and the whole test suite, which builds the documentation, too; in
+# CI then its fast part on other Pythons. Arguments go to pytest.
 # RNAN_REFERENCE_DIR, if set, names the folder of reference outputs and benchmark images; without it their tests skip.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -15,3 +16,4 @@ if [ "${CI:-}" = true ]; then export RNAN_FUZZ_SECONDS="${RNAN_FUZZ_SECONDS:-120
 .venv/bin/mypy
 .venv/bin/mypy --config-file tests/mypy.ini tests
 .venv/bin/python -m pytest "$@"
+if [ "${CI:-}" = true ]; then bash scripts/test_pythons.sh; fi
