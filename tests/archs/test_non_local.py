@@ -216,7 +216,7 @@ def test_nor_on_a_device_that_has_no_fused_kernel(softmax_over, monkeypatch):
 @pytest.mark.parametrize("softmax_over", ["keys", "queries"])
 @pytest.mark.parametrize(("batch", "positions", "device"), [(1, 1500, "cpu"), (3, 2000, "cpu"), (2, 9000, "meta")])
 def test_what_blocks_are_said_to_take_is_what_they_take(softmax_over, batch, positions, device):
-    """At most; and no more than all that are held at once, with a half for what rounding of their rows leaves."""
+    """At most: the logits and their softmax are blocks of one size, on a CPU one of them."""
     query, key, value = (torch.empty(batch, positions, 4, device=device).fill_(0.1) for _ in range(3))
     with torch.inference_mode(), LargestTensor() as mode:
         non_local_attention(query, key, value, softmax_over)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from rnan_plugin.data.sampler import DrawSampler, hashed_seed
 
@@ -30,3 +31,17 @@ def test_draws_are_dealt_out_to_the_processes_in_turn() -> None:
     parts = [list(DrawSampler(7, 3, 5, 29, rank=rank, world_size=3)) for rank in range(3)]
     assert [parts[place % 3][place // 3] for place in range(24)] == whole
     assert [number for _, number in whole] == list(range(5, 29))
+
+
+def test_going_on_at_a_million_shuffles_but_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draws before the first one cost nothing: the order of a pass comes from the seed and the pass's number."""
+    shuffle, shuffled = torch.randperm, list[int]()
+
+    def counted(size: int, **how: torch.Generator) -> torch.Tensor:
+        shuffled.append(size)
+        return shuffle(size, **how)
+
+    monkeypatch.setattr(torch, "randperm", counted)
+    draws = iter(DrawSampler(400, 3, 16 * 10**6, 10**9))
+    assert next(draws)[1] == 16 * 10**6
+    assert shuffled == [400]

@@ -98,3 +98,19 @@ def test_optimizer_of_another_network_is_one_line() -> None:
     for broken in ([{}], [{"state": 5}], [], [{"state": too_many}], [{"state": swapped}], [{"state": {0: {"x": "y"}}}]):
         with pytest.raises(UserError, match="does not fit the network"):
             model(SCHEDULES["milestones"]).resume_training({**state, "optimizers": broken})
+
+
+@pytest.mark.parametrize("kind", ["milestones", "restarts"])
+def test_going_on_at_a_million_steps_at_turns_alone(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    resumed, steps = model(SCHEDULES[kind]), 0
+    step = resumed.schedulers[0].step
+
+    def counted() -> None:
+        nonlocal steps
+        steps += 1
+        step()
+
+    monkeypatch.setattr(resumed.schedulers[0], "step", counted)
+    resumed.resume_training(state_at(10**6, resumed))
+    assert resumed.schedulers[0].last_epoch == 10**6 - 1
+    assert steps <= 8  # five or six turns of the schedule, the iteration before, and its own
