@@ -75,16 +75,16 @@ def test_it_is_the_formula_and_the_packages_own(files: tuple[str, str]) -> None:
     assert found == pytest.approx(package(*tensors, normalize=True).item(), rel=1e-5)
     assert lpips(first, first, *files) == 0
     grey = [one[..., :1] for one in (first, second)]
-    assert lpips(*grey, *files) == lpips(*(np.repeat(one, 3, 2) for one in grey), *files)  # type: ignore[misc]
+    assert lpips(*grey, *files) == lpips(*(np.repeat(one, 3, 2) for one in grey), *files)  # type: ignore[misc, call-arg]
     with pytest.raises(UserError, match=r"32×32 pixels or more, not 20×29"):
-        lpips(*images(20), *files)  # type: ignore[misc]
+        lpips(*images(20), *files)  # type: ignore[misc, call-arg]
 
 
 def test_validation_gives_it_rgb_without_a_border(files: tuple[str, str]) -> None:
     first, second = images()
     inner = [one[4:-4, 4:-4] for one in (first, second)]
     bgr = [np.ascontiguousarray(one[..., ::-1]) for one in (first, second)]
-    assert calculate_lpips(*bgr, *files, crop_border=4) == lpips(*inner, *files)  # type: ignore[misc]
+    assert calculate_lpips(*bgr, *files, crop_border=4) == lpips(*inner, *files)  # type: ignore[misc, call-arg]
     assert calculate_lpips(first[..., 0], second[..., 0], *files) == lpips(first[..., :1], second[..., :1], *files)
 
 
