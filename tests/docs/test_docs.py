@@ -30,7 +30,7 @@ PAGES += sorted((REPOSITORY / "rnan_plugin/weights").glob("*.md"))
 SOURCES = [
     file for name in ("benchmarks", "rnan_plugin", "scripts", "tools") for file in (REPOSITORY / name).rglob("*.py")
 ]
-COMMAND = re.compile(r"(?:\brnan|-m rnan_plugin) ([a-z-]+)([^`\n]*)")
+COMMAND = re.compile(r"(?:\brnan|-m rnan_plugin) ([a-z][a-z-]*)([^`\n]*)")
 CODE = re.compile(r"^```.*?^```|^ {4}.*?$|`[^`\n]+`", re.MULTILINE | re.DOTALL)
 # What stands for a value that a parser would not take as it is.
 PLACEHOLDERS = {"NAME": "car", "L": "10", "N": "4"}
