@@ -7,10 +7,9 @@ the N×N matrix W:
     scatter   Wᵀ x       attention normalised over the queries: rows are keys
     backward  gradients of Σ x_r · W_rc y_c with respect to row and col, for both
 
-On the CPU torch's fused kernel does the first and the last, and the second as well: with the log-normaliser z_r of each
-row known, Wᵀ x is attention of the columns over the rows with logits shifted by -z_r, times its own normaliser. In
-float32 `onednn_attention` does the first two faster, the first without gradient alone. Elsewhere, or where the kernels
-can't serve, they run in plain torch on blocks of rows.
+On CPUs and GPUs torch's fused kernels do the first, the last as the gradient of the first, and the second in
+`two_passes`. On the CPU in float32 `onednn_attention` does the first two faster, the first without gradient alone.
+Elsewhere, or where the kernels can't serve, they run in plain torch on blocks of rows.
 
 All tensors are (B, N, C); W is never scaled (Eq. 4 of the paper has no 1/√C).
 """
@@ -18,7 +17,7 @@ All tensors are (B, N, C); W is never scaled (Eq. 4 of the paper has no 1/√C).
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
@@ -28,7 +27,7 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from rnan_plugin.archs import onednn_attention
+from rnan_plugin.archs import onednn_attention, two_passes
 from rnan_plugin.archs.kernels import private_allowed
 from rnan_plugin.device import is_out_of_memory
 
@@ -43,7 +42,6 @@ _FUSED_DEVICES = {"cpu", "cuda", "xpu"}
 # `sdpa_kernel` switches for the whole process, and replicas of a network run in threads.
 _sdpa_lock = threading.Lock()
 _CPU_FORWARD: Any = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None)
-_CPU_BACKWARD: Any = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu_backward", None)
 
 # Values in one block of rows of W: 4 MB in float32 stay in a CPU's cache, 256 MB keep an accelerator busy.
 _BLOCK_VALUES = {"cpu": 2**20}
@@ -93,14 +91,13 @@ def _fused_over_keys(query: Tensor, key: Tensor, value: Tensor) -> Tensor | None
     """Torch's fused kernel, or None where there is none for the device, type or size."""
     if query.device.type not in _FUSED_DEVICES:
         return None
-    try:
+
+    def run() -> Tensor:
         with _sdpa_lock, sdpa_kernel(_FUSED):
             heads = query.unsqueeze(1), key.unsqueeze(1), value.unsqueeze(1)
             return F.scaled_dot_product_attention(*heads, scale=1.0).squeeze(1)
-    except RuntimeError as error:  # "No available kernel"
-        if is_out_of_memory(error):
-            raise
-        return None
+
+    return _unless_refused(run)
 
 
 class _OverKeys(torch.autograd.Function):
@@ -128,21 +125,37 @@ class _OverQueries(torch.autograd.Function):
         ctx.save_for_backward(query, key, value)
         if onednn_attention.serves(query):
             return onednn_attention.scatter(key, query, value)
-        return fused_scatter(key, query, value) if _cpu_kernel_serves(query) else scatter(key, query, value)
+        out = _fused_over_queries(query, key, value)
+        return scatter(key, query, value) if out is None else out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, grad_out: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         query, key, value = ctx.saved_tensors  # type: ignore[attr-defined]
-        run = fused_backward if _cpu_kernel_serves(query) else backward
+        args = key, query, value, grad_out.contiguous()
         with _without_autocast(query.device.type):
-            grad_key, grad_query, _, grad_value = run(key, query, value, grad_out.contiguous())
+            grad_key, grad_query, _, grad_value = fused_backward(*args) or backward(*args)
         return grad_query, grad_key, grad_value
 
 
+def _fused_over_queries(query: Tensor, key: Tensor, value: Tensor) -> Tensor | None:
+    """Two passes of torch's fused kernel, or None where there is none for the device, type or size."""
+    run = fused_scatter if _cpu_kernel_serves(query) else two_passes.scatter_for(query)
+    return None if run is None else _unless_refused(lambda: run(key, query, value))
+
+
+def _unless_refused(kernel: Callable[[], Tensor]) -> Tensor | None:
+    """What a kernel gives, or None where it refuses its arguments."""
+    try:
+        return kernel()
+    except RuntimeError as error:  # "No available kernel"
+        if is_out_of_memory(error):
+            raise
+        return None
+
+
 def _cpu_kernel_serves(tensor: Tensor) -> bool:
-    there = _CPU_FORWARD is not None and _CPU_BACKWARD is not None
-    return tensor.device.type == "cpu" and there and private_allowed()
+    return tensor.device.type == "cpu" and _CPU_FORWARD is not None and private_allowed()
 
 
 def _needs_gradient(*tensors: Tensor) -> bool:
@@ -150,19 +163,25 @@ def _needs_gradient(*tensors: Tensor) -> bool:
 
 
 def fused_scatter(row: Tensor, col: Tensor, x: Tensor) -> Tensor:
-    """Compute Wᵀ x with torch's CPU kernel, in two passes; see the module's docstring."""
-    row, col, x = row.unsqueeze(1), col.unsqueeze(1), x.unsqueeze(1)
-    _, log_norm = _CPU_FORWARD(row, col, col, scale=1.0)  # (B, 1, N), float32 also for bfloat16
-    out, log_sum = _CPU_FORWARD(col, row, x, attn_mask=-log_norm.unsqueeze(2).contiguous(), scale=1.0)
-    return (out * log_sum.exp().unsqueeze(-1)).to(out.dtype).squeeze(1)  # each exponent is at most log N
+    """Compute Wᵀ x with torch's CPU kernel."""
+    return two_passes.by_bias(row, col, x, _cpu_attend)
 
 
-def fused_backward(row: Tensor, col: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Compute what `backward` does with torch's CPU kernel."""
-    row, col, x, y = row.unsqueeze(1), col.unsqueeze(1), x.unsqueeze(1), y.unsqueeze(1)
-    out, log_norm = _CPU_FORWARD(row, col, y, scale=1.0)
-    grad_row, grad_col, grad_y = _CPU_BACKWARD(x, row, col, y, out, log_norm, 0.0, False, scale=1.0)
-    return grad_row.squeeze(1), grad_col.squeeze(1), grad_y.squeeze(1), out.squeeze(1)
+def _cpu_attend(query: Tensor, key: Tensor, value: Tensor, shift: Tensor | None) -> tuple[Tensor, Tensor]:
+    mask = None if shift is None else shift[:, None, None].contiguous()
+    out, log_sum = _CPU_FORWARD(query, key, value, attn_mask=mask, scale=1.0)  # the second float32 also for bfloat16
+    return out, log_sum.squeeze(1)
+
+
+def fused_backward(row: Tensor, col: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor] | None:
+    """Compute what `backward` does as the gradient of torch's fused kernel, or None where there is none."""
+    with torch.enable_grad():
+        inputs = [tensor.detach().requires_grad_() for tensor in (row, col, y)]
+        out = _fused_over_keys(*inputs)
+    if out is None:
+        return None
+    grad_row, grad_col, grad_y = torch.autograd.grad(out, inputs, x)
+    return grad_row, grad_col, grad_y, out.detach()
 
 
 def _weights(row: Tensor, col: Tensor) -> Iterator[tuple[slice, Tensor]]:
