@@ -47,7 +47,7 @@ WAYS: dict[str, dict[str, Any]] = {
 BEST = "accumulate 4, fused Adam"  # on a CPU, in float32
 
 
-def model_of(network: str, way: str) -> RestorationModel:
+def model_of(network: str, way: str, device: str = "cpu") -> RestorationModel:
     """The model class with the options of a way."""
     train = {
         "optim_g": {"type": "Adam", "lr": 1e-4},
@@ -56,6 +56,7 @@ def model_of(network: str, way: str) -> RestorationModel:
     }
     arch = {"type": "RNAN", **RELEASED, **NETWORKS[network]}
     opt = {"name": "x", "num_gpu": 0, "dist": False, "rank": 0, "world_size": 1, "is_train": True, "path": {}}
+    opt["device"] = device
     torch.manual_seed(0)
     return RestorationModel({**opt, "network_g": arch, "train": {**train, **WAYS[way]}, "val": {}})
 
