@@ -22,7 +22,7 @@ from rnan_plugin.paper.tasks import TaskAtLevel
 
 pytest.importorskip("huggingface_hub", reason="huggingface_hub is not installed")
 safetensors = pytest.importorskip("safetensors.torch", reason="safetensors is not installed")
-from rnan_plugin.hub import RNAN
+from rnan_plugin.hub import RNAN  # noqa: E402 - which can't be imported without it
 
 UNSEEN = {"attention_residual": "identity", "softmax_over": "queries", "mask_skip": True, "img_range": 255.0}
 ARGUMENTS = {name: value for name, value in TINY.items() if name != "type"} | UNSEEN
