@@ -256,8 +256,8 @@ def draw(axes: Axes, rows: list[Row], label: str, value: Callable[[Row], float])
             if points:
                 axes.plot(*zip(*points, strict=True), style, color=color, ms=4)
                 behind = {"facecolor": "white", "edgecolor": "none", "pad": 1}
-                place = {"xytext": (6, 0), "textcoords": "offset points", "va": "center"}
-                axes.annotate(f"{way}, {dtype}", points[-1], color=color, bbox=behind, **place)
+                name = axes.annotate(f"{way}, {dtype}", points[-1], (6, 0), textcoords="offset points", color=color)
+                name.set(va="center", bbox=behind)
     sides = sorted({row["side"] for row in rows})
     axes.set(xlabel="positions", ylabel=label, xscale="log", yscale="log")
     axes.set_xlim(0.8 * sides[0] ** 2, 6 * sides[-1] ** 2)  # room for names
