@@ -87,7 +87,7 @@ def _facts(network: ShippedNetwork, checkpoint: Numbers, options: Numbers, gains
         "rate": float(options["train"]["optim_g"]["lr"]),
         "seed": options["manual_seed"],
         "hours": f"{checkpoint['hours']} hours",
-        "input": task.input.format(level=network.low) if not network.is_blind else f"{taken}, {task.level} {level}",
+        "input": task.input.format(level=network.low) if not network.is_blind else f"{taken}, {level}",
         "policy": gains.get("policy", "tile 64, overlap 8"),
         "sha256": hashlib.sha256(network.file.read_bytes()).hexdigest(),
     }
