@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -37,7 +36,6 @@ def install(source: str = REQUIREMENT) -> None:
         (wheel,) = Path(folder).glob("*.whl")
         _pip("install", "--force-reinstall", "--no-deps", str(wheel))
     _pip("install", REQUIREMENT)  # what it requires, by the wheel's own list
-    importlib.invalidate_caches()
     print("installed; `rnan doctor` looks after it, `rnan enable --link` lets its own scripts know RNAN")
 
 
@@ -64,7 +62,7 @@ def build(source: str, folder: str) -> None:
 
 def _pip(*arguments: str, **environment: str) -> None:
     command = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments]
-    if importlib.util.find_spec("pip") is None:
+    if not list(metadata.distributions(name="pip")):  # to look for the module would change distutils before Python 3.12
         raise UserError(f"{sys.prefix} has no pip: `{sys.executable} -m ensurepip` adds it")
     if subprocess.run(command, env={**os.environ, **environment}, check=False).returncode:
         raise UserError(f"BasicSR is not installed: `pip {arguments[0]}` failed for the reason it gives above")
