@@ -30,7 +30,7 @@ Small network, small budget: {purpose}. Not the paper's network.
 - Architecture: RNAN, text settings, {arguments}; {parameters:,} parameters, computed in float32, stored as {stored}
 - Data: BSD400 (BSDS500's train and test images, 481×321, JPEG of quality about 95), 380 images; 20 held out to choose
   the checkpoint. No benchmark image was seen
-- Training: `rnan train -opt options/small/{option_file}`, {iterations:,} iterations{shortened}{start}, loss {loss},
+- Training: `rnan train -opt options/small/{option_file} {iterations:,} iterations{shortened}{start}, loss {loss},
   rate {rate:g}, seed {seed}; {hours} on one core, other work beside it; log in docs/small_models
 - Input: {input}; output rounded to 8 bits; {policy}
 - SHA-256: {sha256}
@@ -50,14 +50,27 @@ def known_numbers() -> dict[str, Any]:
 def write_card(network: ShippedNetwork) -> None:
     """Write NAME.md beside the weights."""
     checkpoint = checkpoints.read(network.file)
-    options = read_option_file(str(REPOSITORY / "options/small" / checkpoint["option_file"]))
     numbers, gains = known_numbers().get(str(network)), _gains(network)
-    parts = [CARD.format(**_facts(network, checkpoint, options, gains))]
+    recipe = numbers["recipe"] if numbers else recipe_of(checkpoint["option_file"])
+    parts = [CARD.format(**_facts(network, checkpoint, recipe, gains))]
     if numbers is not None:
         parts.append("\n".join(_blind_scores(numbers) if network.is_blind else _scores(numbers)))
     if gains:
         parts.append("\n".join(_gain_table(network, gains)))
     network.file.with_suffix(".md").write_text("\n".join(parts) + "\n", encoding="utf-8")
+
+
+def recipe_of(option_file: str) -> dict[str, Any]:
+    """How a file of options/small trains; kept with the numbers, since files may change after a training."""
+    options = read_option_file(str(REPOSITORY / "options/small" / option_file))
+    train, start = options["train"], options["path"]["pretrain_network_g"]
+    return {
+        "total_iter": train["total_iter"],
+        "start": start and Path(start).name,
+        "loss": train["pixel_opt"]["type"],
+        "rate": float(train["optim_g"]["lr"]),
+        "seed": options["manual_seed"],
+    }
 
 
 def _gains(network: ShippedNetwork) -> dict[str, Any]:
@@ -66,9 +79,9 @@ def _gains(network: ShippedNetwork) -> dict[str, Any]:
     return found
 
 
-def _facts(network: ShippedNetwork, checkpoint: Numbers, options: Numbers, gains: Numbers) -> dict[str, Any]:
+def _facts(network: ShippedNetwork, checkpoint: Numbers, recipe: Numbers, gains: Numbers) -> dict[str, Any]:
     task, weights = TASKS[network.task], checkpoint["params"]
-    start, wanted = options["path"]["pretrain_network_g"], options["train"]["total_iter"]
+    wanted, now = recipe["total_iter"], recipe_of(checkpoint["option_file"])
     taken = {"rgb": "RGB", "gray": "grey", "y": "Y"}[network.channels]
     level = "unknown " + str(task.level) if network.is_blind else f"{network.low or 0:g}"
     return {
@@ -79,13 +92,11 @@ def _facts(network: ShippedNetwork, checkpoint: Numbers, options: Numbers, gains
         "arguments": ", ".join(f"{key} {value}" for key, value in checkpoint["network_g"].items()),
         "parameters": sum(weight.numel() for weight in weights.values()),
         "stored": str(next(iter(weights.values())).dtype).removeprefix("torch."),
-        "option_file": checkpoint["option_file"],
+        "option_file": checkpoint["option_file"] + ("`, as it was then:" if recipe != now else "`,"),
         "iterations": checkpoint["iterations"],
         "shortened": f" (its schedule shortened from {wanted:,})" if wanted != checkpoint["iterations"] else "",
-        "start": f" from the weights of `{Path(start).name}`" if start else "",
-        "loss": options["train"]["pixel_opt"]["type"],
-        "rate": float(options["train"]["optim_g"]["lr"]),
-        "seed": options["manual_seed"],
+        "start": f" from the weights of `{recipe['start']}`" if recipe["start"] else "",
+        **{key: recipe[key] for key in ("loss", "rate", "seed")},
         "hours": f"{checkpoint['hours']} hours",
         "input": task.input.format(level=network.low) if not network.is_blind else f"{taken}, {level}",
         "policy": gains.get("policy", "tile 64, overlap 8"),

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import skimage.data
 import torch
-from model_cards import LOGS, NUMBERS, known_numbers, write_card
+from model_cards import LOGS, NUMBERS, known_numbers, recipe_of, write_card
 
 from rnan_plugin import checkpoints
 from rnan_plugin.archs.rnan_arch import RNAN
@@ -212,6 +212,7 @@ def _origin(network: ShippedNetwork) -> dict[str, Any]:
         "iterations": checkpoint["iterations"],
         "hours": checkpoint["hours"],
         "option_file": f"options/small/{checkpoint['option_file']}",
+        "recipe": recipe_of(checkpoint["option_file"]),
         "weights_sha256": hashlib.sha256(network.file.read_bytes()).hexdigest(),
         "rnan_plugin": __version__,
     }
@@ -226,7 +227,8 @@ def measure_all(sets: str, only: Sequence[str], *, ensemble: bool) -> None:
         known = known_numbers()
         before = known.get(str(network), {})
         if before.get("weights_sha256") == numbers["weights_sha256"]:
-            numbers = {**before, **numbers}  # a self-ensemble that was measured before
+            # A self-ensemble that was measured before, and the option file as it was.
+            numbers = {**before, **numbers, "recipe": before["recipe"]}
         text = json.dumps(dict(sorted({**known, str(network): numbers}.items())), indent=1)
         NUMBERS.write_text(text + "\n", encoding="utf-8")
         write_card(network)
