@@ -19,7 +19,7 @@ RESULT_FORMATS = (*get_args(OutputFormat), "same")  # "same" keeps each file's o
 Size = Literal["paper", "small"]
 SIZES: tuple[Size, ...] = get_args(Size)
 
-ExportForm = Literal["pth", "safetensors", "onnx"]
+ExportForm = Literal["pth", "safetensors", "onnx", "openmodeldb"]
 EXPORT_FORMS: tuple[ExportForm, ...] = get_args(ExportForm)
 
 OnnxRuntime = Literal["any", "onnxruntime"]

@@ -7,6 +7,7 @@ from pathlib import Path
 from rnan_plugin import checkpoints
 from rnan_plugin.choices import ExportForm, OnnxRuntime
 from rnan_plugin.errors import UserError
+from rnan_plugin.export.openmodeldb import Listing, openmodeldb_entry
 from rnan_plugin.inference.networks import Loaded
 from rnan_plugin.portable import BUFFER, describing
 
@@ -19,6 +20,7 @@ def export(
     runtime: OnnxRuntime = "any",
     half: bool = False,
     overwrite: bool = False,
+    listing: Listing | None = None,
 ) -> None:
     """Write a network to a file, whole or not at all.
 
@@ -26,11 +28,12 @@ def export(
         loaded: As `load_network` gives it.
         form: "pth" is a checkpoint as the plugin and BasicSR write it; "safetensors" holds no code and is read by most
             programs. Both say what the network is, to every command of the plugin and to spandrel.
-            "onnx" is a graph for programs without PyTorch.
-        out: The file, whose ending is the form's name.
+            "onnx" is a graph for programs without PyTorch; "openmodeldb" an entry that lists the others beside it.
+        out: The file, whose ending is the form's name; .json of "openmodeldb".
         runtime: Of onnx: "onnxruntime" for memory linear in the pixels there, "any" for standard operators.
         half: Of onnx: weights, input and output in float16.
         overwrite: Replace a file that is there already.
+        listing: Of openmodeldb: what only its publisher knows.
 
     Raises:
         UserError: Another ending, an argument of another form, a network that the form can't hold, the file is there
@@ -38,11 +41,16 @@ def export(
             installed.
     """
     _check_target(out, form, Path(loaded.weights), overwrite=overwrite)
+    if (form == "openmodeldb") != (listing is not None):
+        raise UserError("--author: is needed for --to openmodeldb, and for nothing else")
     if form == "onnx":
         checkpoints.save_bytes(_onnx(loaded, runtime, half=half), out)
         return
     if half or runtime != "any":
         raise UserError(f"--half, --runtime: are for --to onnx; {form} holds the weights as they are")
+    if listing is not None:
+        checkpoints.save_bytes(openmodeldb_entry(loaded, out, listing), out)
+        return
     weights = loaded.net.state_dict()
     if form == "safetensors":
         checkpoints.save_safetensors(weights, loaded.network, out)
@@ -63,8 +71,9 @@ def _onnx(loaded: Loaded, runtime: OnnxRuntime, *, half: bool) -> bytes:
 
 
 def _check_target(out: Path, form: ExportForm, source: Path, *, overwrite: bool) -> None:
-    if out.suffix != f".{form}":
-        raise UserError(f"{out}: --to {form} writes a file whose name ends in .{form}; name it so")
+    ending = ".json" if form == "openmodeldb" else f".{form}"
+    if out.suffix != ending:
+        raise UserError(f"{out}: --to {form} writes a file whose name ends in {ending}; name it so")
     if not out.parent.is_dir():
         raise UserError(f"{out}: the folder {out.parent} does not exist; create it first")
     if out.exists() and out.samefile(source):

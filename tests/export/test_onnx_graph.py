@@ -13,6 +13,7 @@ import torch
 from conftest import REPOSITORY, TINY
 
 from rnan_plugin.__main__ import main
+from rnan_plugin.archs import plain
 from rnan_plugin.archs.rnan_arch import RNAN
 from rnan_plugin.errors import UserError
 from rnan_plugin.export.onnx_graph import SIZES, onnx_graph
@@ -103,19 +104,42 @@ def test_a_graph_that_differs_is_not_written(monkeypatch: pytest.MonkeyPatch) ->
         onnx_graph(net, TINY, "any", half=False)
 
 
-@pytest.mark.parametrize("softmax_over", ["keys", "queries"])
-def test_torchs_own_graph(softmax_over: str) -> None:
-    arguments = {key: value for key, value in TINY.items() if key != "type"}
-    net = RNAN(**arguments, softmax_over=softmax_over).eval()
-    for parameter in net.parameters():
-        torch.nn.init.normal_(parameter, std=0.1)
+def exported(net: torch.nn.Module) -> torch.nn.Module:
+    """The module of torch's own graph, without guards: they note that the example was even, and nothing needs it."""
     dynamic = {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
-    program = torch.export.export(net, (torch.rand(1, 1, 24, 20),), dynamic_shapes=(dynamic,))
-    module = program.module(check_guards=False)  # which note that the example was even, and nothing depends on it
-    for size in ((3, 3), *SIZES[2:]):  # torch itself excludes 1 and 2 from what is dynamic
-        image = torch.rand(1, 1, *size)
+    example = torch.rand(1, net.head.in_channels, 24, 20)
+    return torch.export.export(net, (example,), dynamic_shapes=(dynamic,)).module(check_guards=False)
+
+
+def like(module: torch.nn.Module, net: torch.nn.Module, sizes: tuple[tuple[int, int], ...]) -> None:
+    for size in sizes:
+        image = torch.rand(1, net.head.in_channels, *size)
         with torch.no_grad():
             assert torch.allclose(module(image), net(image), atol=1e-5)
+
+
+EXPORTED_SIZES = ((3, 3), *SIZES[2:])  # torch itself excludes 1 and 2 from what is dynamic
+
+
+@pytest.mark.parametrize(("task", "level"), TASKS)
+def test_torchs_own_graph(task: str, level: float | None) -> None:
+    net = load_shipped(TaskAtLevel(task, level))
+    like(exported(net), net, EXPORTED_SIZES)
+
+
+def test_torchs_own_graph_over_queries() -> None:
+    net = load_network(None, str(REPOSITORY / "tests/gold/SRx3.pt")).net
+    like(exported(net), net, EXPORTED_SIZES)
+
+
+def test_torchscripts_state_is_as_the_guide_says() -> None:
+    net = load_shipped(TaskAtLevel("sr", 2))
+    image = torch.rand(1, 3, 12, 10)
+    with pytest.raises(ValueError, match="Unknown type annotation"):
+        torch.jit.script(net)
+    with torch.no_grad(), plain():
+        traced = torch.jit.trace(net, image, check_trace=False)
+    like(traced, net, ((12, 10), (33, 48), (70, 61)))
 
 
 def test_other_forms_take_no_flags_of_onnx(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
