@@ -25,6 +25,7 @@ onnx = pytest.importorskip("onnx", reason="onnx is not installed")
 onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 pytest.importorskip("onnxscript", reason="onnxscript is not installed")
 TASKS = [("car", 10), ("colordn", 50), ("demosaic", None), ("graydn", 50), ("sr", 2)]
+GOLD = REPOSITORY / "tests/gold/SRx3.pt"  # normalises over the queries
 OTHER_SIZES = [(3, 1), (21, 40), (50, 37)]
 
 
@@ -115,7 +116,7 @@ def like(module: torch.nn.Module, net: torch.nn.Module, sizes: tuple[tuple[int, 
     for size in sizes:
         image = torch.rand(1, net.head.in_channels, *size)
         with torch.no_grad():
-            assert torch.allclose(module(image), net(image), atol=1e-5)
+            assert torch.allclose(module(image), net(image), atol=1e-4)
 
 
 EXPORTED_SIZES = ((3, 3), *SIZES[2:])  # torch itself excludes 1 and 2 from what is dynamic
@@ -128,18 +129,23 @@ def test_torchs_own_graph(task: str, level: float | None) -> None:
 
 
 def test_torchs_own_graph_over_queries() -> None:
-    net = load_network(None, str(REPOSITORY / "tests/gold/SRx3.pt")).net
+    net = load_network(None, str(GOLD)).net
     like(exported(net), net, EXPORTED_SIZES)
 
 
-def test_torchscripts_state_is_as_the_guide_says() -> None:
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
+def test_torchscripts_state_is_as_the_guide_says(tmp_path: Path) -> None:
     net = load_shipped(TaskAtLevel("sr", 2))
     image = torch.rand(1, 3, 12, 10)
     with pytest.raises(ValueError, match="Unknown type annotation"):
         torch.jit.script(net)
     with torch.no_grad(), plain():
         traced = torch.jit.trace(net, image, check_trace=False)
-    like(traced, net, ((12, 10), (33, 48), (70, 61)))
+        over_queries = torch.jit.trace(load_network(None, str(GOLD)).net, image, check_trace=False)
+    traced.save(tmp_path / "a.pt")
+    like(torch.jit.load(tmp_path / "a.pt"), net, ((12, 10), (33, 48), (70, 61)))
+    with pytest.raises(RuntimeError, match="Could not export Python function"):
+        over_queries.save(tmp_path / "b.pt")
 
 
 def test_other_forms_take_no_flags_of_onnx(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,6 +17,8 @@ from rnan_plugin.__main__ import main
 CAR = ("--task", "car", "--level", "10")
 TEXT, COUNT = {"type": "string", "minLength": 1}, {"type": "integer", "minimum": 1}
 IDENTITY = {"type": "string", "pattern": "^[a-z0-9]+(-[a-z0-9]+)*$"}
+REQUIRED = {"name", "author", "license", "tags", "description", "date", "architecture", "size", "scale"}
+REQUIRED |= {"inputChannels", "outputChannels", "resources", "images"}
 SCHEMA = {
     "type": "object",
     "additionalProperties": False,
