@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,7 @@ def openmodeldb_entry(loaded: Loaded, out: Path, listing: Listing) -> bytes:
         "description": _card_of(shipped)
         if shipped
         else f"RNAN for {listing.task.title if listing.task else row.title}.",
-        "date": datetime.now(tz=timezone.utc).date().isoformat(),
+        "date": datetime.now(tz=UTC).date().isoformat(),
         "architecture": "rnan",
         "size": [f"{loaded.network['num_feat']}nf", f"{loaded.network['num_rab']}+{loaded.network['num_rnab']}b"],
         "scale": scale,
