@@ -1,9 +1,11 @@
 """RNAN with the hub's `from_pretrained`, `save_pretrained` and `push_to_hub`, which work on folders without a network.
 
-from rnan_plugin.hub import RNAN
+    from rnan_plugin.hub import RNAN
 
-RNAN.load("car", 10).save_pretrained("car_10")  # config.json, model.safetensors and README.md in a folder
-net = RNAN.from_pretrained("car_10")
+    RNAN.load("car", 10).save_pretrained("car_10")  # config.json, model.safetensors and README.md in a folder
+    net = RNAN.from_pretrained("car_10")
+
+The extra `hub` brings huggingface_hub.
 """
 
 from __future__ import annotations
