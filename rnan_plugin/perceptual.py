@@ -49,9 +49,8 @@ class Lpips:
     def describe(self) -> str:
         """What a number of it depends on, for a protocol."""
         kind = lpips_network(self.weights, self.linear).pnet_type
-        hashes = [
-            hashlib.sha256(Path(file).expanduser().read_bytes()).hexdigest()[:12] for file in self.__dict__.values()
-        ]
+        files = (Path(file).expanduser() for file in (self.weights, self.linear))
+        hashes = [hashlib.sha256(file.read_bytes()).hexdigest()[:12] for file in files]
         return f"{kind}, RGB or grey, version 0.1, weights {hashes[0]}, linear layers {hashes[1]}"
 
 

@@ -14,22 +14,17 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from statistics import fmean
 
 import numpy as np
-from model_cards import write_card
-from small_models import LARGEST_PSNR, pair_for
+from model_cards import TILES, write_card
+from small_models import mean_scores
 
 from rnan_plugin.data.image_store import ImageStore, is_lmdb, open_store
 from rnan_plugin.errors import exit_status
-from rnan_plugin.evaluation.protocol import score
 from rnan_plugin.images.bicubic import downsample
 from rnan_plugin.images.degradations import Image
-from rnan_plugin.inference.networks import load_network
-from rnan_plugin.inference.policy import Policy
-from rnan_plugin.inference.restorer import Restorer, RestoreSettings
-from rnan_plugin.inference.shipped import OVERLAP, TILE, ShippedNetwork, measured_tiles, shipped_networks
-from rnan_plugin.paper.tasks import TASKS, TaskAtLevel
+from rnan_plugin.inference.shipped import ShippedNetwork, shipped_networks
+from rnan_plugin.paper.tasks import TASKS
 
 SIDE = 144  # of the centres, whose images are halved: their own JPEG compression would pass for what is to be found
 GRIDS = {
@@ -49,25 +44,12 @@ def centres(store: ImageStore) -> list[Image]:
     return images
 
 
-def gain(network: ShippedNetwork, restorer: Restorer, task: TaskAtLevel, images: list[Image]) -> float:
-    """Mean gain in dB over the degraded image itself."""
-    gains = []
-    for number, img in enumerate(images):
-        lq, gt = pair_for(network, task, img, str(number))
-        restored, _ = restorer(lq, str(number))
-        before, after = score(lq, gt, task)[0], score(restored, gt, task)[0]
-        gains.append(min(after, LARGEST_PSNR) - min(before, LARGEST_PSNR))
-    return fmean(gains)
-
-
 def measure(network: ShippedNetwork, images: list[Image]) -> dict[str, float]:
     """Gains of a packed network, by level."""
-    loaded = load_network(None, str(network.file))
     measured = {}
     for level in _grid(network):
-        task = TaskAtLevel(network.task, level)
-        restorer = Restorer(loaded.net, None, RestoreSettings(measured_tiles(Policy()), device="cpu"), task)
-        measured[f"{level:g}"] = round(gain(network, restorer, task, images), 3)
+        found = mean_scores(network, level, ((str(number), img) for number, img in enumerate(images)))
+        measured[f"{level:g}"] = round(found["psnr"] - found["input_psnr"], 3)
         print(f"{network}, level {level:g}: {measured[f'{level:g}']:+.3f} dB", flush=True)
     return measured
 
@@ -110,7 +92,7 @@ def main() -> int:
             "gains": interval(measured, network.low or 0, network.high or 0),
             "measured_gain_db": measured,
             "on": f"{SIDE}×{SIDE} centres of {len(images)} images of {Path(args.held_out).stem}, halved",
-            "policy": f"tile {TILE}, overlap {OVERLAP}",
+            "policy": TILES,
         }
         network.file.with_suffix(".json").write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
         write_card(network)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rnan_plugin import checkpoints
-from rnan_plugin.inference.shipped import ShippedNetwork
+from rnan_plugin.inference.shipped import OVERLAP, TILE, ShippedNetwork
 from rnan_plugin.options.schema import read_option_file
 from rnan_plugin.paper.tables import OTHER_SSIM, published_rows
 from rnan_plugin.paper.tasks import TASKS, TaskAtLevel
@@ -20,6 +20,7 @@ from rnan_plugin.paper.tasks import TASKS, TaskAtLevel
 REPOSITORY = Path(__file__).resolve().parents[1]
 NUMBERS = REPOSITORY / "docs/small_models.json"
 LOGS = REPOSITORY / "docs/small_models"
+TILES = f"tile {TILE}, overlap {OVERLAP}"  # with which all is measured
 Numbers = Mapping[str, Any]
 
 CARD = """# {network}: a small RNAN for {title}
@@ -83,10 +84,9 @@ def _facts(network: ShippedNetwork, checkpoint: Numbers, recipe: Numbers, gains:
     task, weights = TASKS[network.task], checkpoint["params"]
     wanted, now = recipe["total_iter"], recipe_of(checkpoint["option_file"])
     taken = {"rgb": "RGB", "gray": "grey", "y": "Y"}[network.channels]
-    level = "unknown " + str(task.level) if network.is_blind else f"{network.low or 0:g}"
     return {
         "network": network,
-        "title": title_of(network),
+        "title": _title_of(network),
         "purpose": "for `rnan restore`, as a start for training of your own, and as a baseline",
         "levels": _levels(network, gains),
         "arguments": ", ".join(f"{key} {value}" for key, value in checkpoint["network_g"].items()),
@@ -98,13 +98,13 @@ def _facts(network: ShippedNetwork, checkpoint: Numbers, recipe: Numbers, gains:
         "start": f" from the weights of `{recipe['start']}`" if recipe["start"] else "",
         **{key: recipe[key] for key in ("loss", "rate", "seed")},
         "hours": f"{checkpoint['hours']} hours",
-        "input": task.input.format(level=network.low) if not network.is_blind else f"{taken}, {level}",
-        "policy": gains.get("policy", "tile 64, overlap 8"),
+        "input": f"{taken}, unknown {task.level}" if network.is_blind else task.input.format(level=network.low),
+        "policy": TILES,
         "sha256": hashlib.sha256(network.file.read_bytes()).hexdigest(),
     }
 
 
-def title_of(network: ShippedNetwork) -> str:
+def _title_of(network: ShippedNetwork) -> str:
     """What a network is for, in words."""
     if not network.is_blind:
         return TaskAtLevel(network.task, network.low).title

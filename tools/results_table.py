@@ -82,9 +82,9 @@ def _blind_rows(numbers: Numbers, measured: Iterable[Numbers]) -> Iterator[str]:
     singles = {found["level"]: found for found in measured if "plain" in found and found["task"] == task.name}
     for level, found in numbers["levels"].items():
         single = singles.get(float(level)) if numbers["is_the_tasks"] else None
-        cells = f"{found['input_psnr']:.2f} | {found['psnr']:.2f} | {single['plain']['psnr']:.2f}" if single else ""
-        cells = cells or f"{found['input_psnr']:.2f} | {found['psnr']:.2f} | –"
-        yield f"| {kind} | {numbers['image_set']} | {task.level} {level} | {cells} |"
+        beside = f"{single['plain']['psnr']:.2f}" if single else "–"
+        reached = f"{found['input_psnr']:.2f} | {found['psnr']:.2f} | {beside}"
+        yield f"| {kind} | {numbers['image_set']} | {task.level} {level} | {reached} |"
 
 
 TABLES: dict[str, Callable[[Iterable[Numbers]], str]] = {"scores": scores, "blind": blind, "budgets": budgets}

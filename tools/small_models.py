@@ -15,7 +15,7 @@ import hashlib
 import json
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean
@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import skimage.data
 import torch
-from model_cards import LOGS, NUMBERS, known_numbers, recipe_of, write_card
+from model_cards import LOGS, NUMBERS, TILES, known_numbers, recipe_of, write_card
 
 from rnan_plugin import checkpoints
 from rnan_plugin.archs.rnan_arch import RNAN
@@ -39,7 +39,7 @@ from rnan_plugin.images.degradations import Image, image_stream
 from rnan_plugin.inference.networks import load_network
 from rnan_plugin.inference.policy import Policy
 from rnan_plugin.inference.restorer import Restorer, RestoreSettings
-from rnan_plugin.inference.shipped import FOLDER, OVERLAP, TILE, ShippedNetwork, measured_tiles, shipped_networks
+from rnan_plugin.inference.shipped import FOLDER, ShippedNetwork, measured_tiles, shipped_networks
 from rnan_plugin.options.inputs import inputs_of
 from rnan_plugin.options.schema import read_option_file
 from rnan_plugin.paper.tasks import TaskAtLevel, trained_task
@@ -176,14 +176,11 @@ def measure(network: ShippedNetwork, sets: str, *, ensemble: bool) -> dict[str, 
 def measure_blind(network: ShippedNetwork, sets: str) -> dict[str, Any]:
     """The same of a network for unknown levels, at the levels of the paper and those that files have."""
     benchmark = BENCHMARKS[network.task] if network.is_the_tasks else COLOUR_BENCHMARK
-    loaded = load_network(None, str(network.file))
+    store = open_store(f"{sets}/{benchmark}", is_lmdb=is_lmdb(f"{sets}/{benchmark}"))
     levels = {}
     for level in BLIND_LEVELS[network.file.stem]:
-        task = TaskAtLevel(network.task, level)
-        restorer = Restorer(loaded.net, None, RestoreSettings(measured_tiles(Policy()), device="cpu"), task)
-        levels[f"{level:g}"] = {
-            key: round(value, 4) for key, value in _means(network, restorer, task, f"{sets}/{benchmark}")
-        }
+        found = mean_scores(network, level, ((name, store.read(name)) for name in store.names))
+        levels[f"{level:g}"] = {key: round(value, 4) for key, value in found.items()}
     return {
         "task": network.task,
         "is_the_tasks": network.is_the_tasks,
@@ -194,20 +191,23 @@ def measure_blind(network: ShippedNetwork, sets: str) -> dict[str, Any]:
     }
 
 
-def _means(network: ShippedNetwork, restorer: Restorer, task: TaskAtLevel, root: str) -> Iterator[tuple[str, float]]:
-    store = open_store(root, is_lmdb=is_lmdb(root))
+def mean_scores(network: ShippedNetwork, level: float, images: Iterable[tuple[str, Image]]) -> dict[str, float]:
+    """Mean PSNR of the input, and PSNR and SSIM of what a packed network makes of it, over named images."""
+    task = TaskAtLevel(network.task, level)
+    net = load_network(None, str(network.file)).net
+    restorer = Restorer(net, None, RestoreSettings(measured_tiles(Policy()), device="cpu"), task)
     rows = []
-    for name in store.names:
-        lq, gt = pair_for(network, task, store.read(name), store.path(name))
+    for name, img in images:
+        lq, gt = pair_for(network, task, img, name)
         before, after = score(lq, gt, task), score(restorer(lq, name)[0], gt, task)
         rows.append((min(before[0], LARGEST_PSNR), min(after[0], LARGEST_PSNR), after[1]))
-    yield from zip(("input_psnr", "psnr", "ssim"), (fmean(column) for column in zip(*rows, strict=True)), strict=True)
+    return dict(zip(("input_psnr", "psnr", "ssim"), map(fmean, zip(*rows, strict=True)), strict=True))
 
 
 def _origin(network: ShippedNetwork) -> dict[str, Any]:
     checkpoint = checkpoints.read(network.file)
     return {
-        "policy": f"tile {TILE}, overlap {OVERLAP}",
+        "policy": TILES,
         "parameters": sum(weight.numel() for weight in checkpoint["params"].values()),
         "iterations": checkpoint["iterations"],
         "hours": checkpoint["hours"],

@@ -32,6 +32,8 @@ def run(options: argparse.Namespace) -> int:
     from rnan_plugin.errors import UserError
 
     if options.image_set is None:
+        if options.region or options.difference:
+            raise UserError("--region, --difference: are for a comparison, whose set and image have to be named")
         from rnan_plugin.evaluation.run_figure import draw_run
 
         draw_run(options.folder, options.figure)

@@ -47,9 +47,5 @@ def recoloured(img: Image, rng: np.random.Generator, *, permute: bool, saturatio
         img = img[..., rng.permutation(3)]
     if saturation is None:
         return img
-    grey = (img @ _GREY)[..., None]
-    return (
-        np.rint(grey + np.float32(rng.uniform(saturation[0], saturation[1])) * (img - grey))
-        .clip(0, 255)
-        .astype(np.uint8)
-    )
+    grey, factor = (img @ _GREY)[..., None], np.float32(rng.uniform(saturation[0], saturation[1]))
+    return np.rint(grey + factor * (img - grey)).clip(0, 255).astype(np.uint8)

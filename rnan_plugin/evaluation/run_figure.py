@@ -23,7 +23,8 @@ Lines = dict[str, dict[int, float]]  # by name: values by iteration
 
 def log_of(run: Path) -> Path:
     """The folder of the TensorBoard log of a run, which is named by it, or by `experiments/NAME`."""
-    return run.parents[1] / "tb_logger" / run.name if run.absolute().parent.name == "experiments" else run
+    run = run.absolute()
+    return run.parents[1] / "tb_logger" / run.name if run.parent.name == "experiments" else run
 
 
 def draw_run(run: Path, file: Path) -> None:

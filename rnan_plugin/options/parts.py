@@ -150,12 +150,9 @@ def cosine(rate: float, steps: int, *, lowest: float, warmup: int, loss: str, ag
 
     Of `again`, it falls a second time from half of `rate`, within so many steps.
     """
-    falls = (
-        {"periods": [steps, again], "restart_weights": [1, 0.5]}
-        if again
-        else {"periods": [steps], "restart_weights": [1]}
-    )
-    scheduler = {"type": "CosineAnnealingRestartLR", **falls, "eta_min": lowest}
+    falls = 2 if again else 1
+    cycles = {"periods": [steps, again][:falls], "restart_weights": [1, 0.5][:falls]}
+    scheduler = {"type": "CosineAnnealingRestartLR", **cycles, "eta_min": lowest}
     return {"optim_g": _adam(rate), "scheduler": scheduler, **_steps(steps + again, warmup, loss)}
 
 

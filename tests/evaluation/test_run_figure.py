@@ -27,11 +27,11 @@ def run(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("folder", ["experiments/small", "tb_logger/small"])
+@pytest.mark.parametrize("folder", ["experiments/small", "tb_logger/small", "small"])
 def test_every_curve_is_drawn_and_named(run: Path, folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     plt.close("all")
-    monkeypatch.chdir(run)
-    assert main(["figure", folder, "out/curves"]) == 0
+    monkeypatch.chdir(run if "/" in folder else run / "experiments")
+    assert main(["figure", folder, str(run / "out/curves")]) == 0
     assert (run / "out/curves.png").read_bytes().startswith(b"\x89PNG")
     panels = {axis.get_ylabel(): axis for axis in plt.gcf().axes}
     assert list(panels) == ["loss", "PSNR (dB)", "learning rate", "seconds per iteration"]
@@ -46,6 +46,7 @@ def test_every_curve_is_drawn_and_named(run: Path, folder: str, monkeypatch: pyt
         (["experiments/empty", "x.png"], "nothing is logged yet"),
         (["experiments/small", "x.xyz"], "x.xyz: no format of a picture"),
         (["experiments/small", "Classic5", "x.png"], "image: of a comparison, name the set and the image"),
+        (["experiments/small", "x.png", "--difference"], "--difference: are for a comparison"),
     ],
 )
 def test_what_can_not_be_drawn_is_told(

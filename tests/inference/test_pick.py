@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 
@@ -58,15 +57,13 @@ def test_grey_files_are_restored_in_the_range_of_luma(tmp_path: Path) -> None:
     """A network for Y has never seen black below 16 or white above 235: there it invents errors."""
     coarse = np.random.default_rng(0).integers(0, 2, (8, 8, 1), dtype=np.uint8) * 255
     clean = cv2.resize(coarse, (96, 96), interpolation=cv2.INTER_NEAREST)
-    cv2.imwrite(str(tmp_path / "a.jpg"), clean, [cv2.IMWRITE_JPEG_QUALITY, 30])
+    cv2.imwrite(str(tmp_path / "a.jpg"), clean, [cv2.IMWRITE_JPEG_QUALITY, 80])
     assert main(["restore", str(tmp_path / "a.jpg"), str(tmp_path / "out.png")]) == 0
     colour = cv2.merge([np.asarray(cv2.imread(str(tmp_path / "a.jpg"), cv2.IMREAD_GRAYSCALE))] * 3)
     cv2.imwrite(str(tmp_path / "colour.png"), colour)
-    taken = json.loads((tmp_path / "restore.jsonl").read_text())["weights_sha256"]
-    (weights,) = [file for file in FOLDER.glob("*.pth") if hashlib.sha256(file.read_bytes()).hexdigest() == taken]
-    assert weights.stem.startswith("car_")
-    arguments = ["--weights", str(weights), "--channels", "y", "--tile", "64", "--overlap", "8"]
+    weights = str(FOLDER / "car_5-95.pth")
+    arguments = ["--weights", weights, "--channels", "y", "--tile", "64", "--overlap", "8"]
     assert main(["restore", str(tmp_path / "colour.png"), str(tmp_path / "by_y.png"), *arguments]) == 0
     restored, by_y = (np.asarray(cv2.imread(str(tmp_path / name))).astype(int) for name in ("out.png", "by_y.png"))
-    assert np.abs(restored - by_y).max() <= 2  # as the same image in colour, but for the rounding of luma
+    assert np.abs(restored - by_y).max() <= 1  # as the same image in colour
     assert np.asarray(cv2.imread(str(tmp_path / "out.png"), cv2.IMREAD_UNCHANGED)).ndim == 2

@@ -52,7 +52,7 @@ def test_file_is_small_and_described(task: TaskAtLevel) -> None:
     assert sum(weight.numel() for weight in load_shipped(task).parameters()) == numbers["parameters"]
     assert (REPOSITORY / numbers["option_file"]).is_file()
     card = file.with_suffix(".md").read_text(encoding="utf-8")
-    for key in {"plain", "self_ensemble"} & set(numbers):
+    for key in ["plain", *(["self_ensemble"] if "self_ensemble" in numbers else [])]:
         assert f"{numbers[key]['psnr']:.2f} | {numbers[key]['ssim']:.4f}" in card
     log = REPOSITORY / f"docs/small_models/{Path(numbers['option_file']).stem}.log"
     assert f"@ {numbers['iterations']} iter" in log.read_text(encoding="utf-8")
@@ -65,8 +65,8 @@ def test_samples_come_out_as_they_did(task: TaskAtLevel) -> None:
 
 
 @pytest.mark.skipif("RNAN_REFERENCE_DIR" not in os.environ, reason="RNAN_REFERENCE_DIR is not set")
-@pytest.mark.parametrize("name", ["car 10", "sr 2"])
-def test_numbers_of_the_benchmark_are_reproduced(name: str) -> None:
+@pytest.mark.parametrize(("name", "bound"), [("car 10", 29.10), ("sr 2", 36.66)])
+def test_numbers_of_the_benchmark_are_reproduced(name: str, bound: float) -> None:
     (task,) = [task for task in SETTINGS if str(task) == name]
     expected = NUMBERS[name]
     root = Path(os.environ["RNAN_REFERENCE_DIR"], "data/val", expected["image_set"])
@@ -75,6 +75,7 @@ def test_numbers_of_the_benchmark_are_reproduced(name: str) -> None:
     assert evaluation.fingerprint == expected["fingerprint"]
     assert evaluation.mean.psnr == pytest.approx(expected["plain"]["psnr"], abs=1e-3)
     assert evaluation.mean.ssim == pytest.approx(expected["plain"]["ssim"], abs=1e-4)
+    assert evaluation.mean.psnr > bound
 
 
 def test_restore_takes_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
