@@ -21,22 +21,23 @@ from rnan_plugin.evaluation.methods import MethodSource, build_method
 from rnan_plugin.inference.policy import Policy
 from rnan_plugin.inference.restorer import RestoreSettings
 from rnan_plugin.inference.shipped import FOLDER, load_shipped, shipped_file, shipped_networks, shipped_tasks
-from rnan_plugin.paper.tasks import TASKS, TaskAtLevel
+from rnan_plugin.paper.tasks import TaskAtLevel
 from rnan_plugin.training.model import RestorationModel
 
 sys.path.insert(0, str(REPOSITORY / "tools"))
-from small_models import sample_scores, samples
+from small_models import measure, sample_scores, samples
 
 NUMBERS = json.loads((REPOSITORY / "docs/small_models.json").read_text(encoding="utf-8"))
 SETTINGS = shipped_tasks()
+SHIPPED = [f"car {quality}" for quality in (10, 20, 30, 40)] + [f"colordn {sigma}" for sigma in (10, 30, 50)]
+SHIPPED += ["demosaic", *(f"graydn {sigma}" for sigma in (10, 30, 50)), *(f"sr {scale}" for scale in (2, 3, 4))]
 BLIND = [str(network) for network in shipped_networks() if network.is_blind]
 
 
 def test_all_of_them_are_there() -> None:
-    """The paper's settings, and networks for unknown levels of noise and JPEG, in grey and in colour."""
-    papers = [TaskAtLevel(name, level) for name, row in TASKS.items() for level in row.levels or (None,)]
-    assert {str(task) for task in SETTINGS} <= {str(task) for task in papers}
-    assert {str(task) for task in SETTINGS} == {name for name, numbers in NUMBERS.items() if "plain" in numbers}
+    """Settings of the paper, and networks for unknown levels of noise and JPEG, in grey and in colour."""
+    assert [str(task) for task in SETTINGS] == SHIPPED
+    assert sorted(name for name, numbers in NUMBERS.items() if "plain" in numbers) == SHIPPED
     assert BLIND == ["car 5-95", "car (rgb) 5-95", "colordn 0-75", "graydn 0-75"]
 
 
@@ -76,6 +77,17 @@ def test_numbers_of_the_benchmark_are_reproduced(name: str, bound: float) -> Non
     assert evaluation.mean.psnr == pytest.approx(expected["plain"]["psnr"], abs=1e-3)
     assert evaluation.mean.ssim == pytest.approx(expected["plain"]["ssim"], abs=1e-4)
     assert evaluation.mean.psnr > bound
+
+
+def test_they_are_measured_as_the_command_evaluates_them(tmp_path: Path) -> None:
+    (tmp_path / "Set5").mkdir()
+    cv2.imwrite(str(tmp_path / "Set5/cat.png"), samples()["cat"][..., ::-1])
+    (network,) = [network for network in shipped_networks() if str(network) == "sr 4"]
+    numbers = measure(network, str(tmp_path), ensemble=False)
+    assert numbers["plain"]["psnr"] == pytest.approx(NUMBERS["sr 4"]["samples_psnr"]["cat"], abs=0.01)
+    assert {key: numbers[key] for key in ("weights_sha256", "recipe", "parameters")} == {
+        key: NUMBERS["sr 4"][key] for key in ("weights_sha256", "recipe", "parameters")
+    }
 
 
 def test_restore_takes_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
