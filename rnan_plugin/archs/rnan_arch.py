@@ -269,6 +269,18 @@ class RNAN(nn.Module):
         self.body = nn.Sequential(*body)
         self.tail = PixelShuffleTail(num_feat, num_out_ch, upscale)
 
+    def start_as_identity(self) -> None:
+        """Scale the last layer's weights down to a hundredth, for a training that begins with nothing.
+
+        The first output is then the input (enlarged, the mean colour) instead of noise far from any image. What that
+        noise costs to unlearn, at a high rate, is mostly paid by the mask branches: their sigmoids saturate, after
+        which neither they nor the trunks get a gradient. MSRResNet starts in the same way.
+        """
+        last: nn.Conv2d = self.tail[-1]  # type: ignore[assignment]
+        with torch.no_grad():
+            for parameter in last.parameters():
+                parameter *= 0.01
+
     def forward(self, x: Tensor) -> Tensor:
         """Restore (B, num_in_ch, H, W) in [0, 1] to (B, num_out_ch, H*upscale, W*upscale); not clipped."""
         x = (x - self.mean) * self.img_range

@@ -44,9 +44,18 @@ def paper_training(
 
 
 def small_training(
-    name: str, inputs: Inputs, network: Section, *, learning_rate: float, steps: int, looked_every: int, again: int = 0
+    name: str,
+    inputs: Inputs,
+    network: Section,
+    *,
+    learning_rate: float,
+    steps: int,
+    looked_every: int,
+    again: int = 0,
+    from_nothing: bool = False,
 ) -> Section:
     """A training on BSD400 with short patches, in bfloat16; `again` steps more from half the rate, if there are any."""
+    how: Section = {"precision": "bfloat16"} | ({"identity_start": True} if from_nothing else {})
     enlarges = inputs.scale > 1
     cut = patches((24 if enlarges else 32) * inputs.scale, workers=1, batch=16 if enlarges else 8, enlarge=100)
     train_set = data_set(*BSD400, inputs, inputs.drawn()) | cut
@@ -56,7 +65,7 @@ def small_training(
         inputs,
         datasets={"train": train_set, "val": data_set(*BSD400_HELD_OUT, inputs, inputs.looked_at())},
         network=network,
-        train={"precision": "bfloat16", **schedule},
+        train={**how, **schedule},
         val={"val_freq": looked_every, "save_img": False, **tiles(64, 8), **metrics(inputs)},
         logger={"print_freq": 100, "save_checkpoint_freq": 1000, "keep_last": 2, "save_best": "psnr"},
     )

@@ -131,10 +131,11 @@ def small(inputs: Inputs) -> OptionFile:
         f"train_RNAN_small_{inputs.tag}",
         inputs,
         small_rnan(inputs.num_channel, inputs.scale),
-        learning_rate=1e-3 if start else 2e-3,
+        learning_rate=1e-3,
         steps=WARM_STEPS if start else 20_000 if inputs.blind else inputs.task.row.small_iter,
         looked_every=WARM_STEPS // 2 if start else val_freq(inputs),
         again=0 if start or inputs.blind else WARM_STEPS,
+        from_nothing=start is None,
     )
     if inputs.task.row.degradation == "mosaic":  # its colours come from neighbours: BSD's are paler than others
         options["datasets"]["train"] |= {"use_rgb_permute": True, "saturation": [0.5, 2]}
@@ -197,7 +198,7 @@ def quickstart() -> OptionFile:
         inputs,
         datasets={"train": train_set | patches(48, workers=1, batch=8, enlarge=250), "val": held_out},
         network=small_rnan(inputs.num_channel, inputs.scale),
-        train=cosine(1e-3, 250, lowest=1e-5, warmup=-1, loss=inputs.task.row.loss),
+        train={"identity_start": True} | cosine(1e-3, 250, lowest=1e-5, warmup=-1, loss=inputs.task.row.loss),
         val={"val_freq": 150, "save_img": True, **tiles(128, 16), **metrics(inputs)},
         logger={"print_freq": 20, "save_checkpoint_freq": 100},
     )

@@ -1,4 +1,4 @@
-"""How one training step is computed: the options of the `train` section that change its cost, not its result."""
+"""The options of the `train` section that the plugin adds: how one step is computed, and what the first starts from."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ class StepOptions:
         clip_grad_norm: Largest 2-norm of all gradients together; None leaves them as they are.
         compile: Compile the network (`torch.compile`).
         checkpoint_blocks: Compute each block again in the backward pass instead of keeping its activations.
+        identity_start: Begin with a network whose output is its input (`RNAN.start_as_identity`); weights that are
+            loaded override it.
         skip_limit: Steps in a row that may be skipped because loss or gradient is not finite.
 
     Raises:
@@ -37,6 +39,7 @@ class StepOptions:
     clip_grad_norm: Positive | None = None
     compile: bool = False
     checkpoint_blocks: bool = False
+    identity_start: bool = False
     skip_limit: CountOrNone = 20
 
     def __post_init__(self) -> None:

@@ -7,6 +7,7 @@ import logging
 import shutil
 
 import pytest
+import test_model
 import torch
 from test_model import NETWORK, batch, build_model
 
@@ -88,6 +89,32 @@ def test_clipping_bounds_the_gradient():
     model.feed_data(batch(5, (16, 16)))
     model.optimize_parameters(1)
     assert model.get_current_log()["grad_norm"] == pytest.approx(plain.item(), rel=1e-4)  # before clipping
+
+
+def first_loss(**train):
+    model = build_model(**train)
+    model.feed_data(batch(5, (16, 16)))
+    model.optimize_parameters(1)
+    return model, model.get_current_log()["l_pix"]
+
+
+def test_identity_start_gives_the_input_and_still_learns():
+    model, loss = first_loss(identity_start=True)
+    untouched = (model.lq - model.gt).square().mean().item()
+    assert loss == pytest.approx(untouched, rel=0.05)
+    assert first_loss()[1] > 1.5 * untouched  # the ordinary start is far from it
+    for iteration in range(2, 30):
+        model.optimize_parameters(iteration)
+    assert model.get_current_log()["l_pix"] < 0.9 * untouched
+    assert all(parameter.grad.abs().sum() > 0 for parameter in model.net_g.parameters())
+
+
+@pytest.mark.parametrize("key", ["identity_start", "checkpoint_blocks"])
+def test_network_without_an_option_s_part_is_told(key, monkeypatch):
+    other = {"type": "MSRResNetX1", "num_in_ch": 1, "num_out_ch": 1, "num_feat": 4, "num_block": 1}
+    monkeypatch.setattr(test_model, "NETWORK", other)
+    with pytest.raises(UserError, match=rf"train\.{key}: MSRResNetX1 has no such option; take it out"):
+        build_model(**{key: True})
 
 
 def not_finite(names):
