@@ -7,6 +7,9 @@ from typing import Literal, get_args
 Precision = Literal["float32", "bfloat16", "float16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
+AskedPrecision = Literal["auto", "float32", "bfloat16", "float16"]  # of restoring
+ASKED_PRECISIONS: tuple[AskedPrecision, ...] = get_args(AskedPrecision)
+
 PolicyName = Literal["auto", "whole", "tile", "release"]
 POLICIES: tuple[PolicyName, ...] = get_args(PolicyName)
 

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 import torch
 
-from rnan_plugin.choices import PRECISIONS
+from rnan_plugin.choices import ASKED_PRECISIONS, PRECISIONS, Precision
 from rnan_plugin.errors import UserError, nearest
 
 _MEMINFO = Path("/proc/meminfo")
@@ -65,6 +65,31 @@ def choose(name: str = "auto", *, gpu: bool = True) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"device: {name} is not usable here ({reason}); take auto or cpu") from None
+
+
+def precision_on(device: torch.device, asked: str) -> Precision:
+    """The precision to restore in: the one asked for, or for "auto" bfloat16 where a device has instructions for it.
+
+    There convolutions take half the time, and the mean PSNR of the package's networks changes by up to 0.002 dB. CPUs
+    without them compute bfloat16 more slowly than float32.
+
+    Raises:
+        UserError: The name is unknown.
+    """
+    if asked not in ASKED_PRECISIONS:
+        told = f"is not one of {', '.join(ASKED_PRECISIONS)}{nearest(asked, ASKED_PRECISIONS)}"
+        raise UserError(f"precision: '{asked}' {told}")
+    if asked != "auto":
+        return asked
+    return "bfloat16" if _has_bfloat16(device) else "float32"
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    # Private, and not in every version of torch.
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported") if device.type == "cpu" else ()
+    return any(supported() for name in names if (supported := getattr(torch.cpu, name, None)))
 
 
 def dtype_of(precision: str) -> torch.dtype:

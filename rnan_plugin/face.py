@@ -13,7 +13,7 @@ from PIL import Image as PillowImage
 from torch import nn
 
 from rnan_plugin.archs.official_weights import load_released
-from rnan_plugin.choices import PolicyName, Precision
+from rnan_plugin.choices import AskedPrecision, PolicyName
 from rnan_plugin.errors import UserError, nearest, shown
 from rnan_plugin.evaluation.evaluate import Evaluation
 from rnan_plugin.evaluation.evaluate import evaluate as evaluate_method
@@ -53,7 +53,7 @@ def restore(  # noqa: PLR0913 - each is a flag of the command
     overlap: int | None = None,
     self_ensemble: bool = False,
     device: str = "auto",
-    precision: Precision = "float32",
+    precision: AskedPrecision = "float32",
 ) -> Any:
     """Restore an image as the command does; networks are loaded once and kept. Safe to call from several threads.
 
@@ -82,7 +82,8 @@ def restore(  # noqa: PLR0913 - each is a flag of the command
         overlap: Pixels that neighbouring tiles share.
         self_ensemble: Mean over the eight flips (RNAN+).
         device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
-        precision: Of the layers.
+        precision: Of the layers: "float32", "bfloat16", "float16", or "auto", which is bfloat16 where the device has
+            instructions for it, else float32.
 
     Returns:
         The restored image: of a Pillow image a Pillow image with its profile and camera data, of others an array of as

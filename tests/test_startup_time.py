@@ -11,6 +11,22 @@ import numpy as np
 import pytest
 
 LATE = {"torch._dynamo", "sympy", "basicsr", "torchvision", "scipy", "skimage", "matplotlib", "requests", "tensorboard"}
+AT_THE_END = """
+import atexit, gc, sys
+from rnan_plugin.__main__ import program
+sys.argv = ["rnan", *sys.argv[1:]]
+atexit.register(lambda: print("kept from the last collection:", gc.get_freeze_count() > 1000))
+sys.exit(program())
+"""
+
+
+@pytest.mark.parametrize(("command", "status"), [(["status", "--bad"], 2), (["sets", "."], 1), (["--version"], 0)])
+def test_a_process_of_its_own_ends_without_looking_at_all_modules(command: list[str], status: int) -> None:
+    result = subprocess.run([sys.executable, "-c", AT_THE_END, *command], check=False, capture_output=True, text=True)
+    assert (result.returncode, result.stdout.splitlines()[-1]) == (status, "kept from the last collection: True")
+    assert "Traceback" not in result.stderr
+
+
 RESTORE = """
 import sys
 from rnan_plugin.__main__ import main

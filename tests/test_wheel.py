@@ -155,4 +155,4 @@ def test_it_holds_the_weights_and_their_cards(unpacked: Path) -> None:
     cards = {file.stem for file in (unpacked / "rnan_plugin/weights").glob("*.md")}
     assert weights == cards == {file.stem for file in (REPOSITORY / "rnan_plugin/weights").glob("*.pth")}
     entry = next(unpacked.glob("*.dist-info/entry_points.txt")).read_text()
-    assert "rnan = rnan_plugin.__main__:main" in entry
+    assert "rnan = rnan_plugin.__main__:program" in entry

@@ -279,7 +279,7 @@ class RNAN(nn.Module):
         last: nn.Conv2d = self.tail[-1]  # type: ignore[assignment]
         with torch.no_grad():
             for parameter in last.parameters():
-                parameter *= 0.01
+                parameter.mul_(0.01)
 
     def forward(self, x: Tensor) -> Tensor:
         """Restore (B, num_in_ch, H, W) in [0, 1] to (B, num_out_ch, H*upscale, W*upscale); not clipped."""

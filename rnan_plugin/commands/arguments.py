@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from rnan_plugin.choices import POLICIES, PRECISIONS
+from rnan_plugin.choices import ASKED_PRECISIONS, POLICIES
 from rnan_plugin.errors import UserError
 from rnan_plugin.paper.tasks import TASKS, TaskAtLevel
 
@@ -77,4 +77,5 @@ def policy_of(options: argparse.Namespace) -> Policy:
 def add_device(parser: argparse.ArgumentParser) -> None:
     """Add `--device` and `--precision`."""
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps (default: a GPU if there is one)")
-    parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="of the layers (default: float32)")
+    told = "of the layers (default: float32; auto: bfloat16 where the device has instructions for it)"
+    parser.add_argument("--precision", choices=ASKED_PRECISIONS, default="float32", help=told)

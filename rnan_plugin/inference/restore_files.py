@@ -244,7 +244,8 @@ def restore_one(job: Job, pick: Pick, naming: Naming, passes: Progress | None = 
     del photo
     told += write_photo(restored, job.out, naming.quality)
     lines += [_about(name, line) for line in told]
-    lines.append(f"{name} -> {readable(job.out)} (policy {facts['policy']})")
+    narrow = "" if facts["precision"] == "float32" else f", {facts['precision']}"
+    lines.append(f"{name} -> {readable(job.out)} (policy {facts['policy']}{narrow})")
     return Made(job.out, {**facts, "chosen": why or None}, lines)
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from rnan_plugin import device as devices
-from rnan_plugin.choices import Precision
+from rnan_plugin.choices import AskedPrecision
 from rnan_plugin.errors import UserError
 from rnan_plugin.images.color import (
     Channels,
@@ -39,14 +39,15 @@ class RestoreSettings:
     Args:
         policy: How the network is applied.
         device: As `device.choose` takes it.
-        precision: Of the layers; the image itself, with its residual, stays in float32.
+        precision: Of the layers, as `device.precision_on` takes it; the image itself, with its residual, stays in
+            float32.
         compile: Compile the network first; worth it for many images.
         channels: What a one-channel network restores of colour images: "y" (luma; chroma is kept) or "gray".
     """
 
     policy: Policy = field(default_factory=Policy)
     device: str = "auto"
-    precision: Precision = "float32"
+    precision: AskedPrecision = "float32"
     compile: bool = False
     channels: Channels | None = None
 
@@ -57,8 +58,8 @@ class Restorer:
     def __init__(
         self, net: nn.Module, channels: Channels | None, settings: RestoreSettings, task: TaskAtLevel | None = None
     ) -> None:
-        self.device, self.precision = devices.choose(settings.device), settings.precision
-        devices.dtype_of(self.precision)  # checks it
+        self.device = devices.choose(settings.device)
+        self.precision = devices.precision_on(self.device, settings.precision)
         self.num_channel = next(weight.shape[1] for weight in net.parameters() if weight.ndim == 4)
         self.channels = settings.channels or (task.row.channels if task else channels)
         self.policy = settings.policy
@@ -124,7 +125,7 @@ def provenance_of(weights: str, settings: RestoreSettings, restorer: Restorer) -
         "weights_sha256": hashlib.sha256(Path(weights).read_bytes()).hexdigest(),
         "policy_asked_for": asdict(settings.policy),
         "device": str(restorer.device),
-        "precision": settings.precision,
+        "precision": restorer.precision,
         "compiled": settings.compile,
         "rnan_plugin": __version__,
         "torch": torch.__version__,

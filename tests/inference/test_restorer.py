@@ -26,6 +26,7 @@ import rnan_plugin
 from rnan_plugin.__main__ import main
 from rnan_plugin.archs.non_local import NonLocalBlock
 from rnan_plugin.archs.rnan_arch import RNAN
+from rnan_plugin.device import precision_on
 from rnan_plugin.errors import UserError
 from rnan_plugin.images.color import rgb2gray, rgb2y
 from rnan_plugin.images.degradations import BayerMosaic
@@ -300,6 +301,27 @@ def test_narrow_types_stay_near(tmp_path, option_file, precision):
     added = np.abs(expected - photo(1)).mean()
     assert added > 5
     assert 0 < np.abs(out - expected).mean() < 2**-5 * added  # bfloat16 has 8 bits, a dozen layers lose 3 of them
+
+
+@pytest.mark.parametrize(("instructions", "taken"), [(True, "bfloat16"), (False, "float32")])
+def test_automatic_precision_is_narrow_where_that_is_fast_and_says_so(
+    tmp_path, option_file, capsys, monkeypatch, instructions, taken
+):
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda: instructions, raising=False)
+    source, common = write(tmp_path / "a.png", photo(1)), ["-opt", option_file[0], "--device", "cpu"]
+    for name, precision in (("auto", "auto"), ("named", taken)):
+        arguments = ["restore", source, str(tmp_path / name / "a.png"), *common, "--precision", precision]
+        assert main(arguments) == 0
+        assert (", bfloat16)" in capsys.readouterr().out) == instructions
+        assert [entry["precision"] for entry in record_of(tmp_path / name).values()] == [taken]
+    assert np.array_equal(read(tmp_path / "auto/a.png"), read(tmp_path / "named/a.png"))
+
+
+def test_automatic_precision_without_these_questions_in_torch(monkeypatch):
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.delattr(torch.cpu, name, raising=False)
+    assert precision_on(torch.device("cpu"), "auto") == precision_on(torch.device("meta"), "auto") == "float32"
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler (g++) on the CPU")
