@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import Any
 
 from PIL import TiffImagePlugin
@@ -13,7 +14,7 @@ from PIL import TiffImagePlugin
 from rnan_plugin.images.color import Pixels
 from rnan_plugin.images.photo_metadata import Metadata, describing, exif_of
 
-_PIECE_PIXELS = 2**20
+_STRIP_PIXELS = 2**20
 _LEVEL = 3
 _MOST_BYTES = 2**32 - 2**20  # its offsets have 32 bits
 _DEFLATE, _CHUNKY, _INCH, _DIFFERENCES, _ALPHA = 8, 1, 2, 2, 2
@@ -30,39 +31,42 @@ def tiff_pieces(img: Pixels, metadata: Metadata) -> list[bytes]:
     Raises:
         ValueError: Larger than the format can hold, or metadata that it can't.
     """
-    strip = list(_strip(img))
-    length = sum(map(len, strip))
-    if length > _MOST_BYTES:
+    strips = list(_strips(img))
+    lengths = [len(strip) for strip in strips]
+    if sum(lengths) > _MOST_BYTES:
         raise ValueError("larger than 4 GiB")
     directory: Any = TiffImagePlugin.ImageFileDirectory_v2(b"II*\0\0\0\0\0")
-    for tag, value in _tags(img, metadata, length):
+    for tag, value in _tags(img, metadata, lengths):
         directory[tag] = value
     buffer = io.BytesIO()
     try:
         directory.save(buffer)
     except (struct.error, TypeError, OverflowError, AttributeError) as error:
         raise ValueError(str(error)) from None
-    return [buffer.getvalue(), *strip]
+    return [buffer.getvalue(), *strips]
 
 
-def _strip(img: Pixels) -> Iterator[bytes]:
-    """The compressed pixels: one strip, since not every Pillow can say where several are."""
-    packer, rows = zlib.compressobj(_LEVEL), max(1, _PIECE_PIXELS // img.shape[1])
+def _rows_of_a_strip(img: Pixels) -> int:
+    return min(len(img), max(1, _STRIP_PIXELS // img.shape[1]))
+
+
+def _strips(img: Pixels) -> Iterator[bytes]:
+    """The compressed pixels: in strips, so that no reader has to unpack all of them at once."""
+    rows = _rows_of_a_strip(img)
     for top in range(0, len(img), rows):
-        piece = img[top : top + rows]
-        differences = piece.astype(img.dtype.newbyteorder("<"))
-        differences[:, 1:] -= piece[:, :-1]
-        yield packer.compress(differences.tobytes())
-    yield packer.flush()
+        strip = img[top : top + rows]
+        differences = strip.astype(img.dtype.newbyteorder("<"))
+        differences[:, 1:] -= strip[:, :-1]
+        yield zlib.compress(differences.tobytes(), _LEVEL)
 
 
-def _tags(img: Pixels, metadata: Metadata, length: int) -> Iterator[tuple[int, Any]]:
-    """Numbers and values of all tags; the strip's place, 0, is counted from the end of the directory."""
+def _tags(img: Pixels, metadata: Metadata, lengths: Sequence[int]) -> Iterator[tuple[int, Any]]:
+    """Numbers and values of all tags; the strips' places are counted from the end of the directory."""
     height, width, num_channel = img.shape
     yield from describing(exif_of(metadata.exif)).items() if metadata.exif else ()
     yield from {256: width, 257: height, 258: (8 * img.dtype.itemsize,) * num_channel, 259: _DEFLATE}.items()
-    yield from {262: 2 if num_channel >= 3 else 1, 277: num_channel, 278: height, 284: _CHUNKY}.items()
-    yield from {273: 0, 279: length, 317: _DIFFERENCES}.items()
+    yield from {262: 2 if num_channel >= 3 else 1, 277: num_channel, 278: _rows_of_a_strip(img), 284: _CHUNKY}.items()
+    yield from {273: tuple(accumulate(lengths[:-1], initial=0)), 279: tuple(lengths), 317: _DIFFERENCES}.items()
     if num_channel in {2, 4}:
         yield 338, _ALPHA
     if metadata.dpi:

@@ -107,11 +107,15 @@ def test_what_is_written_is_read_again(name: str, channels: int, dtype: Any) -> 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_other_readers_read_our_tiffs(dtype: Any, channels: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tiff_writer, "_PIECE_PIXELS", 100)  # so that it comes in several pieces
+    monkeypatch.setattr(tiff_writer, "_STRIP_PIXELS", 100)  # so that there are several strips
     img = smooth(channels, dtype)
     photo = Photo(img[..., :3] if channels == 4 else img, img[..., 3:] if channels == 4 else None)
     code, _ = encoded(photo, "a.tif")
     np.testing.assert_array_equal(tifffile.imread(io.BytesIO(code)).reshape(img.shape), img)
+    with tifffile.TiffFile(io.BytesIO(code)) as file:
+        page = file.pages.first
+        rows = max(1, 100 // img.shape[1])
+        assert len(page.dataoffsets) == -(-len(img) // rows) > 5
     if dtype == np.uint8 or channels == 1:
         np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(code))).reshape(img.shape), img)
     if channels != 4:
