@@ -2,7 +2,6 @@
 
     python benchmarks/inference.py                  # a few minutes on 2 cores; prints ratios
     python benchmarks/inference.py --json FILE      # and writes them
-    python benchmarks/inference.py --curves FILE    # cost against pixels for each policy, as JSON (long)
 
 Speed-ups and the share of the convolution's rate are medians over pairs measured in turn, so that a drifting machine
 harms them little. Memory is the peak of a process above its idle state, each in a process of its own. The baseline is
@@ -14,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -42,7 +42,6 @@ Run = Callable[[], object]
 SIZE = 256  # side of the image that is restored
 EMBED = 32  # channels of the attention (Fig. 3)
 OURS = Policy("tile", 96, 8)
-CURVE_SIDES = (64, 96, 128, 192, 256, 384)
 
 
 def all_pairs_attention(query: Tensor, key: Tensor, value: Tensor, softmax_over: SoftmaxOver) -> Tensor:
@@ -199,10 +198,11 @@ def job(kind: str, side: int) -> Run:
     return run_policy(network(), img, policies.get(kind) or Policy("tile", int(kind), int(kind) // 8))
 
 
-def in_process(kind: str, side: int) -> tuple[int, float]:
-    """Measure `peak_above_idle` in a new process."""
+def in_process(kind: str, side: int, threads: int | None = None) -> tuple[int, float]:
+    """Measure `peak_above_idle` in a new process, of all threads or so many."""
     command = [sys.executable, __file__, "--measure", kind, str(side)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    environment = os.environ | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
     peak, duration = done.stdout.split()[-2:]
     return int(peak), float(duration)
 
@@ -228,31 +228,14 @@ def memory_slope(over: SoftmaxOver) -> float:
     return statistics.linear_regression([side**2 for side in sides], peaks).slope
 
 
-def curves() -> dict[str, list[dict[str, float]]]:
-    """Time and peak memory of restoring square images by each policy."""
-    kinds = ("whole", "256", "128", "64", "auto", "release", "baseline")
-    result: dict[str, list[dict[str, float]]] = {}
-    for kind in kinds:
-        for side in CURVE_SIDES:
-            peak, duration = in_process(kind, side)
-            name = f"tile {kind}, overlap {int(kind) // 8}" if kind.isdigit() else kind
-            result.setdefault(name, []).append({"side": side, "seconds": duration, "bytes": peak})
-            print(f"  {name:22} {side}×{side}: {duration:7.2f} s, {peak / 2**20:6.0f} MiB", flush=True)
-    return result
-
-
 def main() -> int:
     """Run the command line; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--json", type=Path, help="write the ratios to this file")
-    parser.add_argument("--curves", type=Path, help="measure cost curves instead, and write them to this file")
     parser.add_argument("--measure", nargs=2, metavar=("KIND", "SIDE"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.measure:
         print(*peak_above_idle(args.measure[0], int(args.measure[1])))
-        return 0
-    if args.curves:
-        args.curves.write_text(json.dumps(curves(), indent=1) + "\n", encoding="utf-8")
         return 0
     results: dict[str, float] = {}
     for part in (attention_ratios, convolution_ratios, restore_ratios, memory_ratios):
