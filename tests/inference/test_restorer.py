@@ -303,6 +303,19 @@ def test_narrow_types_stay_near(tmp_path, option_file, precision):
     assert 0 < np.abs(out - expected).mean() < 2**-5 * added  # bfloat16 has 8 bits, a dozen layers lose 3 of them
 
 
+@pytest.mark.parametrize("policy", ["whole", "tile"])
+def test_what_overflows_is_told_and_not_written(tmp_path, option_file, capsys, policy):
+    path, net = option_file
+    torch.nn.init.constant_(net.tail[-1].weight, 3e38)
+    torch.save({"params": net.state_dict()}, tmp_path / "net.pth")
+    source = write(tmp_path / "a.png", photo(1))
+    assert main(["restore", source, str(tmp_path / "out.png"), "-opt", path, "--policy", policy, "--tile", "16"]) != 0
+    told = capsys.readouterr().err
+    assert "a.png: the network gave values that are no finite numbers; take float32 precision" in told
+    assert "Traceback" not in told
+    assert not (tmp_path / "out.png").exists()
+
+
 @pytest.mark.parametrize(("instructions", "taken"), [(True, "bfloat16"), (False, "float32")])
 def test_automatic_precision_is_narrow_where_that_is_fast_and_says_so(
     tmp_path, option_file, capsys, monkeypatch, instructions, taken
