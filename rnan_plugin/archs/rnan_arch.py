@@ -273,8 +273,8 @@ class RNAN(nn.Module):
         """Scale the last layer's weights down to a hundredth, for a training that begins with nothing.
 
         The first output is then the input (enlarged, the mean colour) instead of noise far from any image. What that
-        noise costs to unlearn, at a high rate, is mostly paid by the mask branches: their sigmoids saturate, after
-        which neither they nor the trunks get a gradient. MSRResNet starts in the same way.
+        noise costs to unlearn, at a high rate, is mostly paid by the mask branches: their sigmoids saturate early,
+        after which neither they nor the trunks get a gradient. MSRResNet starts in the same way.
         """
         last: nn.Conv2d = self.tail[-1]  # type: ignore[assignment]
         with torch.no_grad():
