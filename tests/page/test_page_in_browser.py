@@ -11,7 +11,6 @@ import os
 import queue
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -156,7 +155,7 @@ def address() -> Iterator[str]:
         try:
             yield re.findall(r"http://\S+", process.stdout.readline())[0]
         finally:
-            process.send_signal(signal.SIGINT)
+            process.terminate()
 
 
 @pytest.fixture
