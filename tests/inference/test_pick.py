@@ -65,5 +65,7 @@ def test_grey_files_are_restored_in_the_range_of_luma(tmp_path: Path) -> None:
     arguments = ["--weights", weights, "--channels", "y", "--tile", "64", "--overlap", "8"]
     assert main(["restore", str(tmp_path / "colour.png"), str(tmp_path / "by_y.png"), *arguments]) == 0
     restored, by_y = (np.asarray(cv2.imread(str(tmp_path / name))).astype(int) for name in ("out.png", "by_y.png"))
-    assert np.abs(restored - by_y).max() <= 1  # as the same image in colour
+    apart = np.abs(restored - by_y)  # from the same image in colour, whose luma is rounded before the network sees it
+    assert apart.max() <= 3
+    assert apart.mean() < 0.1
     assert np.asarray(cv2.imread(str(tmp_path / "out.png"), cv2.IMREAD_UNCHANGED)).ndim == 2
