@@ -19,7 +19,7 @@ _RGB2GRAY = (0.298936021293775, 0.587043074451121, 0.114020904255103)
 _RGB2Y = (65.481 / 255, 128.553 / 255, 24.966 / 255)
 
 
-_Y_SPAN = 219  # levels of luma between black and white
+LUMA_SPAN = 219  # levels of luma between black and white
 _STRIP_PIXELS = 2**20
 
 
@@ -72,7 +72,7 @@ def rgb2y(img: Pixels) -> Pixels:
 
 def grey2y(img: Pixels) -> Pixels:
     """Luma of a grey image, 16 bits: (H, W, 1) to 16 · 257 to 235 · 257, as `rgb2y` of R = G = B, hardly rounded."""
-    step = _Y_SPAN * 257 / full_scale(img)
+    step = LUMA_SPAN * 257 / full_scale(img)
     return in_strips(lambda strip: np.rint(16 * 257 + strip * step).astype(np.uint16), img)
 
 
@@ -81,7 +81,7 @@ def y2grey(luma: Pixels, like: Pixels) -> Pixels:
     white = full_scale(like)
 
     def of_strip(strip: Pixels) -> Pixels:
-        grey: Pixels = np.clip(np.rint((strip / 257 - 16) * (white / _Y_SPAN)), 0, white).astype(like.dtype)
+        grey: Pixels = np.clip(np.rint((strip / 257 - 16) * (white / LUMA_SPAN)), 0, white).astype(like.dtype)
         return grey
 
     return in_strips(of_strip, luma)

@@ -10,7 +10,7 @@ import pywt  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from rnan_plugin.images.codec import opened_by_pillow
-from rnan_plugin.images.color import Pixels, full_scale
+from rnan_plugin.images.color import LUMA_SPAN, Pixels, full_scale
 from rnan_plugin.images.jpeg_segments import is_jpeg
 
 # The luminance table that libjpeg scales by quality, row by row (ITU-T T.81, Annex K.1).
@@ -36,6 +36,16 @@ def luma_table(quality: int) -> NDArray[np.int64]:
     """The 64 steps of libjpeg's luminance table at a quality from 1 to 100, row by row."""
     scale = 5000 // quality if quality < 50 else 200 - 2 * quality
     return np.clip((_LUMA * scale + 50) // 100, 1, 255)
+
+
+def quality_in_luma(quality: float) -> float:
+    """The quality that a JPEG file shows a network for luma, 1 to 100.
+
+    Files quantise 256 levels between black and white. Brought to the 219 of luma, as networks for Y take it, steps and
+    artefacts are as much smaller.
+    """
+    scale = (5000 / quality if quality < 50 else 200 - 2 * quality) * LUMA_SPAN / 255
+    return 5000 / scale if scale > 100 else 100 - scale / 2
 
 
 def jpeg_quality(code: bytes) -> int | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from rnan_plugin.errors import UserError, nearest
 from rnan_plugin.images.color import Pixels
-from rnan_plugin.images.estimate import jpeg_quality, noise_sigma
+from rnan_plugin.images.estimate import jpeg_quality, noise_sigma, quality_in_luma
 from rnan_plugin.inference.shipped import ShippedNetwork, shipped_network, shipped_networks
 from rnan_plugin.paper.tasks import TASKS, Task, TaskAtLevel
 
@@ -131,11 +131,18 @@ def _gaining(task: TaskAtLevel, why: str, *, in_colour: bool) -> Choice:
         if network.task == task.name and network.gains and (in_colour or network.is_the_tasks)
     ]
     level = _no_worse_than_any(task, able)
-    gaining = [network for network in able if network.gains_at(level)]
+    seen = {network: _as_seen_by(network, level) for network in able}
+    gaining = [network for network in able if network.gains_at(seen[network])]
     if not gaining:
         return Choice(None, task, f"{why}: left as it is, no weights in the package gain on it")
-    best = max(gaining, key=lambda network: (not network.is_the_tasks, network.gain_at(level), -network.width))
+    best = max(gaining, key=lambda network: (not network.is_the_tasks, network.gain_at(seen[network]), -network.width))
     return Choice(best, task, f"{why}: restored with {best}")
+
+
+def _as_seen_by(network: ShippedNetwork, level: float) -> float:
+    """A file's level on the scale on which a network was trained and measured."""
+    is_on_luma = TASKS[network.task].degradation == "jpeg" and network.channels == "y"
+    return quality_in_luma(level) if is_on_luma else level
 
 
 def _no_worse_than_any(task: TaskAtLevel, networks: list[ShippedNetwork]) -> float:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from rnan_plugin.images import estimate
-from rnan_plugin.images.estimate import jpeg_quality, luma_table, noise_sigma
+from rnan_plugin.images.estimate import jpeg_quality, luma_table, noise_sigma, quality_in_luma
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +45,18 @@ def test_other_encoders_tables_have_the_nearest_quality(photo: NDArray[np.uint8]
     found = jpeg_quality(file.getvalue())
     assert found is not None
     assert abs(found - quality) <= 2
+
+
+@pytest.mark.parametrize("quality", [5, 10, 30, 45, 50, 60, 80, 90, 95])
+def test_in_luma_steps_are_smaller_by_its_range(quality: int) -> None:
+    """The table at the quality found, between those of whole qualities, against the file's, scaled."""
+    found = quality_in_luma(quality)
+    below, above = (luma_table(whole).astype(float) for whole in (int(found), int(found) + 1))
+    scaled = np.minimum(luma_table(quality), 255) * 219 / 255
+    inner = (luma_table(quality) < 255) & (luma_table(quality) > 1)
+    assert (scaled[inner] <= below[inner] + 1).all()
+    assert (scaled[inner] >= above[inner] - 1).all()
+    assert quality < found < 100
 
 
 def test_what_is_no_jpeg_has_no_quality(photo: NDArray[np.uint8]) -> None:

@@ -45,12 +45,15 @@ def jpeg(quality: int) -> bytes:
     return cv2.imencode(".jpg", image(), [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
 
 
+# Networks for luma see a file of quality 9 as 10.5 would be in the range of luma, and 78 as 81.1.
 QUALITIES = [
-    (8, "car_5-95.pth"),
-    (10, "car_10.pth"),
+    (7, "car_5-95.pth"),
+    (9, "car_10.pth"),
+    (11, "car_5-95.pth"),
     (30, "car_5-95.pth"),
     (65, "car_rgb_60-95.pth"),
     (75, "car_5-95.pth"),
+    (78, None),
     (90, None),
 ]
 
