@@ -7,7 +7,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rnan_plugin.errors import UserError
 from rnan_plugin.images.color import Pixels
 from rnan_plugin.images.degradations import Degraded
 
@@ -25,13 +24,7 @@ def to_image(output: Tensor) -> NDArray[np.uint8]:
 
 
 def as_deep_as(img: Pixels, output: Tensor) -> Pixels:
-    """(1, C, H, W) on 0..1 to (H, W, C) of as many bits as an image has, clipped and rounded.
-
-    Raises:
-        UserError: A value is infinite or no number, which would come out as black or white.
-    """
-    if not output.isfinite().all():
-        raise UserError("the network gave values that are no finite numbers; take float32 precision, or other weights")
+    """(1, C, H, W) on 0..1 to (H, W, C) of as many bits as an image has, clipped and rounded."""
     if img.dtype != np.uint16:
         return to_image(output)
     levels = (output[0].float().clamp(0, 1) * 65535).round().int()

@@ -17,11 +17,10 @@ from rnan_plugin.choices import POLICIES, PolicyName
 from rnan_plugin.device import available_bytes, is_out_of_memory
 from rnan_plugin.errors import UserError
 from rnan_plugin.images.color import Pixels
-from rnan_plugin.images.tensors import as_deep_as
 from rnan_plugin.inference.ensemble import TURNS, ensembled_rows, self_ensembled
 from rnan_plugin.inference.parallel import at_a_time
 from rnan_plugin.inference.room import has_attention, pass_bytes
-from rnan_plugin.inference.strips import place_of, streamed
+from rnan_plugin.inference.strips import place_of, restored_pixels, streamed
 from rnan_plugin.inference.tiling import (
     RELEASE_PIXELS,
     RELEASE_PIXELS_ENLARGING,
@@ -144,7 +143,8 @@ def restore_image(
         (H*scale, W*scale, C'), of as many bits, and the policy that was used.
 
     Raises:
-        UserError: More memory is needed than there is, as far as can be said before.
+        UserError: More memory is needed than there is, as far as can be said before; or the network's values are no
+            finite numbers.
     """
     like = torch.empty(1, device=device).expand(1, img.shape[2], *img.shape[:2])  # takes no memory
 
@@ -156,7 +156,7 @@ def restore_image(
             run = _wrapped(net, grid.size, candidate, progress)
             return streamed(rows_of(run, partial(place_of, img, device), grid, candidate.tile_batch), grid, img)
         everything = place_of(img, device, (0, 0, *img.shape[:2]))
-        return as_deep_as(img, _apply(net, everything, candidate, progress))
+        return restored_pixels(img, _apply(net, everything, candidate, progress))
 
     return _first_that_fits(net, like, policy, attempt)
 
