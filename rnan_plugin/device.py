@@ -12,10 +12,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import torch
 
-from rnan_plugin.choices import ASKED_PRECISIONS, PRECISIONS, Precision
+from rnan_plugin.choices import ASKED_PRECISIONS, PRECISIONS, AskedPrecision, Precision
 from rnan_plugin.errors import UserError, nearest
 
 _MEMINFO = Path("/proc/meminfo")
@@ -76,12 +77,9 @@ def precision_on(device: torch.device, asked: str) -> Precision:
     Raises:
         UserError: The name is unknown.
     """
-    if asked not in ASKED_PRECISIONS:
-        told = f"is not one of {', '.join(ASKED_PRECISIONS)}{nearest(asked, ASKED_PRECISIONS)}"
-        raise UserError(f"precision: '{asked}' {told}")
-    if asked != "auto":
-        return asked
-    return "bfloat16" if _has_bfloat16(device) else "float32"
+    if asked == "auto":
+        return "bfloat16" if _has_bfloat16(device) else "float32"
+    return _one_of(ASKED_PRECISIONS, asked)
 
 
 def _has_bfloat16(device: torch.device) -> bool:
@@ -98,12 +96,14 @@ def dtype_of(precision: str) -> torch.dtype:
     Raises:
         UserError: The name is unknown.
     """
-    if precision not in PRECISIONS:
-        raise UserError(
-            f"precision: '{precision}' is not one of {', '.join(PRECISIONS)}{nearest(precision, PRECISIONS)}"
-        )
-    dtype: torch.dtype = getattr(torch, precision)
+    dtype: torch.dtype = getattr(torch, _one_of(PRECISIONS, precision))
     return dtype
+
+
+def _one_of(legal: tuple[Precision, ...] | tuple[AskedPrecision, ...], name: str) -> Any:
+    if name not in legal:
+        raise UserError(f"precision: '{name}' is not one of {', '.join(legal)}{nearest(name, legal)}")
+    return name
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:

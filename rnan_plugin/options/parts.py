@@ -52,10 +52,10 @@ def small_training(
     steps: int,
     looked_every: int,
     again: int = 0,
-    from_nothing: bool = False,
+    identity_start: bool = False,
 ) -> Section:
     """A training on BSD400 with short patches, in bfloat16; `again` steps more from half the rate, if there are any."""
-    how: Section = {"precision": "bfloat16"} | ({"identity_start": True} if from_nothing else {})
+    how: Section = {"precision": "bfloat16"} | ({"identity_start": True} if identity_start else {})
     enlarges = inputs.scale > 1
     cut = patches((24 if enlarges else 32) * inputs.scale, workers=1, batch=16 if enlarges else 8, enlarge=100)
     train_set = data_set(*BSD400, inputs, inputs.drawn()) | cut

@@ -135,7 +135,7 @@ def small(inputs: Inputs) -> OptionFile:
         steps=WARM_STEPS if start else 20_000 if inputs.blind else inputs.task.row.small_iter,
         looked_every=WARM_STEPS // 2 if start else val_freq(inputs),
         again=0 if start or inputs.blind else WARM_STEPS,
-        from_nothing=start is None,
+        identity_start=start is None,
     )
     if inputs.task.row.degradation == "mosaic":  # its colours come from neighbours: BSD's are paler than others
         options["datasets"]["train"] |= {"use_rgb_permute": True, "saturation": [0.5, 2]}

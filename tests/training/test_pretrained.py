@@ -64,6 +64,16 @@ def test_the_model_logs_it(tmp_path: Path, caplog: pytest.LogCaptureFixture, mon
     assert caplog.records[-1].message.startswith(f"{tmp_path}/net.pth, for RNAN, key found: matched ")
 
 
+def test_they_override_an_identity_start(tmp_path: Path) -> None:
+    weights = build_model().net_g.state_dict()
+    torch.save({"params": weights}, tmp_path / "net.pth")
+    model = build_model(identity_start=True)
+    last = next(name for name in reversed(weights) if name.endswith("weight"))
+    assert model.net_g.state_dict()[last].abs().max() < 0.02 * weights[last].abs().max()
+    model.load_network(model.net_g, str(tmp_path / "net.pth"))
+    assert all(torch.equal(value, weights[name]) for name, value in model.net_g.state_dict().items())
+
+
 @pytest.mark.parametrize("strict", [True, False])
 def test_nothing_that_fits_is_refused_before_the_start(strict: bool, legal, monkeypatch, capfd) -> None:  # noqa: F811
     torch.save({"params": {"conv_first.weight": torch.zeros(64, 3, 3, 3)}}, "other.pth")
