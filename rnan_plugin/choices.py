@@ -19,7 +19,7 @@ NETWORKS: tuple[NetworkName, ...] = get_args(NetworkName)
 OutputFormat = Literal["png", "jpg", "webp", "tif"]
 RESULT_FORMATS = (*get_args(OutputFormat), "same")  # "same" keeps each file's own
 
-Size = Literal["paper", "small"]
+Size = Literal["paper", "small", "medium"]
 SIZES: tuple[Size, ...] = get_args(Size)
 
 ExportForm = Literal["pth", "safetensors", "onnx", "openmodeldb"]

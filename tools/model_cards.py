@@ -23,16 +23,20 @@ LOGS = REPOSITORY / "docs/small_models"
 TILES = f"tile {TILE}, overlap {OVERLAP}"  # with which all is measured
 Numbers = Mapping[str, Any]
 
-CARD = """# {network}: a small RNAN for {title}
+SIZED = {
+    "small": "Small network, not the paper's",
+    "medium": "The size of the paper's small model (Table 7: one block of each kind, 64 features)",
+}
+CARD = """# {network}: a {size} RNAN for {title}
 
-Small network, small budget: {purpose}. Not the paper's network.
+{sized}, small budget: {purpose}.
 
 - Levels: {levels}
 - Architecture: RNAN, text settings, {arguments}; {parameters:,} parameters, computed in float32, stored as {stored}
 - Data: BSD400 (BSDS500's train and test images, 481×321, JPEG of quality about 95), 380 images; 20 held out to choose
   the checkpoint. No benchmark image was seen
-- Training: `rnan train -opt options/small/{option_file} {iterations:,} iterations{shortened}{start}, loss {loss},
-  rate {rate:g}, seed {seed}; {hours} on one core, other work beside it; log in docs/small_models
+- Training: `rnan train -opt {option_file} {iterations:,} iterations{shortened}{start}, loss {loss},
+  rate {rate:g}{of_masks}, seed {seed}; {hours} on one core, other work beside it; log in docs/small_models
 - Input: {input}; output rounded to 8 bits; {policy}
 - SHA-256: {sha256}
 - Limits: other degradations and levels than these, and real noise, which is neither Gaussian nor white, are not what
@@ -61,15 +65,22 @@ def write_card(network: ShippedNetwork) -> None:
     network.file.with_suffix(".md").write_text("\n".join(parts) + "\n", encoding="utf-8")
 
 
+def path_of(option_file: str) -> str:
+    """Where a file is, from the repository's root: "options/small/NAME.yml", or of another size."""
+    (path,) = REPOSITORY.glob(f"options/*/{option_file}")
+    return path.relative_to(REPOSITORY).as_posix()
+
+
 def recipe_of(option_file: str) -> dict[str, Any]:
-    """How a file of options/small trains; kept with the numbers, since files may change after a training."""
-    options = read_option_file(str(REPOSITORY / "options/small" / option_file))
+    """How a shipped file trains; kept with the numbers, since files may change after a training."""
+    options = read_option_file(str(REPOSITORY / path_of(option_file)))
     train, start = options["train"], options["path"]["pretrain_network_g"]
     return {
         "total_iter": train["total_iter"],
         "start": start and Path(start).name,
         "loss": train["pixel_opt"]["type"],
         "rate": float(train["optim_g"]["lr"]),
+        **{key: train[key] for key in ("identity_start", "mask_lr_mult") if key in train},
         "seed": options["manual_seed"],
     }
 
@@ -86,22 +97,31 @@ def _facts(network: ShippedNetwork, checkpoint: Numbers, recipe: Numbers, gains:
     taken = {"rgb": "RGB", "gray": "grey", "y": "Y"}[network.channels]
     return {
         "network": network,
+        "size": network.size,
+        "sized": SIZED[network.size],
         "title": _title_of(network),
         "purpose": "for `rnan restore`, as a start for training of your own, and as a baseline",
         "levels": _levels(network, gains),
         "arguments": ", ".join(f"{key} {value}" for key, value in checkpoint["network_g"].items()),
         "parameters": sum(weight.numel() for weight in weights.values()),
         "stored": str(next(iter(weights.values())).dtype).removeprefix("torch."),
-        "option_file": checkpoint["option_file"] + ("`, as it was then:" if recipe != now else "`,"),
+        "option_file": path_of(checkpoint["option_file"]) + ("`, as it was then:" if recipe != now else "`,"),
         "iterations": checkpoint["iterations"],
         "shortened": f" (its schedule shortened from {wanted:,})" if wanted != checkpoint["iterations"] else "",
-        "start": f" from the weights of `{recipe['start']}`" if recipe["start"] else "",
+        "start": _start(recipe),
+        "of_masks": f" (of the mask branches {recipe['mask_lr_mult']:g} of it)" if "mask_lr_mult" in recipe else "",
         **{key: recipe[key] for key in ("loss", "rate", "seed")},
         "hours": f"{checkpoint['hours']} hours",
         "input": f"{taken}, unknown {task.level}" if network.is_blind else task.input.format(level=network.low),
         "policy": TILES,
         "sha256": hashlib.sha256(network.file.read_bytes()).hexdigest(),
     }
+
+
+def _start(recipe: Numbers) -> str:
+    if recipe["start"]:
+        return f" from the weights of `{recipe['start']}`"
+    return " from near the identity" if recipe.get("identity_start") else ""
 
 
 def _title_of(network: ShippedNetwork) -> str:

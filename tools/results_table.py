@@ -39,10 +39,12 @@ def scores(measured: Iterable[Numbers]) -> str:
 def _score_row(numbers: Numbers) -> str:
     task = TaskAtLevel(numbers["task"], numbers["level"])
     flags = f"--task {task.name}" + (f" --level {task.level:g}" if task.level is not None else "")
+    if _is_medium(numbers):
+        flags += f" --weights {task.file_stem}_medium"
     scores = [_pair(numbers.get(key)) for key in ("plain", "self_ensemble")]
     published = published_rows(task.name, task.level, numbers["image_set"])
     beside = ", ".join(f"{row.method} {row.psnr:.2f}" for row in _beside(published, numbers["plain"]["psnr"]))
-    return f"| {task.title} | `{flags}` | {numbers['image_set']} | {' | '.join(scores)} | {beside} |"
+    return f"| {_title(numbers)} | `{flags}` | {numbers['image_set']} | {' | '.join(scores)} | {beside} |"
 
 
 def _pair(score: Numbers | None) -> str:
@@ -55,6 +57,15 @@ def _beside(published: list[Published], psnr: float) -> list[Published]:
     return sorted(below, key=lambda row: row.psnr)[-1:] + [row for row in published if row.method == "RNAN"][:1]
 
 
+def _title(numbers: Numbers) -> str:
+    title = TaskAtLevel(numbers["task"], numbers["level"]).title
+    return f"{title}, medium" if _is_medium(numbers) else title
+
+
+def _is_medium(numbers: Numbers) -> bool:
+    return bool(numbers["size"] == "medium")
+
+
 def budgets(measured: Iterable[Numbers]) -> str:
     """What their training took, in Markdown."""
     head = "| task | parameters | iterations | core hours | PSNR aimed at (dB) | reached |\n|---|---|---|---|---|---|"
@@ -62,9 +73,8 @@ def budgets(measured: Iterable[Numbers]) -> str:
 
 
 def _budget_row(numbers: Numbers) -> str:
-    title = TaskAtLevel(numbers["task"], numbers["level"]).title
     size = f"{numbers['parameters']:,} | {numbers['iterations']:,} | {numbers['hours']:.2f}"
-    return f"| {title} | {size} | {numbers['bar_psnr']:.2f} | {numbers['plain']['psnr']:.2f} |"
+    return f"| {_title(numbers)} | {size} | {numbers['bar_psnr']:.2f} | {numbers['plain']['psnr']:.2f} |"
 
 
 def blind(measured: Iterable[Numbers]) -> str:
@@ -79,7 +89,8 @@ def blind(measured: Iterable[Numbers]) -> str:
 def _blind_rows(numbers: Numbers, measured: Iterable[Numbers]) -> Iterator[str]:
     task = TASKS[numbers["task"]]
     kind = task.title.split(",")[0] + ("" if numbers["is_the_tasks"] else " in colour")
-    singles = {found["level"]: found for found in measured if "plain" in found and found["task"] == task.name}
+    small = (found for found in measured if found.get("size") == "small" and found["task"] == task.name)
+    singles = {found["level"]: found for found in small}
     for level, found in numbers["levels"].items():
         single = singles.get(float(level)) if numbers["is_the_tasks"] else None
         beside = f"{single['plain']['psnr']:.2f}" if single else "–"

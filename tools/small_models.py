@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import skimage.data
 import torch
-from model_cards import LOGS, NUMBERS, TILES, known_numbers, recipe_of, write_card
+from model_cards import LOGS, NUMBERS, TILES, known_numbers, path_of, recipe_of, write_card
 
 from rnan_plugin import checkpoints
 from rnan_plugin.archs.rnan_arch import RNAN
@@ -38,7 +38,7 @@ from rnan_plugin.images.degradations import Image, image_stream
 from rnan_plugin.inference.networks import load_network
 from rnan_plugin.inference.policy import Policy
 from rnan_plugin.inference.restorer import Restorer, RestoreSettings
-from rnan_plugin.inference.shipped import FOLDER, ShippedNetwork, measured_tiles, shipped_networks
+from rnan_plugin.inference.shipped import FOLDER, ShippedNetwork, measured_tiles, packaged_networks
 from rnan_plugin.options.inputs import inputs_of
 from rnan_plugin.options.schema import read_option_file
 from rnan_plugin.paper.tasks import TaskAtLevel, trained_task
@@ -60,12 +60,17 @@ BLIND_LEVELS = {
     "colordn_0-75": (0, 10, 30, 50, 70),
     "graydn_0-75": (0, 10, 30, 50, 70),
 }
+MEDIUM_FEAT = 64
 LARGEST_PSNR = 99.0  # of equal images it is infinite
 SAMPLE_SIDE = 96
 
 
 def stem_of(options: Mapping[str, Any]) -> str:
     """How the package calls what an option file trains; see `rnan_plugin.inference.shipped`."""
+    return _stem_of_inputs(options) + ("_medium" if options["network_g"]["num_feat"] == MEDIUM_FEAT else "")
+
+
+def _stem_of_inputs(options: Mapping[str, Any]) -> str:
     dataset = options["datasets"]["train"]
     found = trained_task(dataset["degradation"], dataset["channels"])
     assert found is not None
@@ -128,22 +133,22 @@ def samples() -> dict[str, Image]:
     return {name: img[30 : 30 + SAMPLE_SIDE, 150 : 150 + SAMPLE_SIDE] for name, img in whole.items()}
 
 
-def restored_sample(task: TaskAtLevel, img: Image) -> tuple[Image, Image, Image, float]:
+def restored_sample(task: TaskAtLevel, img: Image, weights: str | None = None) -> tuple[Image, Image, Image, float]:
     """Degraded, restored and true image of an RGB photograph, and the PSNR of the restored one."""
     lq, gt = pair_of(task, img, "sample")
-    restored = packed_method(task, ensemble=False).restore(lq, "sample")
+    restored = packed_method(task, ensemble=False, weights=weights).restore(lq, "sample")
     return lq, restored, gt, score(restored, gt, task)[0]
 
 
-def sample_scores(task: TaskAtLevel) -> dict[str, float]:
-    """PSNR of the packed model on the sample photographs."""
-    return {name: restored_sample(task, img)[3] for name, img in samples().items()}
+def sample_scores(task: TaskAtLevel, weights: str | None = None) -> dict[str, float]:
+    """PSNR of a packed model on the sample photographs."""
+    return {name: restored_sample(task, img, weights)[3] for name, img in samples().items()}
 
 
-def packed_method(task: TaskAtLevel, *, ensemble: bool) -> Method:
-    """The packed model as its numbers are measured."""
+def packed_method(task: TaskAtLevel, *, ensemble: bool, weights: str | None = None) -> Method:
+    """A packed model, by file or name or that of the task, as its numbers are measured."""
     settings = RestoreSettings(measured_tiles(Policy(self_ensemble=ensemble)), device="cpu")
-    return build_method(MethodSource("shipped"), task, settings, [])
+    return build_method(MethodSource("network", weights=weights), task, settings, [])
 
 
 def pair_for(network: ShippedNetwork, task: TaskAtLevel, img: Image, source: str) -> tuple[Image, Image]:
@@ -155,20 +160,21 @@ def pair_for(network: ShippedNetwork, task: TaskAtLevel, img: Image, source: str
 
 def measure(network: ShippedNetwork, sets: str, *, ensemble: bool) -> dict[str, Any]:
     """Everything that docs/small_models.json says of a packed network of a single level."""
-    task, benchmark = TaskAtLevel(network.task, network.low), BENCHMARKS[network.task]
+    task, benchmark, file = TaskAtLevel(network.task, network.low), BENCHMARKS[network.task], str(network.file)
     numbers = {}
     for key, eightfold in (("plain", False), ("self_ensemble", True))[: 1 + ensemble]:
-        evaluation = evaluate(packed_method(task, ensemble=eightfold), task, f"{sets}/{benchmark}")
+        evaluation = evaluate(packed_method(task, ensemble=eightfold, weights=file), task, f"{sets}/{benchmark}")
         numbers[key] = {"psnr": round(evaluation.mean.psnr, 4), "ssim": round(evaluation.mean.ssim, 4)}
     return {
         "task": task.name,
         "level": task.level,
+        "size": network.size,
         "image_set": benchmark,
         "fingerprint": evaluation.fingerprint,
         **numbers,
         "bar_psnr": BARS[task.name][task.level or 0],
         **_origin(network),
-        "samples_psnr": {name: round(value, 4) for name, value in sample_scores(task).items()},
+        "samples_psnr": {name: round(value, 4) for name, value in sample_scores(task, file).items()},
     }
 
 
@@ -210,7 +216,7 @@ def _origin(network: ShippedNetwork) -> dict[str, Any]:
         "parameters": sum(weight.numel() for weight in checkpoint["params"].values()),
         "iterations": checkpoint["iterations"],
         "hours": checkpoint["hours"],
-        "option_file": f"options/small/{checkpoint['option_file']}",
+        "option_file": path_of(checkpoint["option_file"]),
         "recipe": recipe_of(checkpoint["option_file"]),
         "weights_sha256": hashlib.sha256(network.file.read_bytes()).hexdigest(),
         "rnan_plugin": __version__,
@@ -219,7 +225,7 @@ def _origin(network: ShippedNetwork) -> dict[str, Any]:
 
 def measure_all(sets: str, only: Sequence[str], *, ensemble: bool) -> None:
     """Measure networks, all or those whose files are named, and keep each one's numbers and card when it is done."""
-    for network in shipped_networks():
+    for network in packaged_networks():
         if only and network.file.stem not in only:
             continue
         numbers = measure_blind(network, sets) if network.is_blind else measure(network, sets, ensemble=ensemble)

@@ -281,6 +281,11 @@ class RNAN(nn.Module):
             for parameter in last.parameters():
                 parameter.mul_(0.01)
 
+    def mask_parameters(self) -> list[nn.Parameter]:
+        """Weights of the mask branches, their non-local blocks included: what may have a learning rate of its own."""
+        masks = (module for module in self.modules() if isinstance(module, MaskBranch))
+        return [parameter for mask in masks for parameter in mask.parameters()]
+
     def forward(self, x: Tensor) -> Tensor:
         """Restore (B, num_in_ch, H, W) in [0, 1] to (B, num_out_ch, H*upscale, W*upscale); not clipped."""
         x = (x - self.mean) * self.img_range

@@ -51,7 +51,7 @@ def add_network(parser: argparse.ArgumentParser | argparse._MutuallyExclusiveGro
 
 def add_weights(parser: argparse.ArgumentParser) -> None:
     """Add `--weights`."""
-    told = "a training's, the package's or a released checkpoint; with -opt, instead of the file's own"
+    told = "a training's or a released checkpoint, or a name of the package's; with -opt, instead of the file's own"
     parser.add_argument("--weights", metavar="FILE", help=told)
 
 

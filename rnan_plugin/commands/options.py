@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--blind", action="store_true", help="for unknown levels: drawn from the task's range")
     parser.add_argument("--channels", choices=("rgb", "gray", "y"), help="others than the paper's: rgb for car")
     parser.add_argument("--network", choices=NETWORKS, help="a network of BasicSR instead (default: RNAN)")
-    sizes = "small: trained on BSD400 within CPU hours (default: paper)"
+    sizes = "trained on BSD400 within CPU hours: small, or medium (Table 7's small model); default: paper"
     parser.add_argument("--size", choices=SIZES, help=sizes)
     parser.add_argument("--test", action="store_true", help="the test of what the file trains")
     parser.add_argument("--released", action="store_true", help="the test of the authors' weights")
@@ -85,12 +85,12 @@ def _check_flags(options: argparse.Namespace) -> None:
     given = [flag for flag in _OF_A_FILE if getattr(options, flag)]
     if not options.task and (given or options.level is not None):
         raise UserError(f"--{given[0] if given else 'level'}: goes with --task, which prints one file")
-    others = {"size": options.size == "small", "network": options.network not in (None, "RNAN")}
+    others = {"size": options.size not in (None, "paper"), "network": options.network not in (None, "RNAN")}
     if options.released and any(others.values()):
         flag = next(flag for flag, given in others.items() if given)
         raise UserError(f"--{flag}: the released weights are the paper's RNAN; leave out --{flag} or --released")
     if all(others.values()):
-        raise UserError("--size: there are small files of RNAN alone; leave out --size or --network")
+        raise UserError(f"--size: there are {options.size} files of RNAN alone; leave out --size or --network")
 
 
 def _write(folder: Path) -> int:
@@ -140,6 +140,8 @@ def _training(options: argparse.Namespace, inputs: Inputs) -> OptionFile:
 
     if options.size == "small":
         return recipes.small(inputs)
+    if options.size == "medium":
+        return recipes.medium(inputs)
     if options.network in (None, "RNAN"):
         return recipes.paper(inputs)
     return recipes.compare(options.network, inputs)

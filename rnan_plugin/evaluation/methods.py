@@ -106,9 +106,7 @@ class NetworkMethod:
             raise UserError(f"{loaded.weights}: {told}; take other weights, or another task")
         self._policies: list[str] = []
         self._settings = provenance_of(loaded.weights, settings, self._restorer) | {
-            "not_comparable_because": _not_comparable_because(
-                settings.policy, is_released=weights is not None and not option_file
-            ),
+            "not_comparable_because": _not_comparable_because(settings.policy, is_released=loaded.is_released),
             "weights": Path(loaded.weights).name,
             "parameters": sum(weight.numel() for weight in loaded.net.parameters()),
         }

@@ -15,7 +15,7 @@ from rnan_plugin.archs.official_weights import infer_arguments, load_released
 from rnan_plugin.archs.rnan_arch import RNAN
 from rnan_plugin.errors import UserError, nearest
 from rnan_plugin.images.color import Channels
-from rnan_plugin.inference.shipped import shipped_file, shipped_names
+from rnan_plugin.inference.shipped import shipped_file, shipped_names, weights_file
 from rnan_plugin.options.schema import check_call, read_option_file
 from rnan_plugin.paper.tasks import TaskAtLevel
 
@@ -29,12 +29,14 @@ class Loaded:
         channels: What its data sets have; None if unknown.
         weights: The file of its weights.
         network: Its `network_g` section, all arguments of RNAN named in it.
+        is_released: Whether they are the authors'.
     """
 
     net: nn.Module
     channels: Channels | None
     weights: str
     network: Mapping[str, Any]
+    is_released: bool = False
 
 
 def load_network(option_file: str | None, weights: str | None, task: TaskAtLevel | None = None) -> Loaded:
@@ -43,12 +45,14 @@ def load_network(option_file: str | None, weights: str | None, task: TaskAtLevel
     Args:
         option_file: Its `network_g`, any network of BasicSR, and `path.pretrain_network_g`.
         weights: A checkpoint: with `option_file`, instead of the file's own; alone, a released one, one that says what
-            its network is (the plugin's trainings and the package's weights do), or one in its training's folder.
+            its network is (the plugin's trainings and the package's weights do), one in its training's folder, or the
+            name of one in the package (`shipped.weights_file`).
         task: The task and level to take the package's weights for, where neither of the others is given.
 
     Raises:
         UserError: Nothing is named, or a file is missing, damaged or of another kind.
     """
+    weights = weights and weights_file(weights)
     if option_file is not None:
         return _load_described(option_file, weights)
     if weights is not None:
@@ -74,7 +78,7 @@ def _load_alone(weights: str) -> Loaded:
         return _load_described(_option_file_of(weights), weights)
     net = load_released(weights)
     arguments = infer_arguments(checkpoints.weights_in(checkpoint, weights))
-    return Loaded(net, _channels_of(net), weights, _whole(arguments))
+    return Loaded(net, _channels_of(net), weights, _whole(arguments), is_released=True)
 
 
 def _channels_of(net: nn.Module) -> Channels | None:

@@ -1,8 +1,8 @@
 """The small trained networks in the package: which there are, at which levels, and loading one.
 
 A file's name says all: `car_10.pth` is for quality 10, `colordn_0-75.pth` for every sigma from 0 to 75, `demosaic.pth`
-for a task without levels, `car_rgb_5-95.pth` for colour, where the task itself works on something else. A file that is
-put there is found.
+for a task without levels, `car_rgb_5-95.pth` for colour, where the task itself works on something else, and
+`colordn_50_medium.pth` for a larger network, which is taken where it is named alone. A file that is put there is found.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -23,7 +24,8 @@ from rnan_plugin.paper.tasks import TASKS, TaskAtLevel
 
 FOLDER = Path(__file__).parents[1] / "weights"
 TILE, OVERLAP = 64, 8
-_STEM = re.compile(r"(?P<task>.+?)(?P<rgb>_rgb)?(?:_(?P<low>\d+(?:\.\d+)?)(?:-(?P<high>\d+(?:\.\d+)?))?)?")
+_LEVELS = r"_(?P<low>\d+(?:\.\d+)?)(?:-(?P<high>\d+(?:\.\d+)?))?"
+_STEM = re.compile(rf"(?P<task>.+?)(?P<rgb>_rgb)?(?:{_LEVELS})?(?P<medium>_medium)?")
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class ShippedNetwork:
         gains: The lowest and the highest level at which it was measured to improve the mean PSNR; None where nobody
             measured.
         measured: Gain in dB at levels, ascending.
+        size: "small", or "medium" of twice the features: better, and slower.
     """
 
     task: str
@@ -48,12 +51,13 @@ class ShippedNetwork:
     channels: Channels
     gains: tuple[float, float] | None = None
     measured: tuple[tuple[float, float], ...] = ()
+    size: Literal["small", "medium"] = "small"
 
     def __str__(self) -> str:
         name = self.task if self.is_the_tasks else f"{self.task} ({self.channels})"
-        if self.low is None or self.high is None:
-            return name
-        return f"{name} {self.low:g}" + (f"-{self.high:g}" if self.is_blind else "")
+        if self.low is not None and self.high is not None:
+            name += f" {self.low:g}" + (f"-{self.high:g}" if self.is_blind else "")
+        return name if self.size == "small" else f"{name} {self.size}"
 
     @property
     def is_blind(self) -> bool:
@@ -99,7 +103,7 @@ class ShippedNetwork:
         return self.low <= task.level <= self.high
 
 
-def shipped_networks() -> list[ShippedNetwork]:
+def packaged_networks() -> list[ShippedNetwork]:
     """What the package has, by name; files of tasks that nobody knows are passed over."""
     networks = []
     for file in sorted(FOLDER.glob("*.pth")):
@@ -109,8 +113,23 @@ def shipped_networks() -> list[ShippedNetwork]:
         if match["task"] in TASKS:
             levels = float(low) if low else None, float(high) if high else None
             channels: Channels = "rgb" if match["rgb"] else TASKS[match["task"]].channels
-            networks.append(ShippedNetwork(match["task"], *levels, file, channels, *_gains_of(file)))
+            size: Literal["small", "medium"] = "medium" if match["medium"] else "small"
+            networks.append(ShippedNetwork(match["task"], *levels, file, channels, *_gains_of(file), size))
     return networks
+
+
+def shipped_networks() -> list[ShippedNetwork]:
+    """Those of them that a task and a level stand for: the fast ones."""
+    return [network for network in packaged_networks() if network.size == "small"]
+
+
+def weights_file(named: str) -> str:
+    """The file of the package's network of that name, such as "colordn_50_medium"; of no network, what was named.
+
+    A file of the user's with this name comes first.
+    """
+    in_package = {network.file.stem: network.file for network in packaged_networks()}
+    return str(in_package[named]) if named in in_package and not Path(named).exists() else named
 
 
 def _gains_of(file: Path) -> tuple[tuple[float, float] | None, tuple[tuple[float, float], ...]]:

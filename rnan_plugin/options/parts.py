@@ -52,10 +52,12 @@ def small_training(
     steps: int,
     looked_every: int,
     again: int = 0,
-    identity_start: bool = False,
+    step: Section | None = None,
 ) -> Section:
-    """A training on BSD400 with short patches, in bfloat16; `again` steps more from half the rate, if there are any."""
-    how: Section = {"precision": "bfloat16"} | ({"identity_start": True} if identity_start else {})
+    """A training on BSD400 with short patches, in bfloat16, with more of `StepOptions` in `step`.
+
+    Of `again`, it takes so many steps more, from half the rate.
+    """
     enlarges = inputs.scale > 1
     cut = patches((24 if enlarges else 32) * inputs.scale, workers=1, batch=16 if enlarges else 8, enlarge=100)
     train_set = data_set(*BSD400, inputs, inputs.drawn()) | cut
@@ -65,7 +67,7 @@ def small_training(
         inputs,
         datasets={"train": train_set, "val": data_set(*BSD400_HELD_OUT, inputs, inputs.looked_at())},
         network=network,
-        train={**how, **schedule},
+        train={"precision": "bfloat16", **(step or {}), **schedule},
         val={"val_freq": looked_every, "save_img": False, **tiles(64, 8), **metrics(inputs)},
         logger={"print_freq": 100, "save_checkpoint_freq": 1000, "keep_last": 2, "save_best": "psnr"},
     )

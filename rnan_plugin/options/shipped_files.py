@@ -28,6 +28,7 @@ def shipped_files() -> Iterator[OptionFile]:
         yield from _papers(task)
         yield from _blind(task)
         yield from _typical(task)
+    yield recipes.medium(inputs_of("colordn", 50))
     yield recipes.quickstart()
     yield from (recipes.ablation(case) for case in range(1, len(recipes.ABLATION_CASES) + 1))
     yield from _small_data()

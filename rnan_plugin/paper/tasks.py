@@ -59,6 +59,7 @@ class Task:
         blind: How a network for unknown levels is trained; None where none is.
         other_channels: On which networks are trained too, beside the paper's `channels`.
         small_iter: Iterations of the small network's training.
+        warm_iter: The same where it begins with a neighbour's weights.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Task:
     blind: Blind | None = None
     other_channels: tuple[Channels, ...] = ()
     small_iter: int = 20_000
+    warm_iter: int = 12_000
 
     @property
     def num_channel(self) -> int:
@@ -189,6 +191,7 @@ add_task(
         released="RNAN_CAR_Y_F64G10P48L2N{level:g}",
         heading="JPEG artefact reduction on Y, quality {level:g}",
         blind=Blind(5, 95, levels=(20, 10, 40, 75, 90)),
+        warm_iter=6000,
         other_channels=("rgb",),
     )
 )

@@ -71,9 +71,28 @@ def _named(name: str, where: str) -> type[Optimizer]:
     return kinds[name]
 
 
-def build_optimiser(name: str, parameters: Sequence[nn.Parameter], arguments: Mapping[str, Any]) -> Optimizer:
-    """An optimiser for a training, its section checked by `check_optimiser`."""
-    optimiser = _named(name, "train.optim_g.type")(parameters, **arguments)
+def build_optimiser(
+    name: str,
+    parameters: Sequence[nn.Parameter],
+    arguments: Mapping[str, Any],
+    apart: Sequence[nn.Parameter] = (),
+    lr_mult: float = 1.0,
+) -> Optimizer:
+    """An optimiser for a training, its section checked by `check_optimiser`.
+
+    Args:
+        name: Of its class.
+        parameters: All that it trains.
+        arguments: Of its class, without the parameters.
+        apart: Those of them with a rate of their own.
+        lr_mult: That rate, as a multiple of the others'.
+    """
+    of_their_own = {id(parameter) for parameter in apart}
+    rest = [parameter for parameter in parameters if id(parameter) not in of_their_own]
+    optimiser = _named(name, "train.optim_g.type")(rest, **arguments)
+    if apart:
+        trained = [parameter for parameter in parameters if id(parameter) in of_their_own]
+        optimiser.add_param_group({"params": trained, "lr": optimiser.defaults["lr"] * lr_mult})
     if is_schedule_free(optimiser):
         optimiser.train()  # type: ignore[attr-defined]
     return optimiser

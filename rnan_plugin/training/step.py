@@ -28,6 +28,8 @@ class StepOptions:
         checkpoint_blocks: Compute each block again in the backward pass instead of keeping its activations.
         identity_start: Begin with a network whose output is its input (`RNAN.start_as_identity`); weights that are
             loaded override it.
+        mask_lr_mult: Learning rate of the mask branches (`RNAN.mask_parameters`), as a multiple of all others'. At the
+            rates of short trainings their sigmoids saturate; below 1 they last longer.
         skip_limit: Steps in a row that may be skipped because loss or gradient is not finite.
 
     Raises:
@@ -40,12 +42,15 @@ class StepOptions:
     compile: bool = False
     checkpoint_blocks: bool = False
     identity_start: bool = False
+    mask_lr_mult: Positive = 1.0
     skip_limit: CountOrNone = 20
 
     def __post_init__(self) -> None:
         devices.dtype_of(self.precision)
         if self.accumulate < 1 or self.skip_limit < 0:
             raise UserError(f"accumulate {self.accumulate} must be 1 or more, skip_limit {self.skip_limit} 0 or more")
+        if self.mask_lr_mult <= 0:
+            raise UserError(f"mask_lr_mult is {self.mask_lr_mult}, must be above 0; leave it out for one rate")
         if self.clip_grad_norm is not None and self.clip_grad_norm <= 0:
             raise UserError(f"clip_grad_norm is {self.clip_grad_norm}, must be above 0; leave it out for no clipping")
 

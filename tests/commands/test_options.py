@@ -74,6 +74,7 @@ def test_what_is_printed_passes_the_checks(
         ("sr --level 3 --test", "test_RNAN_SR_x3"),
         ("sr --level 3 --released", "test_RNAN_released_SR_x3"),
         ("graydn --level 50 --size small", "small/train_RNAN_small_GrayDN_s50"),
+        ("colordn --level 50 --size medium", "medium/train_RNAN_medium_ColorDN_s50"),
         ("car --blind --channels rgb", "train_RNAN_CAR_color_blind"),
         ("graydn --blind --size small", "small/train_RNAN_small_GrayDN_blind"),
         ("demosaic --network MSRResNet", "compare/train_MSRResNetX1_Demosaic"),
@@ -128,6 +129,7 @@ def test_a_level_of_ones_own(capsys: Capture) -> None:
         ("--task car --level 10 --released --network SwinIR", "--network: the released weights are the paper's RNAN"),
         ("--task car --level 10 --released --size small", "--size: the released weights are the paper's RNAN"),
         ("--task car --level 10 --size small --network SwinIR", "--size: there are small files of RNAN alone"),
+        ("--task car --level 10 --size medium --network SwinIR", "--size: there are medium files of RNAN alone"),
     ],
 )
 def test_what_does_not_go_together_is_one_line(
@@ -144,16 +146,16 @@ def test_what_does_not_go_together_is_one_line(
 
 def test_writing_then_checking(capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    files = "117 option files in options, 117 of them written anew\n"
+    files = "118 option files in options, 118 of them written anew\n"
     assert printed(capsys, "--write") == f"{files}2 schemas for editors written anew\n"
-    assert printed(capsys, "--write", "--folder", "options") == "117 option files in options, 0 of them written anew\n"
+    assert printed(capsys, "--write", "--folder", "options") == "118 option files in options, 0 of them written anew\n"
     assert printed(capsys, "--check") == "options: every option file is as its recipe\n"
     file = tmp_path / "options/small/train_RNAN_small_CAR_q10.yml"
     file.write_text(file.read_text(encoding="utf-8").replace("tile: 64", "tile: 96"), encoding="utf-8")
     assert main(["options", "--check"]) == 1
     line = "options/small/train_RNAN_small_CAR_q10.yml: val.tile is 96, the recipe has 64\n"
     assert capsys.readouterr().out == line
-    assert printed(capsys, "--write").splitlines() == ["117 option files in options, 1 of them written anew"]
+    assert printed(capsys, "--write").splitlines() == ["118 option files in options, 1 of them written anew"]
     (tmp_path / "options/schemas/option_file.json").write_text("{}")
     (tmp_path / "options/schemas/comparison_file.json").unlink()
     assert main(["options", "--check"]) == 1

@@ -153,7 +153,8 @@ def test_small_models_start_from_their_neighbours(tag, start):
     assert opt["path"]["pretrain_network_g"] == (start and f"rnan_plugin/weights/{start}.pth")
     assert opt["path"]["strict_load_g"] == (tag != "SR_x4")
     assert opt["train"]["total_iter"] == sum(opt["train"]["scheduler"]["periods"])
-    assert (opt["train"]["total_iter"] == 6000) == (start is not None)
+    assert ("identity_start" in opt["train"]) == (start is None)
+    assert opt["train"]["mask_lr_mult"] == 0.1
 
 
 @pytest.mark.parametrize("tag", BLIND_TAGS)

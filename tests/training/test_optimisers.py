@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import test_model
 import torch
 from conftest import tiny_options, write_options
 from test_bad_input import legal, parse  # noqa: F401 - a fixture is used by its name
@@ -37,9 +38,9 @@ def class_of(name: str) -> type[torch.optim.Optimizer]:
     return getattr(module, name)
 
 
-def model(kind: str, **arguments: Any) -> Any:
+def model(kind: str, mask_lr_mult: float = 1.0, **arguments: Any) -> Any:
     free: dict[str, Any] = {"scheduler": None} if kind in SCHEDULE_FREE else {}
-    return build_model(optim_g={"type": kind, "lr": 1e-3, **arguments}, **free)
+    return build_model(optim_g={"type": kind, "lr": 1e-3, **arguments}, mask_lr_mult=mask_lr_mult, **free)
 
 
 def step(trained: Any, iteration: int) -> None:
@@ -76,11 +77,12 @@ def test_a_step_is_that_of_torch(name: str) -> None:
     torch.testing.assert_close(weights_of(trained), expected, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.parametrize("mask_lr_mult", [1.0, 0.1])
 @pytest.mark.parametrize("name", KEYS_OF_OPTIMISERS)
-def test_resumed_it_ends_with_the_same_bits(name: str, tmp_path: Path) -> None:
+def test_resumed_it_ends_with_the_same_bits(name: str, mask_lr_mult: float, tmp_path: Path) -> None:
     """And whoever saves or looks at it more often does too."""
     class_of(name)
-    undisturbed, stopped = model(name), model(name)
+    undisturbed, stopped = model(name, mask_lr_mult), model(name, mask_lr_mult)
     for iteration in range(1, 7):
         step(undisturbed, iteration)
     for iteration in range(1, 4):
@@ -89,7 +91,7 @@ def test_resumed_it_ends_with_the_same_bits(name: str, tmp_path: Path) -> None:
     stopped.opt["path"] |= {"models": str(tmp_path), "training_states": str(tmp_path)}
     stopped.opt["logger"] = {}
     stopped.save(0, 3)
-    resumed = model(name)
+    resumed = model(name, mask_lr_mult)
     load_weights(resumed.net_g, tmp_path / "net_g_3.pth", "params")
     resumed.resume_training(read(tmp_path / "3.state"))
     for iteration in range(4, 7):
@@ -97,9 +99,43 @@ def test_resumed_it_ends_with_the_same_bits(name: str, tmp_path: Path) -> None:
     assert torch.equal(weights_of(resumed), weights_of(undisturbed))
     ends = [other.optimizer_g.state_dict() for other in (resumed, undisturbed)]
     assert_same(ends[0]["state"], ends[1]["state"])
-    assert [ends[0]["param_groups"][0][key] for key in ends[1]["param_groups"][0]] == [
-        *ends[1]["param_groups"][0].values()
-    ]
+    assert ends[0]["param_groups"] == ends[1]["param_groups"]
+
+
+def masks_of(trained: Any) -> list[torch.Tensor]:
+    return [weight for name, weight in trained.net_g.named_parameters() if ".mask." in name]
+
+
+def test_masks_have_a_rate_of_their_own() -> None:
+    """Adam's first step is as long as its rate, in the warm-up and under the schedule alike."""
+    trained = model("Adam", 0.1)
+    before = copy.deepcopy(trained.net_g)
+    trained.update_learning_rate(1, warmup_iter=4)
+    assert trained.get_current_learning_rate() == pytest.approx([1e-3 / 4, 1e-4 / 4])
+    trained.feed_data(batch())
+    trained.optimize_parameters(1)
+    of_masks = {id(weight) for weight in masks_of(trained)}
+    assert 0 < len(of_masks) < len(list(trained.net_g.parameters()))
+    longest = {True: 0.0, False: 0.0}
+    for weight, old in zip(trained.net_g.parameters(), before.parameters(), strict=True):
+        is_of_a_mask = id(weight) in of_masks
+        longest[is_of_a_mask] = max(longest[is_of_a_mask], (weight - old).abs().max().item())
+    assert longest == {True: pytest.approx(1e-4 / 4, rel=0.02), False: pytest.approx(1e-3 / 4, rel=0.02)}
+
+
+def test_a_state_of_one_rate_is_not_taken_for_two(tmp_path: Path) -> None:
+    stopped, other = model("Adam"), model("Adam", 0.1)
+    step(stopped, 1)
+    stopped.opt["path"] |= {"training_states": str(tmp_path)}
+    stopped.save_training_state(0, 1)
+    with pytest.raises(UserError, match=r"or train\.optim_g or mask_lr_mult has changed; resume from another state"):
+        other.resume_training(read(tmp_path / "1.state"))
+
+
+def test_a_network_without_masks_can_have_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(test_model.NETWORK, "mask_branch", False)
+    with pytest.raises(UserError, match=r"train\.mask_lr_mult: this RNAN has no mask branches; take it out"):
+        model("Adam", 0.1)
 
 
 @needs_schedulefree
@@ -136,12 +172,12 @@ def test_a_state_of_another_optimiser_is_one_line() -> None:
     state = {"iter": 1, "optimizers": [saved.optimizer_g.state_dict()], "schedulers": []}
     for other, arguments in (("Adam", {}), ("SGD", {}), ("AdamWScheduleFree", {})):
         class_of(other)
-        with pytest.raises(UserError, match=r"train\.optim_g is of another kind"):
+        with pytest.raises(UserError, match=r"train\.optim_g or mask_lr_mult has changed"):
             model(other, **arguments).resume_training(copy.deepcopy(state))
     step(adam := model("Adam"), 1)
     state["optimizers"] = [adam.optimizer_g.state_dict()]
     model("AdamW").resume_training(copy.deepcopy(state))
-    with pytest.raises(UserError, match=r"train\.optim_g is of another kind"):
+    with pytest.raises(UserError, match=r"train\.optim_g or mask_lr_mult has changed"):
         model("Adam", amsgrad=True).resume_training(state)
 
 
