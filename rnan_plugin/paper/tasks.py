@@ -80,7 +80,7 @@ class Task:
     blind: Blind | None = None
     other_channels: tuple[Channels, ...] = ()
     small_iter: int = 20_000
-    warm_iter: int = 12_000
+    warm_iter: int = 9000
 
     @property
     def num_channel(self) -> int:

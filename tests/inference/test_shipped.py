@@ -18,9 +18,18 @@ import rnan_plugin.training.connect  # noqa: F401 - the toolbox has to know RNAN
 from rnan_plugin.__main__ import main
 from rnan_plugin.evaluation.evaluate import evaluate
 from rnan_plugin.evaluation.methods import MethodSource, build_method
+from rnan_plugin.inference.networks import load_network
 from rnan_plugin.inference.policy import Policy
 from rnan_plugin.inference.restorer import RestoreSettings
-from rnan_plugin.inference.shipped import FOLDER, load_shipped, shipped_file, shipped_networks, shipped_tasks
+from rnan_plugin.inference.shipped import (
+    FOLDER,
+    ShippedNetwork,
+    load_shipped,
+    packaged_networks,
+    shipped_file,
+    shipped_networks,
+    shipped_tasks,
+)
 from rnan_plugin.paper.tasks import TaskAtLevel
 from rnan_plugin.training.model import RestorationModel
 
@@ -29,6 +38,7 @@ from small_models import measure, sample_scores, samples
 
 NUMBERS = json.loads((REPOSITORY / "docs/small_models.json").read_text(encoding="utf-8"))
 SETTINGS = shipped_tasks()
+SINGLE = [network for network in packaged_networks() if not network.is_blind]
 SHIPPED = [f"car {quality}" for quality in (10, 20, 30, 40)] + [f"colordn {sigma}" for sigma in (10, 30, 50, 70)]
 SHIPPED += ["demosaic", *(f"graydn {sigma}" for sigma in (10, 30, 50, 70)), *(f"sr {scale}" for scale in (2, 3, 4))]
 BLIND = [str(network) for network in shipped_networks() if network.is_blind]
@@ -37,7 +47,8 @@ BLIND = [str(network) for network in shipped_networks() if network.is_blind]
 def test_all_of_them_are_there() -> None:
     """Settings of the paper, and networks for unknown levels of noise and JPEG, in grey and in colour."""
     assert [str(task) for task in SETTINGS] == SHIPPED
-    assert sorted(name for name, numbers in NUMBERS.items() if "plain" in numbers) == SHIPPED
+    assert [str(network) for network in SINGLE if network.size == "medium"] == ["colordn 50 medium"]
+    assert sorted(name for name, numbers in NUMBERS.items() if "plain" in numbers) == sorted(map(str, SINGLE))
     assert BLIND == ["car 5-95", "car (rgb) 5-95", "colordn 0-75", "graydn 0-75"]
 
 
@@ -45,12 +56,13 @@ def test_all_weights_together_are_small() -> None:
     assert sum(file.stat().st_size for file in FOLDER.glob("*.pth")) <= 30_000_000
 
 
-@pytest.mark.parametrize("task", SETTINGS, ids=str)
-def test_file_is_small_and_described(task: TaskAtLevel) -> None:
-    file, numbers = shipped_file(task), NUMBERS[str(task)]
-    assert file.stat().st_size <= 2_000_000
+@pytest.mark.parametrize("network", SINGLE, ids=str)
+def test_file_is_small_and_described(network: ShippedNetwork) -> None:
+    file, numbers = network.file, NUMBERS[str(network)]
+    assert file.stat().st_size <= {"small": 2_000_000, "medium": 4_000_000}[network.size]
     assert hashlib.sha256(file.read_bytes()).hexdigest() == numbers["weights_sha256"]
-    assert sum(weight.numel() for weight in load_shipped(task).parameters()) == numbers["parameters"]
+    weights = load_network(None, file.stem).net.parameters()
+    assert sum(weight.numel() for weight in weights) == numbers["parameters"]
     assert (REPOSITORY / numbers["option_file"]).is_file()
     card = file.with_suffix(".md").read_text(encoding="utf-8")
     for key in ["plain", *(["self_ensemble"] if "self_ensemble" in numbers else [])]:
@@ -59,10 +71,11 @@ def test_file_is_small_and_described(task: TaskAtLevel) -> None:
     assert f"@ {numbers['iterations']} iter" in log.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("task", SETTINGS, ids=str)
-def test_samples_come_out_as_they_did(task: TaskAtLevel) -> None:
-    expected = NUMBERS[str(task)]["samples_psnr"]
-    assert sample_scores(task) == {name: pytest.approx(value, abs=0.01) for name, value in expected.items()}
+@pytest.mark.parametrize("network", SINGLE, ids=str)
+def test_samples_come_out_as_they_did(network: ShippedNetwork) -> None:
+    expected = NUMBERS[str(network)]["samples_psnr"]
+    found = sample_scores(TaskAtLevel(network.task, network.low), network.file.stem)
+    assert found == {name: pytest.approx(value, abs=0.01) for name, value in expected.items()}
 
 
 @pytest.mark.skipif("RNAN_REFERENCE_DIR" not in os.environ, reason="RNAN_REFERENCE_DIR is not set")
@@ -131,6 +144,23 @@ def test_the_toolboxs_loader_reads_them_as_its_own(task: TaskAtLevel) -> None:
     loaded = model.net_g.state_dict()
     assert loaded.keys() == expected.state_dict().keys()
     assert all(torch.equal(loaded[name], value) for name, value in expected.state_dict().items())
+
+
+def test_a_network_is_taken_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless there is a file of that name; which weights a result is from stands beside it."""
+    monkeypatch.chdir(tmp_path)
+    cv2.imwrite("cat.png", samples()["cat"])
+    assert main(["restore", "cat.png", "out/", "--weights", "colordn_50_medium"]) == 0
+    record = json.loads(Path("out/restore.jsonl").read_text())
+    assert record["weights_sha256"] == NUMBERS["colordn 50 medium"]["weights_sha256"]
+    Path("colordn_50_medium").write_bytes(b"of the user's")
+    assert main(["restore", "cat.png", "out/", "--weights", "colordn_50_medium", "--overwrite"]) == 2
+
+
+def test_a_level_stands_for_a_fast_one() -> None:
+    assert {network.size for network in packaged_networks()} == {"small", "medium"}
+    assert shipped_file(TaskAtLevel("colordn", 50)).stem == "colordn_50"
+    assert all(network.size == "small" for network in shipped_networks())
 
 
 def test_without_a_word_a_file_is_looked_at(tmp_path: Path) -> None:
