@@ -232,11 +232,16 @@ def _png_orientation(code: bytes) -> int:
 
 def png_exif(code: bytes) -> bytes:
     """The EXIF data of a PNG file, wherever they stand; empty if there are none."""
+    return chunk_of(code, b"eXIf")
+
+
+def chunk_of(code: bytes, wanted: bytes, beginning: bytes = b"") -> bytes:
+    """What follows the beginning of a PNG file's last chunk of a kind that begins so; empty if there is none."""
     found = b""
     with suppress(struct.error):  # the file is cut short
         for kind, start, end in chunks(code):
-            if kind == b"eXIf":
-                found = code[start:end]
+            if kind == wanted and code.startswith(beginning, start, end):
+                found = code[start + len(beginning) : end]
     return found
 
 

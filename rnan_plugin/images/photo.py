@@ -27,7 +27,14 @@ from rnan_plugin.images.codec import (
     upright,
 )
 from rnan_plugin.images.color import Pixels, full_scale
-from rnan_plugin.images.photo_metadata import Metadata, Notes, fits_channels, read_metadata, tiff_metadata
+from rnan_plugin.images.photo_metadata import (
+    Metadata,
+    Notes,
+    fits_channels,
+    read_metadata,
+    readable_packet,
+    tiff_metadata,
+)
 from rnan_plugin.images.png_rows import Header, read_header, transparent_colour
 from rnan_plugin.images.tiff_reader import Layout, decode_tiff, read_layout, scaled
 
@@ -231,7 +238,10 @@ def photo_of_pillow(image: PillowImage.Image, name: str) -> tuple[Photo, bytes]:
         raise UserError(f"{name}: mode {image.mode} ({' '.join(str(error).split())[:100]}); convert it") from None
     photo = read_photo(buffer.getvalue(), name)
     tables = getattr(image, "quantization", None) if image.format == "JPEG" else None
-    return replace(photo, orientation=exif.get(ORIENTATION, 1)), _quantised_so(tables) if tables else b""
+    packet, notes = readable_packet(image.info.get("xmp"))
+    metadata = replace(photo.metadata, xmp=packet)
+    photo = replace(photo, orientation=exif.get(ORIENTATION, 1), metadata=metadata, notes=(*photo.notes, *notes))
+    return photo, _quantised_so(tables) if tables else b""
 
 
 def _exif_of_pillow(image: PillowImage.Image) -> PillowImage.Exif:

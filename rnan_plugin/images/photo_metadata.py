@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import io
+import zlib
 from dataclasses import dataclass
 from itertools import takewhile
 
 from PIL import Image as PillowImage
 
-from rnan_plugin.images.codec import ORIENTATION, png_exif
+from rnan_plugin.images import xmp
+from rnan_plugin.images.codec import ORIENTATION, chunk_of, png_exif
 from rnan_plugin.images.png_rows import chunks, read_header
 
 Notes = tuple[str, ...]
 
 _SIDES = (0xA002, 0xA003)  # EXIF's width and height of the image, in its own part of the data
 _EXIF_PART, _GPS_PART, _INTEROP_PART = 0x8769, 0x8825, 0xA005
-_TIFF_ICC = 34675
+_TIFF_ICC, _TIFF_XMP = 34675, 700
+_MOST_XMP = 2**24  # bytes, of a packet that is packed
+_PNG_XMP = b"XML:com.adobe.xmp\0"
 # Of a TIFF's tags those that tell of the photograph, not of how its pixels are stored.
 _DESCRIBING = (
     *(0x010E, 0x010F, 0x0110, ORIENTATION, 0x0131, 0x0132, 0x013B, 0x013C, 0x4746, 0x4749, 0x8298),
@@ -34,12 +38,14 @@ class Metadata:
         exif: Camera data as a TIFF structure, its orientation the one of upright pixels.
         dpi: Pixels an inch, across and down.
         colour: Kinds and contents of the chunks by which a PNG says what its values mean, beside a profile.
+        xmp: Captions, keywords, rights: what `images.xmp` takes from a file's packet.
     """
 
     icc: bytes | None = None
     exif: bytes | None = None
     dpi: tuple[float, float] | None = None
     colour: tuple[tuple[bytes, bytes], ...] = ()
+    xmp: bytes | None = None
 
     @property
     def is_plain(self) -> bool:
@@ -52,10 +58,11 @@ class Metadata:
 def read_metadata(file: PillowImage.Image, code: bytes) -> tuple[Metadata, Notes]:
     """Metadata of a file that Pillow has opened; what can't be read of them is left out and told."""
     icc, dpi = file.info.get("icc_profile"), file.info.get("dpi")
-    exif, notes = _readable_exif(file, code)
+    (exif, notes), (packet, more) = _readable_exif(file, code), _readable_xmp(file, code)
     if not (isinstance(dpi, tuple) and len(dpi) == 2 and all(1 < float(value) < 1e6 for value in dpi)):  # 1 is a ratio
         dpi = None
-    return Metadata(icc or None, exif, dpi and (float(dpi[0]), float(dpi[1])), _png_colour(code)), notes
+    dpi = dpi and (float(dpi[0]), float(dpi[1]))
+    return Metadata(icc or None, exif, dpi, _png_colour(code), packet), (*notes, *more)
 
 
 def tiff_metadata(code: bytes) -> Metadata:
@@ -64,7 +71,8 @@ def tiff_metadata(code: bytes) -> Metadata:
         found = PillowImage.Exif()
         found.load(code)
         icc = found.get(_TIFF_ICC)
-        return Metadata(icc if isinstance(icc, bytes) else None, _stored(describing(found)))
+        packet, _ = readable_packet(found.get(_TIFF_XMP))
+        return Metadata(icc if isinstance(icc, bytes) else None, _stored(describing(found)), xmp=packet)
     except Exception:  # metadata never fail an image
         return Metadata()
 
@@ -86,6 +94,36 @@ def _readable_exif(file: PillowImage.Image, code: bytes) -> tuple[bytes | None, 
         return _stored(describing(exif) if file.format == "TIFF" else exif), ()
     except Exception:  # any: it never fails the image
         return None, ("camera data can't be read and are left out",)
+
+
+def _readable_xmp(file: PillowImage.Image, code: bytes) -> tuple[bytes | None, Notes]:
+    return readable_packet(_png_xmp(code) if read_header(code) else file.info.get("xmp"))
+
+
+def readable_packet(packet: object) -> tuple[bytes | None, Notes]:
+    """What comes back of an XMP packet, if a file has one that can be read; else a note."""
+    if not isinstance(packet, bytes) or not packet:
+        return None, ()
+    try:
+        return xmp.describing(packet), ()
+    except Exception:  # any: it never fails the image
+        return None, ("captions (XMP) can't be read and are left out",)
+
+
+def _png_xmp(code: bytes) -> bytes:
+    """The XMP packet of a PNG file, wherever it stands; empty if there is none."""
+    content = chunk_of(code, b"iTXt", _PNG_XMP)
+    is_packed, rest = (
+        content[:1] == b"\1",
+        content[2:].split(b"\0", 2),
+    )  # behind the method a language and a translation
+    text = rest[-1] if len(rest) == 3 else b""
+    return zlib.decompressobj().decompress(text, _MOST_XMP) if is_packed else text
+
+
+def png_xmp_chunk(packet: bytes) -> tuple[bytes, bytes]:
+    """Kind and content of the chunk of a PNG file that holds an XMP packet."""
+    return b"iTXt", _PNG_XMP + b"\0\0\0\0" + packet
 
 
 def _stored(exif: PillowImage.Exif) -> bytes | None:

@@ -18,7 +18,7 @@ from rnan_plugin.errors import UserError
 from rnan_plugin.images.color import Pixels, in_strips
 from rnan_plugin.images.jpeg_segments import is_jpeg
 from rnan_plugin.images.photo import Photo
-from rnan_plugin.images.photo_metadata import Metadata, with_sides
+from rnan_plugin.images.photo_metadata import Metadata, png_xmp_chunk, with_sides
 from rnan_plugin.images.png_rows import png_pieces, read_header
 from rnan_plugin.images.tiff_writer import tiff_pieces
 
@@ -91,6 +91,8 @@ def _png_chunks(metadata: Metadata) -> Iterator[tuple[bytes, bytes]]:
         yield b"pHYs", struct.pack(">IIB", across, down, 1)
     if metadata.exif:
         yield b"eXIf", metadata.exif
+    if metadata.xmp:
+        yield png_xmp_chunk(metadata.xmp)
 
 
 def _jpg(photo: Photo, name: str, quality: int | None) -> Written:
@@ -147,7 +149,7 @@ def _by_pillow(photo: Photo, name: str, lost: list[str], **how: Any) -> Written:
 
     def write(metadata: Metadata) -> list[bytes]:
         exif = b"Exif\0\0" + metadata.exif if metadata.exif and how["format"] == "JPEG" else metadata.exif
-        extra: dict[str, Any] = {"icc_profile": metadata.icc, "exif": exif, "dpi": metadata.dpi}
+        extra: dict[str, Any] = {"icc_profile": metadata.icc, "exif": exif, "xmp": metadata.xmp, "dpi": metadata.dpi}
         buffer = io.BytesIO()
         image.save(buffer, **how, **{key: value for key, value in extra.items() if value is not None})
         return [buffer.getvalue()]
@@ -156,14 +158,16 @@ def _by_pillow(photo: Photo, name: str, lost: list[str], **how: Any) -> Written:
 
 
 def _with_what_it_holds(photo: Photo, name: str, lost: list[str], write: Callable[[Metadata], list[bytes]]) -> Written:
-    """Write with the metadata; where that fails without camera data, then without any."""
+    """Write with the metadata; where that fails without captions, without camera data, then without any."""
     metadata, reason = photo.metadata, ""
     if not metadata.is_plain:
         lost = [*lost, "the gamma"]
     attempts: list[tuple[Metadata, list[str]]] = [(metadata, [])]
+    if metadata.xmp:
+        attempts.append((replace(metadata, xmp=None), ["captions (XMP)"]))
     if metadata.exif:
         attempts.append((replace(metadata, exif=None), ["the camera data"]))
-    attempts.append((Metadata(), ["colour profile and camera data"]))
+    attempts.append((Metadata(), ["colour profile, camera data and captions"]))
     for kept, told in attempts:
         try:
             return write(kept), [*lost, *told]

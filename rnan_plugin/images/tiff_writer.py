@@ -18,7 +18,7 @@ _STRIP_PIXELS = 2**20
 _LEVEL = 3
 _MOST_BYTES = 2**32 - 2**20  # its offsets have 32 bits
 _DEFLATE, _CHUNKY, _INCH, _DIFFERENCES, _ALPHA = 8, 1, 2, 2, 2
-_ICC = 34675
+_ICC, _XMP = 34675, 700
 
 
 def tiff_pieces(img: Pixels, metadata: Metadata) -> list[bytes]:
@@ -73,3 +73,5 @@ def _tags(img: Pixels, metadata: Metadata, lengths: Sequence[int]) -> Iterator[t
         yield from zip((282, 283, 296), (*metadata.dpi, _INCH), strict=True)
     if metadata.icc:
         yield _ICC, metadata.icc
+    if metadata.xmp:
+        yield _XMP, metadata.xmp

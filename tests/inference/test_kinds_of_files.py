@@ -742,6 +742,12 @@ def exiftool(*arguments: object) -> list[dict[str, Any]]:
     return found
 
 
+CAPTIONS = {"dc:Title": "Evening – dusk", "dc:Rights": "© Someone", "xmp:Rating": 4, "photoshop:City": "Bern"}
+CAPTIONS |= {"iptcCore:Location": "the bridge", "xmpRights:Marked": True}
+# How a converter developed it, and what stands behind the pixels.
+OF_THE_FILE = {"crs:Tint": 5, "GCamera:MicroVideo": 1, "dc:Format": "image/jpeg"}
+
+
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Photographs with camera data, taken sideways, by exiftool."""
@@ -766,6 +772,7 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "-ExifImageWidth=48",
         "-ExifImageHeight=40",
         "-XMP-tiff:Orientation#=6",
+        *[f"-XMP-{tag}={value}" for tag, value in {**CAPTIONS, **OF_THE_FILE}.items()],
         f"-ICC_Profile<={folder / 'srgb.icc'}",
     ]
     names = sorted((folder / "in").iterdir())
@@ -784,6 +791,8 @@ def test_camera_data_and_profile_come_back(photographs: Path, identity: str, end
         plain = {key.partition(":")[2]: value for key, value in found.items()}
         assert {tag: plain.get(tag) for tag in TAGS} == TAGS, found["SourceFile"]
         assert plain.get("Orientation", 1) == 1
+        captions = {key.removeprefix("XMP-"): value for key, value in found.items() if key.startswith("XMP-")}
+        assert {key: value for key, value in captions.items() if key != "x:XMPToolkit"} == CAPTIONS, found["SourceFile"]
         assert (plain["ExifImageWidth"], plain["ExifImageHeight"]) == (40, 48)
         grey = "5.grey" in found["SourceFile"]
         profile = plain.get("ICC_Profile", "base64:").removeprefix("base64:")
