@@ -18,10 +18,11 @@ from rnan_plugin.images.xmp import describing
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 ATTRIBUTES = f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="{RDF}">
-<rdf:Description rdf:about="" xmlns:xmp="http://ns.adobe.com/xap/1.0/"
- xmlns:crs="http://ns.adobe.com/camera-raw-settings/1.0/" xmlns:tiff="http://ns.adobe.com/tiff/1.0/" xmp:Rating="3" crs:Tint="+5" tiff:Orientation="6"/>
+<rdf:Description rdf:about="" xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmlns:tiff="http://ns.adobe.com/tiff/1.0/"
+ xmlns:crs="http://ns.adobe.com/camera-raw-settings/1.0/" xmp:Rating="3" crs:Tint="+5" tiff:Orientation="6"/>
 <rdf:Description rdf:about="" xmlns:dc="http://purl.org/dc/elements/1.1/">
-<dc:subject><rdf:Bag><rdf:li>b\u00e4r</rdf:li><rdf:li>a &amp; b</rdf:li></rdf:Bag></dc:subject><dc:format>image/jpeg</dc:format>
+<dc:subject><rdf:Bag><rdf:li>b\u00e4r</rdf:li><rdf:li>a &amp; b</rdf:li></rdf:Bag></dc:subject>
+<dc:format>image/jpeg</dc:format>
 </rdf:Description></rdf:RDF></x:xmpmeta><?xpacket end="w"?>""".encode()
 WITHOUT_CAPTIONS = ATTRIBUTES.replace(b"xmp:Rating", b"crs:Sharpness").replace(b"dc:subject", b"dc:format")
 
