@@ -30,7 +30,7 @@ from rnan_plugin.inference.networks import load_network
 from rnan_plugin.inference.pick import Worker
 from rnan_plugin.inference.policy import Policy
 from rnan_plugin.inference.restorer import Restorer, RestoreSettings
-from rnan_plugin.inference.shipped import ShippedNetwork, measured_tiles, shipped_networks
+from rnan_plugin.inference.shipped import ShippedNetwork, default_networks, measured_tiles
 from rnan_plugin.paper.tasks import TASKS
 
 Case = tuple[str, float, list[tuple[bytes, Image, Image]]]  # task, level, files with their pixels and the clean image
@@ -117,7 +117,7 @@ def main() -> int:
     for kind, images in (("colour", colour), ("grey", [convert_channels(img, "gray", "") for img in colour])):
         for task, level, files in cases(images, args.step):
             chosen = [choose(code, lq).network for code, lq, _ in files]
-            able = [network for network in shipped_networks() if network.task == task and fits(network, kind)]
+            able = [network for network in default_networks() if network.task == task and fits(network, kind)]
             near = [network for network in able if network.is_near(level)]
             each = {network: [gains(network, lq, gt) for _, lq, gt in files] for network in {*near, *chosen}}
             auto = fmean(each[network][number] for number, network in enumerate(chosen))

@@ -72,9 +72,10 @@ def restore(  # noqa: PLR0913 - each is a flag of the command
             or the path of a file.
         task: What to restore from: "car", "colordn", "demosaic", "graydn", "sr", a task of yours, or "auto".
         level: JPEG quality, sigma (0..255) or scale; None finds it.
-        out: File to write, with the colour profile and camera data of the input; its ending says the format.
+        out: File to write, with profile, camera data and captions of the input; its ending says the format.
         option_file: Take its network instead of the package's.
-        weights: Take these instead of the package's: a training's, an exported or a released checkpoint.
+        weights: Take these instead of those that task and level stand for: a training's, an exported or a released
+            checkpoint, or the name of a network in the package, such as "colordn_50_medium".
         channels: What a one-channel network restores of colour images: "y" (luma; chroma is kept) or "gray".
         policy: "auto", "whole", "tile" or "release"; see `rnan_plugin.inference.policy.Policy`. Left out, with the
             package's weights, the tiles that they were measured with.
@@ -160,6 +161,7 @@ def _like(image: Photograph, photo: Photo) -> Any:
         result = PillowImage.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels))
         result.info |= {"icc_profile": photo.metadata.icc} if photo.metadata.icc else {}
         result.info |= {"exif": b"Exif\0\0" + photo.metadata.exif} if photo.metadata.exif else {}
+        result.info |= {"xmp": photo.metadata.xmp} if photo.metadata.xmp else {}
         return result
     return pixels[..., 0] if isinstance(image, np.ndarray) and image.ndim == 2 and pixels.shape[2] == 1 else pixels
 
@@ -195,7 +197,8 @@ def load_network(
         task: As of `restore`.
         level: As of `restore`.
         option_file: Any network of BasicSR that it describes, with its `path.pretrain_network_g`.
-        weights: A checkpoint that says what its network is, or a released one; with `option_file`, in its own's place.
+        weights: A checkpoint that says what its network is, a released one, or the name of a network in the package;
+            with `option_file`, in its own's place.
 
     Returns:
         The network on the CPU, in eval mode; (B, C, H, W) in 0..1 to (B, C, H*scale, W*scale).

@@ -54,7 +54,7 @@ class RNAN(  # type: ignore[call-arg]  # the mixin's own, which is not looked in
             task: As of `rnan_plugin.load_network`, as all others.
             level: Of the task.
             option_file: Of a training.
-            weights: A checkpoint.
+            weights: A checkpoint, or the name of a network in the package.
 
         Raises:
             UserError: Nothing is named, a file is missing or damaged, or it holds another network than RNAN.

@@ -23,7 +23,7 @@ from rnan_plugin.data.image_store import ImageStore, is_lmdb, open_store
 from rnan_plugin.errors import exit_status
 from rnan_plugin.images.bicubic import downsample
 from rnan_plugin.images.degradations import Image
-from rnan_plugin.inference.shipped import ShippedNetwork, packaged_networks
+from rnan_plugin.inference.shipped import ShippedNetwork, default_networks
 from rnan_plugin.paper.tasks import TASKS
 
 SIDE = 144  # of the centres, whose images are halved: their own JPEG compression would pass for what is to be found
@@ -83,7 +83,7 @@ def main() -> int:
     parser.add_argument("only", nargs="*", help="names of weights' files, without ending (default: all)")
     args = parser.parse_args()
     images = centres(open_store(args.held_out, is_lmdb=is_lmdb(args.held_out)))
-    for network in packaged_networks():
+    for network in default_networks():
         graded = TASKS[network.task].degradation in GRIDS and network.low is not None and network.high is not None
         if not graded or (args.only and network.file.stem not in args.only):
             continue

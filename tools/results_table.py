@@ -39,8 +39,8 @@ def scores(measured: Iterable[Numbers]) -> str:
 def _score_row(numbers: Numbers) -> str:
     task = TaskAtLevel(numbers["task"], numbers["level"])
     flags = f"--task {task.name}" + (f" --level {task.level:g}" if task.level is not None else "")
-    if _is_medium(numbers):
-        flags += f" --weights {task.file_stem}_medium"
+    if numbers["size"] != "small":
+        flags += f" --weights {task.file_stem}_{numbers['size']}"
     scores = [_pair(numbers.get(key)) for key in ("plain", "self_ensemble")]
     published = published_rows(task.name, task.level, numbers["image_set"])
     beside = ", ".join(f"{row.method} {row.psnr:.2f}" for row in _beside(published, numbers["plain"]["psnr"]))
@@ -59,11 +59,7 @@ def _beside(published: list[Published], psnr: float) -> list[Published]:
 
 def _title(numbers: Numbers) -> str:
     title = TaskAtLevel(numbers["task"], numbers["level"]).title
-    return f"{title}, medium" if _is_medium(numbers) else title
-
-
-def _is_medium(numbers: Numbers) -> bool:
-    return bool(numbers["size"] == "medium")
+    return title if numbers["size"] == "small" else f"{title}, {numbers['size']}"
 
 
 def budgets(measured: Iterable[Numbers]) -> str:

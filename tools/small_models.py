@@ -38,7 +38,7 @@ from rnan_plugin.images.degradations import Image, image_stream
 from rnan_plugin.inference.networks import load_network
 from rnan_plugin.inference.policy import Policy
 from rnan_plugin.inference.restorer import Restorer, RestoreSettings
-from rnan_plugin.inference.shipped import FOLDER, ShippedNetwork, measured_tiles, packaged_networks
+from rnan_plugin.inference.shipped import FOLDER, ShippedNetwork, measured_tiles, shipped_networks
 from rnan_plugin.options.inputs import inputs_of
 from rnan_plugin.options.schema import read_option_file
 from rnan_plugin.paper.tasks import TaskAtLevel, trained_task
@@ -60,14 +60,13 @@ BLIND_LEVELS = {
     "colordn_0-75": (0, 10, 30, 50, 70),
     "graydn_0-75": (0, 10, 30, 50, 70),
 }
-MEDIUM_FEAT = 64
 LARGEST_PSNR = 99.0  # of equal images it is infinite
 SAMPLE_SIDE = 96
 
 
 def stem_of(options: Mapping[str, Any]) -> str:
     """How the package calls what an option file trains; see `rnan_plugin.inference.shipped`."""
-    return _stem_of_inputs(options) + ("_medium" if options["network_g"]["num_feat"] == MEDIUM_FEAT else "")
+    return _stem_of_inputs(options) + ("_medium" if "_medium_" in options["name"] else "")
 
 
 def _stem_of_inputs(options: Mapping[str, Any]) -> str:
@@ -225,7 +224,7 @@ def _origin(network: ShippedNetwork) -> dict[str, Any]:
 
 def measure_all(sets: str, only: Sequence[str], *, ensemble: bool) -> None:
     """Measure networks, all or those whose files are named, and keep each one's numbers and card when it is done."""
-    for network in packaged_networks():
+    for network in shipped_networks():
         if only and network.file.stem not in only:
             continue
         numbers = measure_blind(network, sets) if network.is_blind else measure(network, sets, ensemble=ensemble)

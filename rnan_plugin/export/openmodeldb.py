@@ -16,7 +16,7 @@ import torch
 from rnan_plugin import checkpoints
 from rnan_plugin.errors import UserError
 from rnan_plugin.inference.networks import Loaded, load_network
-from rnan_plugin.inference.shipped import ShippedNetwork, packaged_networks
+from rnan_plugin.inference.shipped import ShippedNetwork, shipped_networks
 from rnan_plugin.paper.tasks import TASKS, TaskAtLevel
 
 _PLATFORMS = {"pth": "pytorch", "safetensors": "pytorch", "onnx": "onnx"}  # by ending and type
@@ -62,7 +62,7 @@ def openmodeldb_entry(loaded: Loaded, out: Path, listing: Listing) -> bytes:
     Raises:
         UserError: A name that can't be an ID, no file to download, one of another network, or nothing tells the task.
     """
-    shipped = next((known for known in packaged_networks() if known.file.samefile(loaded.weights)), None)
+    shipped = next((known for known in shipped_networks() if known.file.samefile(loaded.weights)), None)
     row = TASKS[shipped.task] if shipped else listing.task.row if listing.task else None
     if row is None:
         raise UserError(f"{loaded.weights}: does not say what it is for; name it with --task and --level")

@@ -146,8 +146,9 @@ def read_photo(code: bytes, name: str) -> Photo:
     samples = _samples(code, name, head, layout)
     if samples.dtype not in (np.uint8, np.uint16):
         raise UserError(f"{name}: samples of type {samples.dtype}; save it with 8 or 16 bits")
-    metadata = head.metadata if layout is None or head.kind else tiff_metadata(code)
-    photo = replace(split_alpha(samples), orientation=orientation, metadata=metadata, notes=_notes(code, head, layout))
+    metadata, more = (head.metadata, ()) if layout is None or head.kind else tiff_metadata(code)
+    notes = (*_notes(code, head, layout), *more)
+    photo = replace(split_alpha(samples), orientation=orientation, metadata=metadata, notes=notes)
     return _with_fitting_profile(photo)
 
 

@@ -65,16 +65,16 @@ def read_metadata(file: PillowImage.Image, code: bytes) -> tuple[Metadata, Notes
     return Metadata(icc or None, exif, dpi, _png_colour(code), packet), (*notes, *more)
 
 
-def tiff_metadata(code: bytes) -> Metadata:
+def tiff_metadata(code: bytes) -> tuple[Metadata, Notes]:
     """Metadata of a TIFF file whose pixels Pillow does not know; empty where they can't be read."""
     try:
         found = PillowImage.Exif()
         found.load(code)
         icc = found.get(_TIFF_ICC)
-        packet, _ = readable_packet(found.get(_TIFF_XMP))
-        return Metadata(icc if isinstance(icc, bytes) else None, _stored(describing(found)), xmp=packet)
+        packet, notes = readable_packet(found.get(_TIFF_XMP))
+        return Metadata(icc if isinstance(icc, bytes) else None, _stored(describing(found)), xmp=packet), notes
     except Exception:  # metadata never fail an image
-        return Metadata()
+        return Metadata(), ()
 
 
 def _png_colour(code: bytes) -> tuple[tuple[bytes, bytes], ...]:
@@ -100,25 +100,26 @@ def _readable_xmp(file: PillowImage.Image, code: bytes) -> tuple[bytes | None, N
     return readable_packet(_png_xmp(code) if read_header(code) else file.info.get("xmp"))
 
 
-def readable_packet(packet: object) -> tuple[bytes | None, Notes]:
-    """What comes back of an XMP packet, if a file has one that can be read; else a note."""
-    if not isinstance(packet, bytes) or not packet:
+def readable_packet(packet: bytes | str | None) -> tuple[bytes | None, Notes]:
+    """What comes back of an XMP packet, if a file has one; a note where it can't be read."""
+    if not packet:
         return None, ()
     try:
-        return xmp.describing(packet), ()
+        return xmp.describing(packet.encode() if isinstance(packet, str) else packet), ()
     except Exception:  # any: it never fails the image
         return None, ("captions (XMP) can't be read and are left out",)
 
 
 def _png_xmp(code: bytes) -> bytes:
-    """The XMP packet of a PNG file, wherever it stands; empty if there is none."""
+    """The XMP packet of a PNG file, wherever it stands, or what is there instead; empty if there is nothing."""
     content = chunk_of(code, b"iTXt", _PNG_XMP)
-    is_packed, rest = (
-        content[:1] == b"\1",
-        content[2:].split(b"\0", 2),
-    )  # behind the method a language and a translation
-    text = rest[-1] if len(rest) == 3 else b""
-    return zlib.decompressobj().decompress(text, _MOST_XMP) if is_packed else text
+    parts = content[2:].split(b"\0", 2)  # behind whether it is packed, and how: language, translated keyword, text
+    if len(parts) < 3 or content[:1] != b"\1":
+        return parts[-1]
+    try:
+        return zlib.decompressobj().decompress(parts[-1], _MOST_XMP)
+    except zlib.error:
+        return parts[-1]
 
 
 def png_xmp_chunk(packet: bytes) -> tuple[bytes, bytes]:

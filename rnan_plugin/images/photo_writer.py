@@ -158,7 +158,7 @@ def _by_pillow(photo: Photo, name: str, lost: list[str], **how: Any) -> Written:
 
 
 def _with_what_it_holds(photo: Photo, name: str, lost: list[str], write: Callable[[Metadata], list[bytes]]) -> Written:
-    """Write with the metadata; where that fails without captions, without camera data, then without any."""
+    """Write with the metadata; where that fails without captions, camera data, both, then all."""
     metadata, reason = photo.metadata, ""
     if not metadata.is_plain:
         lost = [*lost, "the gamma"]
@@ -167,6 +167,8 @@ def _with_what_it_holds(photo: Photo, name: str, lost: list[str], write: Callabl
         attempts.append((replace(metadata, xmp=None), ["captions (XMP)"]))
     if metadata.exif:
         attempts.append((replace(metadata, exif=None), ["the camera data"]))
+    if metadata.exif and metadata.xmp:
+        attempts.append((replace(metadata, exif=None, xmp=None), ["camera data and captions (XMP)"]))
     attempts.append((Metadata(), ["colour profile, camera data and captions"]))
     for kept, told in attempts:
         try:

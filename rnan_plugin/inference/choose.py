@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from rnan_plugin.errors import UserError, nearest
 from rnan_plugin.images.color import Pixels
 from rnan_plugin.images.estimate import jpeg_quality, noise_sigma, quality_in_luma
-from rnan_plugin.inference.shipped import ShippedNetwork, shipped_network, shipped_networks
+from rnan_plugin.inference.shipped import ShippedNetwork, default_networks, shipped_network
 from rnan_plugin.paper.tasks import TASKS, Task, TaskAtLevel
 
 AUTO = "auto"
@@ -50,7 +50,7 @@ def choose(code: bytes, img: Pixels, task_name: str = AUTO, level: float | None 
         return _named(TaskAtLevel(row.name), code, in_colour=in_colour)
     if row.enlarges and level is None:  # an enlarged image has nothing to lose
         level = min(
-            (network.low for network in shipped_networks() if network.task == row.name and network.low), default=2
+            (network.low for network in default_networks() if network.task == row.name and network.low), default=2
         )
     if level is not None:
         return _named(TaskAtLevel(row.name, level), code, in_colour=in_colour)
@@ -85,7 +85,7 @@ def _named(task: TaskAtLevel, code: bytes, *, in_colour: bool) -> Choice:
     """What was named, obeyed, with a warning where the weights were not measured to gain or the file says otherwise."""
     in_all_channels = [
         network
-        for network in shipped_networks()
+        for network in default_networks()
         if in_colour and not network.is_the_tasks and network.task == task.name and network.is_near(task.level)
     ]
     best = in_all_channels[0] if in_all_channels else _nearest(task)
@@ -94,7 +94,7 @@ def _named(task: TaskAtLevel, code: bytes, *, in_colour: bool) -> Choice:
 
 def _nearest(task: TaskAtLevel) -> ShippedNetwork:
     """The weights for a level; of noise and JPEG, which have no gaps, else those for the nearest."""
-    near = [network for network in shipped_networks() if network.task == task.name and network.is_the_tasks]
+    near = [network for network in default_networks() if network.task == task.name and network.is_the_tasks]
     if task.row.enlarges or task.level is None or not near or any(network.covers(task) for network in near):
         return shipped_network(task)
     return min(near, key=lambda network: network.distance(task.level))
@@ -127,7 +127,7 @@ def _gaining(task: TaskAtLevel, why: str, *, in_colour: bool) -> Choice:
     """The weights that were measured to gain at a level; of several those for colour, then those that gain most."""
     able = [
         network
-        for network in shipped_networks()
+        for network in default_networks()
         if network.task == task.name and network.gains and (in_colour or network.is_the_tasks)
     ]
     level = _no_worse_than_any(task, able)

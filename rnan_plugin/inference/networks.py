@@ -15,7 +15,7 @@ from rnan_plugin.archs.official_weights import infer_arguments, load_released
 from rnan_plugin.archs.rnan_arch import RNAN
 from rnan_plugin.errors import UserError, nearest
 from rnan_plugin.images.color import Channels
-from rnan_plugin.inference.shipped import shipped_file, shipped_names, weights_file
+from rnan_plugin.inference.shipped import named_network, shipped_file, shipped_names
 from rnan_plugin.options.schema import check_call, read_option_file
 from rnan_plugin.paper.tasks import TaskAtLevel
 
@@ -46,17 +46,19 @@ def load_network(option_file: str | None, weights: str | None, task: TaskAtLevel
         option_file: Its `network_g`, any network of BasicSR, and `path.pretrain_network_g`.
         weights: A checkpoint: with `option_file`, instead of the file's own; alone, a released one, one that says what
             its network is (the plugin's trainings and the package's weights do), one in its training's folder, or the
-            name of one in the package (`shipped.weights_file`).
+            name of one in the package (`shipped.named_network`).
         task: The task and level to take the package's weights for, where neither of the others is given.
 
     Raises:
         UserError: Nothing is named, or a file is missing, damaged or of another kind.
     """
-    weights = weights and weights_file(weights)
+    network = named_network(weights) if weights else None
+    weights = str(network.file) if network else weights
     if option_file is not None:
         return _load_described(option_file, weights)
     if weights is not None:
         loaded = _load_alone(weights)
+        loaded = replace(loaded, channels=network.channels) if network else loaded
         return loaded if task is None else replace(loaded, channels=task.row.channels)
     if task is not None:
         return replace(_load_alone(str(shipped_file(task))), channels=task.row.channels)

@@ -1,8 +1,8 @@
-"""The small trained networks in the package: which there are, at which levels, and loading one.
+"""The trained networks in the package: which there are, at which levels, and loading one.
 
 A file's name says all: `car_10.pth` is for quality 10, `colordn_0-75.pth` for every sigma from 0 to 75, `demosaic.pth`
 for a task without levels, `car_rgb_5-95.pth` for colour, where the task itself works on something else, and
-`colordn_50_medium.pth` for a larger network, which is taken where it is named alone. A file that is put there is found.
+`colordn_50_medium.pth` for a larger network, which is taken only where it is named. A file that is put there is found.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 
 from rnan_plugin import checkpoints
 from rnan_plugin.archs.rnan_arch import RNAN
-from rnan_plugin.errors import UserError
+from rnan_plugin.errors import UserError, nearest
 from rnan_plugin.images.color import Channels
 from rnan_plugin.inference.policy import Policy
 from rnan_plugin.paper.tasks import TASKS, TaskAtLevel
@@ -25,6 +25,7 @@ from rnan_plugin.paper.tasks import TASKS, TaskAtLevel
 FOLDER = Path(__file__).parents[1] / "weights"
 TILE, OVERLAP = 64, 8
 _LEVELS = r"_(?P<low>\d+(?:\.\d+)?)(?:-(?P<high>\d+(?:\.\d+)?))?"
+_Size = Literal["small", "medium"]
 _STEM = re.compile(rf"(?P<task>.+?)(?P<rgb>_rgb)?(?:{_LEVELS})?(?P<medium>_medium)?")
 
 
@@ -51,7 +52,7 @@ class ShippedNetwork:
     channels: Channels
     gains: tuple[float, float] | None = None
     measured: tuple[tuple[float, float], ...] = ()
-    size: Literal["small", "medium"] = "small"
+    size: _Size = "small"
 
     def __str__(self) -> str:
         name = self.task if self.is_the_tasks else f"{self.task} ({self.channels})"
@@ -103,7 +104,7 @@ class ShippedNetwork:
         return self.low <= task.level <= self.high
 
 
-def packaged_networks() -> list[ShippedNetwork]:
+def shipped_networks() -> list[ShippedNetwork]:
     """What the package has, by name; files of tasks that nobody knows are passed over."""
     networks = []
     for file in sorted(FOLDER.glob("*.pth")):
@@ -113,23 +114,31 @@ def packaged_networks() -> list[ShippedNetwork]:
         if match["task"] in TASKS:
             levels = float(low) if low else None, float(high) if high else None
             channels: Channels = "rgb" if match["rgb"] else TASKS[match["task"]].channels
-            size: Literal["small", "medium"] = "medium" if match["medium"] else "small"
+            size: _Size = "medium" if match["medium"] else "small"
             networks.append(ShippedNetwork(match["task"], *levels, file, channels, *_gains_of(file), size))
     return networks
 
 
-def shipped_networks() -> list[ShippedNetwork]:
+def default_networks() -> list[ShippedNetwork]:
     """Those of them that a task and a level stand for: the fast ones."""
-    return [network for network in packaged_networks() if network.size == "small"]
+    return [network for network in shipped_networks() if network.size == "small"]
 
 
-def weights_file(named: str) -> str:
-    """The file of the package's network of that name, such as "colordn_50_medium"; of no network, what was named.
+def named_network(weights: str) -> ShippedNetwork | None:
+    """The network of the package of that name, such as "colordn_50_medium"; None where a file is named.
 
     A file of the user's with this name comes first.
+
+    Raises:
+        UserError: There is neither.
     """
-    in_package = {network.file.stem: network.file for network in packaged_networks()}
-    return str(in_package[named]) if named in in_package and not Path(named).exists() else named
+    if Path(weights).is_file() or Path(weights).suffix or Path(weights).name != weights:
+        return None
+    in_package = {network.file.stem: network for network in shipped_networks()}
+    if weights not in in_package:
+        told = f"no such file, nor a network of the package{nearest(weights, in_package, 3)}"
+        raise UserError(f"{weights}: {told}")
+    return in_package[weights]
 
 
 def _gains_of(file: Path) -> tuple[tuple[float, float] | None, tuple[tuple[float, float], ...]]:
@@ -145,12 +154,12 @@ def _gains_of(file: Path) -> tuple[tuple[float, float] | None, tuple[tuple[float
 
 def shipped_tasks() -> list[TaskAtLevel]:
     """The tasks and single levels that the package has weights for."""
-    return [TaskAtLevel(network.task, network.low) for network in shipped_networks() if not network.is_blind]
+    return [TaskAtLevel(network.task, network.low) for network in default_networks() if not network.is_blind]
 
 
 def shipped_names() -> str:
     """The tasks and levels for a message: "car 10, demosaic"."""
-    return ", ".join(map(str, shipped_networks()))
+    return ", ".join(map(str, default_networks()))
 
 
 def shipped_network(task: TaskAtLevel) -> ShippedNetwork:
@@ -159,7 +168,7 @@ def shipped_network(task: TaskAtLevel) -> ShippedNetwork:
     Raises:
         UserError: There are none; names those there are, and how to get others.
     """
-    covering = [network for network in shipped_networks() if network.covers(task)]
+    covering = [network for network in default_networks() if network.covers(task)]
     if covering:
         return min(covering, key=lambda network: network.width)
     raise UserError(

@@ -83,14 +83,7 @@ class RestorationModel(ValidatedModel):
 
     def get_optimizer(self, optim_type: str, params: list[nn.Parameter], **arguments: Any) -> torch.optim.Optimizer:
         """The optimiser of `train.optim_g`, of which the toolbox knows Adam alone."""
-        if self._step.mask_lr_mult == 1:
-            return build_optimiser(optim_type, params, arguments)
-        net = self.get_bare_model(self.net_g)
-        _require(net, "mask_parameters", "mask_lr_mult")
-        masks = net.mask_parameters()
-        if not masks:
-            raise UserError(f"train.mask_lr_mult: this {type(net).__name__} has no mask branches; take it out")
-        return build_optimiser(optim_type, params, arguments, masks, self._step.mask_lr_mult)
+        return build_optimiser(optim_type, params, arguments, self.get_bare_model(self.net_g), self._step.mask_lr_mult)
 
     def setup_schedulers(self) -> None:
         """See `SRModel`; a schedule-free optimiser has none."""

@@ -72,11 +72,7 @@ def _named(name: str, where: str) -> type[Optimizer]:
 
 
 def build_optimiser(
-    name: str,
-    parameters: Sequence[nn.Parameter],
-    arguments: Mapping[str, Any],
-    apart: Sequence[nn.Parameter] = (),
-    lr_mult: float = 1.0,
+    name: str, parameters: Sequence[nn.Parameter], arguments: Mapping[str, Any], net: nn.Module, mask_lr_mult: float
 ) -> Optimizer:
     """An optimiser for a training, its section checked by `check_optimiser`.
 
@@ -84,18 +80,32 @@ def build_optimiser(
         name: Of its class.
         parameters: All that it trains.
         arguments: Of its class, without the parameters.
-        apart: Those of them with a rate of their own.
-        lr_mult: That rate, as a multiple of the others'.
+        net: Whose they are.
+        mask_lr_mult: Rate of its mask branches, as a multiple of the others'; where it is not 1, they are a group.
+
+    Raises:
+        UserError: They are to have a rate of their own, and there are none.
     """
-    of_their_own = {id(parameter) for parameter in apart}
-    rest = [parameter for parameter in parameters if id(parameter) not in of_their_own]
-    optimiser = _named(name, "train.optim_g.type")(rest, **arguments)
-    if apart:
-        trained = [parameter for parameter in parameters if id(parameter) in of_their_own]
-        optimiser.add_param_group({"params": trained, "lr": optimiser.defaults["lr"] * lr_mult})
+    kind = _named(name, "train.optim_g.type")
+    groups: list[Any] = list(parameters)
+    if mask_lr_mult != 1:
+        masks = {id(parameter) for parameter in _mask_parameters(net)}
+        rate = arguments.get("lr", inspect.signature(kind).parameters["lr"].default) * mask_lr_mult
+        parts = (
+            [parameter for parameter in parameters if (id(parameter) in masks) is wanted] for wanted in (False, True)
+        )
+        groups = [{"params": next(parts)}, {"params": next(parts), "lr": rate}]
+    optimiser = kind(groups, **arguments)
     if is_schedule_free(optimiser):
         optimiser.train()  # type: ignore[attr-defined]
     return optimiser
+
+
+def _mask_parameters(net: nn.Module) -> list[nn.Parameter]:
+    found: list[nn.Parameter] = net.mask_parameters() if hasattr(net, "mask_parameters") else []  # type: ignore[operator]
+    if not found:
+        raise UserError(f"train.mask_lr_mult: this {type(net).__name__} has no mask branches; take it out")
+    return found
 
 
 def _tried(kind: type[Optimizer], arguments: Mapping[str, Any], shapes: Sequence[torch.Size]) -> Optimizer:

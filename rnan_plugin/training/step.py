@@ -28,8 +28,9 @@ class StepOptions:
         checkpoint_blocks: Compute each block again in the backward pass instead of keeping its activations.
         identity_start: Begin with a network whose output is its input (`RNAN.start_as_identity`); weights that are
             loaded override it.
-        mask_lr_mult: Learning rate of the mask branches (`RNAN.mask_parameters`), as a multiple of all others'. At the
-            rates of short trainings their sigmoids saturate; below 1 they last longer.
+        mask_lr_mult: Learning rate that the mask branches (`RNAN.mask_parameters`) begin with, as a multiple of the
+            others'; a schedule's lowest rate is the same for all. At the rates of short trainings their sigmoids
+            saturate; below 1 they last longer.
         skip_limit: Steps in a row that may be skipped because loss or gradient is not finite.
 
     Raises:

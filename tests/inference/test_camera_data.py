@@ -45,8 +45,14 @@ def exiftool(*arguments: object) -> list[dict[str, Any]]:
 
 CAPTIONS = {"dc:Title": "Evening – dusk", "dc:Rights": "© Someone", "xmp:Rating": 4, "photoshop:City": "Bern"}
 CAPTIONS |= {"iptcCore:Location": "the bridge", "xmpRights:Marked": True}
-# How a converter developed it, and what stands behind the pixels.
-OF_THE_FILE = {"crs:Tint": 5, "GCamera:MicroVideo": 1, "dc:Format": "image/jpeg"}
+# How a converter developed it, what stands behind the pixels, and digests of what does not come back.
+OF_THE_FILE = {
+    "digiKam:ImageHistory": "edited",
+    "photoshop:LegacyIPTCDigest": "0" * 32,
+    "crs:Tint": 5,
+    "GCamera:MicroVideo": 1,
+    "dc:Format": "image/jpeg",
+}
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,7 @@ PACKAGE = [
 @pytest.fixture(autouse=True)
 def package(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (choose_module, shipped):
-        monkeypatch.setattr(module, "shipped_networks", lambda: PACKAGE)
+        monkeypatch.setattr(module, "default_networks", lambda: PACKAGE)
 
 
 def image(sigma: float = 0, channels: int = 3) -> NDArray[np.uint8]:

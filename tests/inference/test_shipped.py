@@ -24,8 +24,8 @@ from rnan_plugin.inference.restorer import RestoreSettings
 from rnan_plugin.inference.shipped import (
     FOLDER,
     ShippedNetwork,
+    default_networks,
     load_shipped,
-    packaged_networks,
     shipped_file,
     shipped_networks,
     shipped_tasks,
@@ -38,10 +38,10 @@ from small_models import measure, sample_scores, samples
 
 NUMBERS = json.loads((REPOSITORY / "docs/small_models.json").read_text(encoding="utf-8"))
 SETTINGS = shipped_tasks()
-SINGLE = [network for network in packaged_networks() if not network.is_blind]
+SINGLE = [network for network in shipped_networks() if not network.is_blind]
 SHIPPED = [f"car {quality}" for quality in (10, 20, 30, 40)] + [f"colordn {sigma}" for sigma in (10, 30, 50, 70)]
 SHIPPED += ["demosaic", *(f"graydn {sigma}" for sigma in (10, 30, 50, 70)), *(f"sr {scale}" for scale in (2, 3, 4))]
-BLIND = [str(network) for network in shipped_networks() if network.is_blind]
+BLIND = [str(network) for network in default_networks() if network.is_blind]
 
 
 def test_all_of_them_are_there() -> None:
@@ -95,7 +95,7 @@ def test_numbers_of_the_benchmark_are_reproduced(name: str, bound: float) -> Non
 def test_they_are_measured_as_the_command_evaluates_them(tmp_path: Path) -> None:
     (tmp_path / "Set5").mkdir()
     cv2.imwrite(str(tmp_path / "Set5/cat.png"), samples()["cat"][..., ::-1])
-    (network,) = [network for network in shipped_networks() if str(network) == "sr 4"]
+    (network,) = [network for network in default_networks() if str(network) == "sr 4"]
     numbers = measure(network, str(tmp_path), ensemble=False)
     assert numbers["plain"]["psnr"] == pytest.approx(NUMBERS["sr 4"]["samples_psnr"]["cat"], abs=0.01)
     assert {key: numbers[key] for key in ("weights_sha256", "recipe", "parameters")} == {
@@ -153,14 +153,36 @@ def test_a_network_is_taken_by_its_name(tmp_path: Path, monkeypatch: pytest.Monk
     assert main(["restore", "cat.png", "out/", "--weights", "colordn_50_medium"]) == 0
     record = json.loads(Path("out/restore.jsonl").read_text())
     assert record["weights_sha256"] == NUMBERS["colordn 50 medium"]["weights_sha256"]
+    Path("colordn_50_medium").mkdir()  # a folder of results is no file of weights
+    assert main(["restore", "cat.png", "out/", "--weights", "colordn_50_medium"]) == 0
+    Path("colordn_50_medium").rmdir()
     Path("colordn_50_medium").write_bytes(b"of the user's")
     assert main(["restore", "cat.png", "out/", "--weights", "colordn_50_medium", "--overwrite"]) == 2
 
 
+def test_by_its_name_it_restores_what_its_level_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    cv2.imwrite("cat.jpg", samples()["cat"])
+    assert main(["restore", "cat.jpg", "named.png", "--weights", "car_10", "--tile", "64", "--overlap", "8"]) == 0
+    restore = ["restore", "cat.jpg", "of_level.png", "--tile", "64", "--overlap", "8"]
+    monkeypatch.setattr("rnan_plugin.inference.choose.default_networks", lambda: [])  # not the one for colour
+    assert main([*restore, "--task", "car", "--level", "10"]) == 0
+    assert Path("named.png").read_bytes() == Path("of_level.png").read_bytes()
+
+
+def test_a_mistyped_name_is_told_the_nearest(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "cat.png"), samples()["cat"])
+    assert main(["restore", str(tmp_path / "cat.png"), str(tmp_path / "out"), "--weights", "colordn_50_mediun"]) == 2
+    assert capsys.readouterr().err == (
+        "error: colordn_50_mediun: no such file, nor a network of the package (did you mean 'colordn_50_medium' or "
+        "'colordn_50' or 'colordn_70'?)\n"
+    )
+
+
 def test_a_level_stands_for_a_fast_one() -> None:
-    assert {network.size for network in packaged_networks()} == {"small", "medium"}
+    assert {network.size for network in shipped_networks()} == {"small", "medium"}
     assert shipped_file(TaskAtLevel("colordn", 50)).stem == "colordn_50"
-    assert all(network.size == "small" for network in shipped_networks())
+    assert all(network.size == "small" for network in default_networks())
 
 
 def test_without_a_word_a_file_is_looked_at(tmp_path: Path) -> None:

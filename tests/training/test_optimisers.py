@@ -107,7 +107,7 @@ def masks_of(trained: Any) -> list[torch.Tensor]:
 
 
 def test_masks_have_a_rate_of_their_own() -> None:
-    """Adam's first step is as long as its rate, in the warm-up and under the schedule alike."""
+    """Adam's first step is as long as its rate; warm-up and milestones change both."""
     trained = model("Adam", 0.1)
     before = copy.deepcopy(trained.net_g)
     trained.update_learning_rate(1, warmup_iter=4)
@@ -120,6 +120,8 @@ def test_masks_have_a_rate_of_their_own() -> None:
     for weight, old in zip(trained.net_g.parameters(), before.parameters(), strict=True):
         is_of_a_mask = id(weight) in of_masks
         longest[is_of_a_mask] = max(longest[is_of_a_mask], (weight - old).abs().max().item())
+    trained.update_learning_rate(2)
+    assert trained.get_current_learning_rate() == pytest.approx([1e-3, 1e-4])
     assert longest == {True: pytest.approx(1e-4 / 4, rel=0.02), False: pytest.approx(1e-3 / 4, rel=0.02)}
 
 
@@ -132,9 +134,17 @@ def test_a_state_of_one_rate_is_not_taken_for_two(tmp_path: Path) -> None:
         other.resume_training(read(tmp_path / "1.state"))
 
 
-def test_a_network_without_masks_can_have_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(test_model.NETWORK, "mask_branch", False)
-    with pytest.raises(UserError, match=r"train\.mask_lr_mult: this RNAN has no mask branches; take it out"):
+@pytest.mark.parametrize(
+    "network",
+    [
+        {**test_model.NETWORK, "mask_branch": False},
+        {"type": "MSRResNetX1", "num_in_ch": 1, "num_out_ch": 1, "num_feat": 4, "num_block": 1},
+    ],
+    ids=lambda network: network["type"],
+)
+def test_a_network_without_masks_can_have_none(network: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(test_model, "NETWORK", network)
+    with pytest.raises(UserError, match=rf"mask_lr_mult: this {network['type']} has no mask branches; take it out"):
         model("Adam", 0.1)
 
 
