@@ -56,7 +56,7 @@ def write_card(network: ShippedNetwork) -> None:
     """Write NAME.md beside the weights."""
     checkpoint = checkpoints.read(network.file)
     numbers, gains = known_numbers().get(str(network)), _gains(network)
-    recipe = numbers["recipe"] if numbers else recipe_of(checkpoint["option_file"])
+    recipe = numbers["recipe"] if numbers else trained_by(checkpoint)
     parts = [CARD.format(**_facts(network, checkpoint, recipe, gains))]
     if numbers is not None:
         parts.append("\n".join(_blind_scores(numbers) if network.is_blind else _scores(numbers)))
@@ -71,9 +71,9 @@ def path_of(option_file: str) -> str:
     return path.relative_to(REPOSITORY).as_posix()
 
 
-def recipe_of(option_file: str) -> dict[str, Any]:
-    """How a shipped file trains; kept with the numbers, since files may change after a training."""
-    options = read_option_file(str(REPOSITORY / path_of(option_file)))
+def recipe_of(option_file: str | Path) -> dict[str, Any]:
+    """How a file trains; kept with the weights and the numbers, since shipped files may change after a training."""
+    options = read_option_file(str(option_file))
     train, start = options["train"], options["path"]["pretrain_network_g"]
     return {
         "total_iter": train["total_iter"],
@@ -85,6 +85,12 @@ def recipe_of(option_file: str) -> dict[str, Any]:
     }
 
 
+def trained_by(checkpoint: Numbers) -> dict[str, Any]:
+    """The recipe of packed weights; older ones do not say it, and have that of their shipped file."""
+    found: dict[str, Any] = checkpoint.get("recipe") or recipe_of(REPOSITORY / path_of(checkpoint["option_file"]))
+    return found
+
+
 def _gains(network: ShippedNetwork) -> dict[str, Any]:
     file = network.file.with_suffix(".json")
     found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
@@ -93,7 +99,7 @@ def _gains(network: ShippedNetwork) -> dict[str, Any]:
 
 def _facts(network: ShippedNetwork, checkpoint: Numbers, recipe: Numbers, gains: Numbers) -> dict[str, Any]:
     task, weights = TASKS[network.task], checkpoint["params"]
-    wanted, now = recipe["total_iter"], recipe_of(checkpoint["option_file"])
+    wanted, now = recipe["total_iter"], recipe_of(REPOSITORY / path_of(checkpoint["option_file"]))
     taken = {"rgb": "RGB", "gray": "grey", "y": "Y"}[network.channels]
     return {
         "network": network,
@@ -108,17 +114,19 @@ def _facts(network: ShippedNetwork, checkpoint: Numbers, recipe: Numbers, gains:
         "option_file": path_of(checkpoint["option_file"]) + ("`, as it was then:" if recipe != now else "`,"),
         "iterations": checkpoint["iterations"],
         "shortened": f" (its schedule shortened from {wanted:,})" if wanted != checkpoint["iterations"] else "",
-        "start": _start(recipe),
+        "start": _start(recipe, checkpoint.get("before")),
         "of_masks": f" (of the mask branches {recipe['mask_lr_mult']:g} of it)" if "mask_lr_mult" in recipe else "",
         **{key: recipe[key] for key in ("loss", "rate", "seed")},
-        "hours": f"{checkpoint['hours']} hours",
+        "hours": f"{checkpoint['hours'] + (checkpoint.get('before') or {}).get('hours', 0):.2f} hours",
         "input": f"{taken}, unknown {task.level}" if network.is_blind else task.input.format(level=network.low),
         "policy": TILES,
         "sha256": hashlib.sha256(network.file.read_bytes()).hexdigest(),
     }
 
 
-def _start(recipe: Numbers) -> str:
+def _start(recipe: Numbers, before: Numbers | None) -> str:
+    if before:
+        return f" from its own weights after {before['iterations']:,} iterations of an earlier training"
     if recipe["start"]:
         return f" from the weights of `{recipe['start']}`"
     return " from near the identity" if recipe.get("identity_start") else ""

@@ -69,7 +69,9 @@ def budgets(measured: Iterable[Numbers]) -> str:
 
 
 def _budget_row(numbers: Numbers) -> str:
-    size = f"{numbers['parameters']:,} | {numbers['iterations']:,} | {numbers['hours']:.2f}"
+    before = numbers.get("before", {"iterations": 0, "hours": 0})
+    iterations, hours = (numbers[key] + before[key] for key in ("iterations", "hours"))
+    size = f"{numbers['parameters']:,} | {iterations:,} | {hours:.2f}"
     return f"| {_title(numbers)} | {size} | {numbers['bar_psnr']:.2f} | {numbers['plain']['psnr']:.2f} |"
 
 

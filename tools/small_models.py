@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import skimage.data
 import torch
-from model_cards import LOGS, NUMBERS, TILES, known_numbers, path_of, recipe_of, write_card
+from model_cards import LOGS, NUMBERS, TILES, known_numbers, path_of, recipe_of, trained_by, write_card
 
 from rnan_plugin import checkpoints
 from rnan_plugin.archs.rnan_arch import RNAN
@@ -86,23 +86,27 @@ def pack(option_file: str, which: str) -> Path:
     In float16, half the size: the loss is below a thousandth of a dB, and all numbers are measured from the file.
     """
     options = read_option_file(option_file)
-    experiment = Path("experiments", options["name"])
+    experiment, file = Path("experiments", options["name"]), FOLDER / f"{stem_of(options)}.pth"
     best = checkpoints.read(experiment / f"models/net_g_{which}.pth")
     network = {key: value for key, value in options["network_g"].items() if key != "type"}
     RNAN(**network).load_state_dict(best["params"], strict=True)
-    LOGS.mkdir(exist_ok=True)
-    logs = sorted(experiment.glob("train_*.log"))
-    text = "".join(log.read_text(encoding="utf-8") for log in logs)
-    (LOGS / f"{options['name']}.log").write_text(_for_keeping(text), encoding="utf-8")
-    FOLDER.mkdir(exist_ok=True)
-    file = FOLDER / f"{stem_of(options)}.pth"
+    text = _for_keeping("".join(log.read_text(encoding="utf-8") for log in sorted(experiment.glob("train_*.log"))))
     facts = {
         "network_g": network,
         "params": {name: value.half().contiguous() for name, value in best["params"].items()},
-        "option_file": Path(option_file).name,
+        "option_file": f"{options['name']}.yml",
+        "recipe": recipe_of(option_file),
         "iterations": max(map(int, (found.replace(",", "") for found in re.findall(r"\biter:\s*([\d,]+)", text)))),
         "hours": round(_seconds(text) / 3600, 2),
     }
+    kept = LOGS / f"{options['name']}.log"
+    if Path(options["path"]["pretrain_network_g"] or "").name == file.name:  # it went on from what is packed
+        packed = checkpoints.read(file)
+        facts["before"] = {"iterations": packed["iterations"], "hours": packed["hours"]}
+        text = f"{kept.read_text(encoding='utf-8')}\n{text}"
+    LOGS.mkdir(exist_ok=True)
+    kept.write_text(text, encoding="utf-8")
+    FOLDER.mkdir(exist_ok=True)
     with atomic_path(file) as temporary:
         torch.save(facts, temporary)
     return file
@@ -215,8 +219,9 @@ def _origin(network: ShippedNetwork) -> dict[str, Any]:
         "parameters": sum(weight.numel() for weight in checkpoint["params"].values()),
         "iterations": checkpoint["iterations"],
         "hours": checkpoint["hours"],
+        **({"before": checkpoint["before"]} if "before" in checkpoint else {}),
         "option_file": path_of(checkpoint["option_file"]),
-        "recipe": recipe_of(checkpoint["option_file"]),
+        "recipe": trained_by(checkpoint),
         "weights_sha256": hashlib.sha256(network.file.read_bytes()).hexdigest(),
         "rnan_plugin": __version__,
     }

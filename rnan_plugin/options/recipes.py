@@ -135,7 +135,7 @@ def small(inputs: Inputs) -> OptionFile:
         learning_rate=1e-3,
         steps=row.warm_iter if start else 20_000 if inputs.blind else row.small_iter,
         looked_every=row.warm_iter // 2 if start else val_freq(inputs),
-        again=0 if start or inputs.blind else 6000,
+        again=0 if inputs.blind else row.again_iter,
         step=SLOW_MASKS if start else IDENTITY_START | SLOW_MASKS,
     )
     if row.degradation == "mosaic":  # its colours come from neighbours: BSD's are paler than others

@@ -60,6 +60,7 @@ class Task:
         other_channels: On which networks are trained too, beside the paper's `channels`.
         small_iter: Iterations of the small network's training.
         warm_iter: The same where it begins with a neighbour's weights.
+        again_iter: Of a second fall of the rate after either.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Task:
     other_channels: tuple[Channels, ...] = ()
     small_iter: int = 20_000
     warm_iter: int = 9000
+    again_iter: int = 6000
 
     @property
     def num_channel(self) -> int:
@@ -141,6 +143,7 @@ add_task(
         typical=50,
         blind=_NOISE_BLIND,
         small_iter=18_000,
+        again_iter=9000,
     )
 )
 add_task(
@@ -160,6 +163,7 @@ add_task(
         typical=50,
         blind=_NOISE_BLIND,
         small_iter=18_000,
+        again_iter=9000,
     )
 )
 add_task(
@@ -192,6 +196,7 @@ add_task(
         heading="JPEG artefact reduction on Y, quality {level:g}",
         blind=Blind(5, 95, levels=(20, 10, 40, 75, 90)),
         warm_iter=6000,
+        again_iter=0,
         other_channels=("rgb",),
     )
 )
