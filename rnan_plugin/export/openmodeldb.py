@@ -132,5 +132,6 @@ def _card_of(shipped: ShippedNetwork) -> str:
 def _training_of(shipped: ShippedNetwork) -> dict[str, Any]:
     """What the card and the file say of the training; degradations are drawn while it runs."""
     (data,) = re.findall(r"^- Data: (.*(?:\n  .*)*)", _card_of(shipped), re.MULTILINE)
-    iterations = checkpoints.read(shipped.file)["iterations"]
+    checkpoint = checkpoints.read(shipped.file)
+    iterations = checkpoint["iterations"] + checkpoint.get("before", {"iterations": 0})["iterations"]
     return {"trainingIterations": iterations, "trainingOTF": True, "dataset": " ".join(data.split())}

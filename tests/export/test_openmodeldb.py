@@ -85,11 +85,12 @@ def published(out: Path, *source: str, flags: tuple[str, ...] = ("--url", "https
     ("task", "name", "told"),
     [
         (["car", "--level", "10"], "1x-RNAN-JPEG", {"tags": ["jpeg", "photo", "restoration"], "inputChannels": 1}),
-        (["colordn", "--level", "33"], "1x-RNAN-Noise", {"tags": ["denoise", "photo"], "trainingIterations": 17600}),
+        (["colordn", "--level", "33"], "1x-RNAN-Noise", {"tags": ["denoise", "photo"], "trainingIterations": 20000}),
+        (["graydn", "--level", "30"], "1x-RNAN-Grey", {"tags": ["denoise", "photo"], "trainingIterations": 15000}),
         (["demosaic"], "1x-RNAN-Demosaic", {"tags": ["photo", "restoration"], "outputChannels": 3}),
         (["sr", "--level", "2"], "2x-RNAN", {"tags": ["photo"], "scale": 2, "size": ["32nf", "1+1b"]}),
     ],
-    ids=["car", "blind", "demosaic", "sr"],
+    ids=["car", "blind", "trained twice", "demosaic", "sr"],
 )
 def test_a_shipped_network(task: list[str], name: str, told: dict[str, Any], tmp_path: Path) -> None:
     entry = published(tmp_path / f"{name}.json", "--task", *task)

@@ -16,6 +16,7 @@ from conftest import REPOSITORY
 
 import rnan_plugin.training.connect  # noqa: F401 - the toolbox has to know RNAN
 from rnan_plugin.__main__ import main
+from rnan_plugin.checkpoints import read
 from rnan_plugin.evaluation.evaluate import evaluate
 from rnan_plugin.evaluation.methods import MethodSource, build_method
 from rnan_plugin.inference.networks import load_network
@@ -34,6 +35,7 @@ from rnan_plugin.paper.tasks import TaskAtLevel
 from rnan_plugin.training.model import RestorationModel
 
 sys.path.insert(0, str(REPOSITORY / "tools"))
+from model_cards import recipe_of, trained_by
 from small_models import measure, sample_scores, samples
 
 NUMBERS = json.loads((REPOSITORY / "docs/small_models.json").read_text(encoding="utf-8"))
@@ -98,9 +100,17 @@ def test_they_are_measured_as_the_command_evaluates_them(tmp_path: Path) -> None
     (network,) = [network for network in default_networks() if str(network) == "sr 4"]
     numbers = measure(network, str(tmp_path), ensemble=False)
     assert numbers["plain"]["psnr"] == pytest.approx(NUMBERS["sr 4"]["samples_psnr"]["cat"], abs=0.01)
-    assert {key: numbers[key] for key in ("weights_sha256", "recipe", "parameters")} == {
-        key: NUMBERS["sr 4"][key] for key in ("weights_sha256", "recipe", "parameters")
+    assert {key: numbers[key] for key in ("weights_sha256", "parameters")} == {
+        key: NUMBERS["sr 4"][key] for key in ("weights_sha256", "parameters")
     }
+
+
+def test_weights_know_the_recipe_that_trained_them() -> None:
+    """Not what their option file says now: that of grey sigma 30 falls twice, and begins with another network."""
+    checkpoint = read(FOLDER / "graydn_30.pth")
+    assert trained_by(checkpoint) == NUMBERS["graydn 30"]["recipe"]
+    assert trained_by(checkpoint) != recipe_of(REPOSITORY / NUMBERS["graydn 30"]["option_file"])
+    assert (checkpoint["iterations"], checkpoint["before"]["iterations"]) == (9000, 6000)
 
 
 def test_restore_takes_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
