@@ -56,8 +56,7 @@ def write_card(network: ShippedNetwork) -> None:
     """Write NAME.md beside the weights."""
     checkpoint = checkpoints.read(network.file)
     numbers, gains = known_numbers().get(str(network)), _gains(network)
-    recipe = numbers["recipe"] if numbers else trained_by(checkpoint)
-    parts = [CARD.format(**_facts(network, checkpoint, recipe, gains))]
+    parts = [CARD.format(**_facts(network, checkpoint, trained_by(network, checkpoint), gains))]
     if numbers is not None:
         parts.append("\n".join(_blind_scores(numbers) if network.is_blind else _scores(numbers)))
     if gains:
@@ -85,9 +84,18 @@ def recipe_of(option_file: str | Path) -> dict[str, Any]:
     }
 
 
-def trained_by(checkpoint: Numbers) -> dict[str, Any]:
-    """The recipe of packed weights; older ones do not say it, and have that of their shipped file."""
-    found: dict[str, Any] = checkpoint.get("recipe") or recipe_of(REPOSITORY / path_of(checkpoint["option_file"]))
+def sha256_of(network: ShippedNetwork) -> str:
+    """Of a network's file."""
+    return hashlib.sha256(network.file.read_bytes()).hexdigest()
+
+
+def trained_by(network: ShippedNetwork, checkpoint: Numbers) -> dict[str, Any]:
+    """The recipe of packed weights: they say it, for older ones their numbers do, and before those the shipped file."""
+    known = known_numbers().get(str(network), {})
+    kept = known.get("recipe") if known.get("weights_sha256") == sha256_of(network) else None
+    found: dict[str, Any] = (
+        checkpoint.get("recipe") or kept or recipe_of(REPOSITORY / path_of(checkpoint["option_file"]))
+    )
     return found
 
 
@@ -120,7 +128,7 @@ def _facts(network: ShippedNetwork, checkpoint: Numbers, recipe: Numbers, gains:
         "hours": f"{checkpoint['hours'] + (checkpoint.get('before') or {}).get('hours', 0):.2f} hours",
         "input": f"{taken}, unknown {task.level}" if network.is_blind else task.input.format(level=network.low),
         "policy": TILES,
-        "sha256": hashlib.sha256(network.file.read_bytes()).hexdigest(),
+        "sha256": sha256_of(network),
     }
 
 

@@ -11,7 +11,6 @@ beside each model. `rnan evaluate SET --task TASK --level LEVEL --tile 64 --over
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import re
 import sys
@@ -23,7 +22,7 @@ from typing import Any
 import numpy as np
 import skimage.data
 import torch
-from model_cards import LOGS, NUMBERS, TILES, known_numbers, path_of, recipe_of, trained_by, write_card
+from model_cards import LOGS, NUMBERS, TILES, known_numbers, path_of, recipe_of, sha256_of, trained_by, write_card
 
 from rnan_plugin import checkpoints
 from rnan_plugin.archs.rnan_arch import RNAN
@@ -221,8 +220,8 @@ def _origin(network: ShippedNetwork) -> dict[str, Any]:
         "hours": checkpoint["hours"],
         **({"before": checkpoint["before"]} if "before" in checkpoint else {}),
         "option_file": path_of(checkpoint["option_file"]),
-        "recipe": trained_by(checkpoint),
-        "weights_sha256": hashlib.sha256(network.file.read_bytes()).hexdigest(),
+        "recipe": trained_by(network, checkpoint),
+        "weights_sha256": sha256_of(network),
         "rnan_plugin": __version__,
     }
 
@@ -236,8 +235,7 @@ def measure_all(sets: str, only: Sequence[str], *, ensemble: bool) -> None:
         known = known_numbers()
         before = known.get(str(network), {})
         if before.get("weights_sha256") == numbers["weights_sha256"]:
-            # A self-ensemble that was measured before, and the option file as it was.
-            numbers = {**before, **numbers, "recipe": before["recipe"]}
+            numbers = {**before, **numbers}  # a self-ensemble that was measured before
         text = json.dumps(dict(sorted({**known, str(network): numbers}.items())), indent=1)
         NUMBERS.write_text(text + "\n", encoding="utf-8")
         write_card(network)

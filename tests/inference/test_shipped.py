@@ -100,16 +100,17 @@ def test_they_are_measured_as_the_command_evaluates_them(tmp_path: Path) -> None
     (network,) = [network for network in default_networks() if str(network) == "sr 4"]
     numbers = measure(network, str(tmp_path), ensemble=False)
     assert numbers["plain"]["psnr"] == pytest.approx(NUMBERS["sr 4"]["samples_psnr"]["cat"], abs=0.01)
-    assert {key: numbers[key] for key in ("weights_sha256", "parameters")} == {
-        key: NUMBERS["sr 4"][key] for key in ("weights_sha256", "parameters")
+    assert {key: numbers[key] for key in ("weights_sha256", "recipe", "parameters")} == {
+        key: NUMBERS["sr 4"][key] for key in ("weights_sha256", "recipe", "parameters")
     }
 
 
 def test_weights_know_the_recipe_that_trained_them() -> None:
     """Not what their option file says now: that of grey sigma 30 falls twice, and begins with another network."""
-    checkpoint = read(FOLDER / "graydn_30.pth")
-    assert trained_by(checkpoint) == NUMBERS["graydn 30"]["recipe"]
-    assert trained_by(checkpoint) != recipe_of(REPOSITORY / NUMBERS["graydn 30"]["option_file"])
+    (network,) = [network for network in shipped_networks() if str(network) == "graydn 30"]
+    checkpoint = read(network.file)
+    assert trained_by(network, checkpoint) == checkpoint["recipe"] == NUMBERS["graydn 30"]["recipe"]
+    assert checkpoint["recipe"] != recipe_of(REPOSITORY / NUMBERS["graydn 30"]["option_file"])
     assert (checkpoint["iterations"], checkpoint["before"]["iterations"]) == (9000, 6000)
 
 
