@@ -37,7 +37,7 @@ NEEDED = ("task", "sets", "methods")
 KEYS_OF_METHODS: dict[str, tuple[set[str], set[str]]] = {
     "network": ({"opt"}, {"weights", "self_ensemble", "training"}),
     "released": ({"weights"}, {"self_ensemble"}),
-    "shipped": (set(), {"self_ensemble"}),
+    "shipped": (set(), {"weights", "self_ensemble"}),
     "files": ({"files"}, set()),
     **{name: (set(), set()) for name in CLASSICAL},
 }

@@ -49,7 +49,7 @@ class MethodSource:
     Args:
         type: "network", "released", "shipped", "files", or one of `CLASSICAL`.
         opt: Option file of a network.
-        weights: Checkpoint of a network.
+        weights: Checkpoint of a network, or the name of one in the package.
         files: Folder of another program's results.
         self_ensemble: Mean over the eight flips.
         training: Folder of the training's TensorBoard log, for its curves.

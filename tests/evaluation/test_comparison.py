@@ -27,7 +27,7 @@ from rnan_plugin.evaluation.comparison import build_for_all_sets
 from rnan_plugin.evaluation.comparison_file import read_comparison
 from rnan_plugin.evaluation.costs import multiply_adds, timing_input
 from rnan_plugin.evaluation.evaluate import evaluate
-from rnan_plugin.evaluation.methods import Method
+from rnan_plugin.evaluation.methods import Method, build_method
 from rnan_plugin.evaluation.protocol import score
 from rnan_plugin.paper.tasks import TASKS, TaskAtLevel
 from rnan_plugin.toolbox.api import ARCH_REGISTRY
@@ -263,6 +263,15 @@ def test_classical_methods_restore(name: str) -> None:
         assert (restored.shape, restored.dtype) == (clean.shape, np.uint8)
         if name not in {"input", "bicubic"}:
             assert score(restored, clean, task)[0] > score(lq, clean, task)[0] + 4
+
+
+def test_a_network_of_the_package_by_its_name(tmp_path: Path) -> None:
+    methods = {"small": {"type": "shipped"}, "medium": {"type": "shipped", "weights": "colordn_50_medium"}}
+    content = {"task": "colordn", "level": 50, "sets": ["photos"], "methods": methods}
+    (tmp_path / "c.yml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    comparison = read_comparison(str(tmp_path / "c.yml"))
+    built = [build_method(source, comparison.task, comparison.settings, []) for source in comparison.methods.values()]
+    assert [method.facts()["weights"] for method in built] == ["colordn_50.pth", "colordn_50_medium.pth"]
 
 
 @pytest.mark.parametrize(
