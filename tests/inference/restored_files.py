@@ -26,17 +26,23 @@ def option_file(folder: Path, *, is_identity: bool = False) -> tuple[str, RNAN]:
     if is_identity:
         torch.nn.init.zeros_(net.tail[-1].weight)
         torch.nn.init.zeros_(net.tail[-1].bias)
+    return describe(folder, net, "rgb", TINY), net.eval()
+
+
+def describe(folder: Path, net: RNAN, channels: str, size: dict[str, int]) -> str:
+    """Write an option file of a network of some size, its weights beside it."""
     torch.save({"params": net.state_dict()}, folder / "net.pth")
+    num_channel = net.head.in_channels
     opt = {
         "name": "x",
         "model_type": "RestorationModel",
         "num_gpu": 0,
-        "datasets": {"val": {"channels": "rgb"}},
-        "network_g": {"type": "RNAN", "num_in_ch": 3, "num_out_ch": 3, **TINY},
+        "datasets": {"val": {"channels": channels}},
+        "network_g": {"type": "RNAN", "num_in_ch": num_channel, "num_out_ch": num_channel, **size},
         "path": {"pretrain_network_g": str(folder / "net.pth")},
     }
     (folder / "x.yml").write_text(yaml.safe_dump(opt), encoding="utf-8")
-    return str(folder / "x.yml"), net.eval()
+    return str(folder / "x.yml")
 
 
 @dataclass(frozen=True)

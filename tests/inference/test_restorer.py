@@ -16,11 +16,11 @@ import cv2
 import numpy as np
 import pytest
 import torch
-import yaml
 from conftest import REPOSITORY
 from PIL import Image as PillowImage
 from PIL import ImageOps as PillowImageOps
 from PIL import PngImagePlugin
+from restored_files import describe
 
 import rnan_plugin
 from rnan_plugin.__main__ import main
@@ -70,17 +70,7 @@ def option_file(tmp_path):
     for module in net.modules():
         if isinstance(module, NonLocalBlock):
             torch.nn.init.normal_(module.w.weight, std=0.2, generator=generator)  # zero at first: no attention
-    torch.save({"params": net.state_dict()}, tmp_path / "net.pth")
-    opt = {
-        "name": "x",
-        "model_type": "RestorationModel",
-        "num_gpu": 0,
-        "datasets": {"val": {"channels": "y"}},
-        "network_g": {"type": "RNAN", "num_in_ch": 1, "num_out_ch": 1, **TINY},
-        "path": {"pretrain_network_g": str(tmp_path / "net.pth")},
-    }
-    (tmp_path / "x.yml").write_text(yaml.safe_dump(opt), encoding="utf-8")
-    return str(tmp_path / "x.yml"), net.eval()
+    return describe(tmp_path, net, "y", TINY), net.eval()
 
 
 def record_of(folder):
