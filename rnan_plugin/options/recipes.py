@@ -123,6 +123,11 @@ def ablation(case: int) -> OptionFile:
     return OptionFile(options, (about,), "ablation")
 
 
+# Against the saturation of mask branches at the rates of short trainings; see docs/training_small.md.
+IDENTITY_START: Section = {"identity_start": True}
+SLOW_MASKS: Section = {"mask_lr_mult": 0.1}
+
+
 def small(inputs: Inputs) -> OptionFile:
     """A small network that is trained on BSD400 within CPU hours; where there is a neighbour, from its weights."""
     about = f"A small RNAN for {inputs.title}, trained on BSD400 within CPU hours (docs/training_small.md)."
@@ -159,11 +164,6 @@ def medium(inputs: Inputs) -> OptionFile:
         step=IDENTITY_START | SLOW_MASKS,
     )
     return OptionFile(options, (about,), "medium")
-
-
-# Mask branches saturate at the rates of short trainings; see docs/training_small.md.
-IDENTITY_START: Section = {"identity_start": True}
-SLOW_MASKS: Section = {"mask_lr_mult": 0.1}
 
 
 def _neighbour(inputs: Inputs) -> str | None:

@@ -91,10 +91,10 @@ def build_optimiser(
     if mask_lr_mult != 1:
         masks = {id(parameter) for parameter in _mask_parameters(net)}
         rate = arguments.get("lr", inspect.signature(kind).parameters["lr"].default) * mask_lr_mult
-        parts = (
-            [parameter for parameter in parameters if (id(parameter) in masks) is wanted] for wanted in (False, True)
-        )
-        groups = [{"params": next(parts)}, {"params": next(parts), "lr": rate}]
+        groups = [
+            {"params": [parameter for parameter in parameters if id(parameter) not in masks]},
+            {"params": [parameter for parameter in parameters if id(parameter) in masks], "lr": rate},
+        ]
     optimiser = kind(groups, **arguments)
     if is_schedule_free(optimiser):
         optimiser.train()  # type: ignore[attr-defined]
