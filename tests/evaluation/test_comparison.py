@@ -270,8 +270,11 @@ def test_a_network_of_the_package_by_its_name(tmp_path: Path) -> None:
     content = {"task": "colordn", "level": 50, "sets": ["photos"], "methods": methods}
     (tmp_path / "c.yml").write_text(yaml.safe_dump(content), encoding="utf-8")
     comparison = read_comparison(str(tmp_path / "c.yml"))
-    built = [build_method(source, comparison.task, comparison.settings, []) for source in comparison.methods.values()]
-    assert [method.facts()["weights"] for method in built] == ["colordn_50.pth", "colordn_50_medium.pth"]
+    weights = {
+        name: build_method(source, comparison.task, comparison.settings, []).facts()["weights"]
+        for name, source in comparison.methods.items()
+    }
+    assert weights == {"small": "colordn_50.pth", "medium": "colordn_50_medium.pth"}
 
 
 @pytest.mark.parametrize(
