@@ -35,7 +35,8 @@ from rnan_plugin.archs.attention import SoftmaxOver, non_local_attention
 from rnan_plugin.archs.rnan_arch import RELEASED, RNAN
 from rnan_plugin.choices import PolicyName
 from rnan_plugin.device import PeakMemory
-from rnan_plugin.inference.policy import Policy, restore
+from rnan_plugin.inference.policy import Policy
+from rnan_plugin.inference.whole_images import restore
 
 Run = Callable[[], object]
 

@@ -1,4 +1,4 @@
-"""How far restoring in tiles is from restoring whole: for each tile and overlap, on the data sets of an option file.
+"""How far restoring in tiles is from restoring whole: by tile, overlap and window, on an option file's data sets.
 
     python benchmarks/tile_difference.py -opt options/test_RNAN_CAR_q10.yml
     python benchmarks/tile_difference.py -opt FILE --weights rnan_plugin/weights/car_10.pth
@@ -23,10 +23,26 @@ from rnan_plugin.data.restoration_dataset import RestorationDataset
 from rnan_plugin.errors import UserError, exit_status
 from rnan_plugin.evaluation.reports import markdown_table, text_table
 from rnan_plugin.inference.networks import load_network
-from rnan_plugin.inference.policy import Policy, restore
+from rnan_plugin.inference.policy import Policy
+from rnan_plugin.inference.whole_images import restore
 from rnan_plugin.options.schema import read_option_file
 
-TILES = ((256, 32), (128, 32), (128, 16), (128, 0), (96, 8), (64, 16), (64, 8), (64, 0), (32, 8))
+# Side and overlap of tiles, and the windows of attention in them.
+TILES = (
+    (256, 32, None),
+    (128, 32, None),
+    (128, 16, None),
+    (128, 0, None),
+    (96, 8, None),
+    (64, 16, None),
+    (64, 8, None),
+    (64, 0, None),
+    (32, 8, None),
+    (192, 8, 64),
+    (192, 8, 48),
+    (192, 8, 32),
+    (128, 8, 48),
+)
 COLUMNS = ("policy", "rms", "max", "PSNR", "time")
 
 
@@ -63,7 +79,7 @@ def images(opt: dict[str, Any], option_file: str) -> list[tuple[Tensor, Tensor]]
 
 def measure(net: torch.nn.Module, pairs: list[tuple[Tensor, Tensor]]) -> dict[str, Sums]:
     """Restore every image by every policy in turn."""
-    policies = [Policy("whole"), Policy("release"), *(Policy("tile", tile, overlap) for tile, overlap in TILES)]
+    policies = [Policy("whole"), Policy("release"), *(Policy("tile", *tile[:2], window=tile[2]) for tile in TILES)]
     sums = {policy.describe(): Sums() for policy in policies}
     for lq, gt in pairs:
         img = lq.contiguous(memory_format=torch.channels_last)

@@ -51,6 +51,7 @@ def restore(  # noqa: PLR0913 - each is a flag of the command
     policy: PolicyName | None = None,
     tile: int | None = None,
     overlap: int | None = None,
+    window: int | None = None,
     self_ensemble: bool = False,
     device: str = "auto",
     precision: AskedPrecision = "float32",
@@ -78,9 +79,10 @@ def restore(  # noqa: PLR0913 - each is a flag of the command
             checkpoint, or the name of a network in the package, such as "colordn_50_medium".
         channels: What a one-channel network restores of colour images: "y" (luma; chroma is kept) or "gray".
         policy: "auto", "whole", "tile" or "release"; see `rnan_plugin.inference.policy.Policy`. Left out, with the
-            package's weights, the tiles that they were measured with.
+            package's weights, the tiles that are fastest.
         tile: Side of a tile in pixels of the input.
         overlap: Pixels that neighbouring tiles share.
+        window: Side of the windows of a tile within which attention compares; None: all of the tile.
         self_ensemble: Mean over the eight flips (RNAN+).
         device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
         precision: Of the layers: "float32", "bfloat16", "float16", or "auto", which is bfloat16 where the device has
@@ -98,9 +100,9 @@ def restore(  # noqa: PLR0913 - each is a flag of the command
     _check(task, level, channels, image, out)
     photo, code = _photo_of(image)
     settings = RestoreSettings(
-        named_policy(policy, tile, overlap, self_ensemble=self_ensemble), device, precision, channels=channels
+        named_policy(policy, tile, overlap, window, self_ensemble=self_ensemble), device, precision, channels=channels
     )
-    is_named = any(given is not None for given in (policy, tile, overlap))
+    is_named = any(given is not None for given in (policy, tile, overlap, window))
     named = _task(None if task == AUTO else task, level) if option_file or weights or level is not None else None
     name = str(image) if isinstance(image, str | Path) else "image"
     with _lock:
@@ -228,7 +230,7 @@ def evaluate(
         option_file: As of `load_network`.
         weights: As of `load_network`.
         seed: Of the noise.
-        how: `policy` (default "tile"), `tile`, `overlap`, `self_ensemble` as of `restore`.
+        how: `policy` (default "tile"), `tile`, `overlap`, `window`, `self_ensemble` as of `restore`.
 
     Returns:
         Scores of each image and their mean, with everything they depend on.

@@ -13,8 +13,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from rnan_plugin.archs import two_passes
 from rnan_plugin.archs.rnan_arch import RELEASED, RNAN
-from rnan_plugin.inference.policy import Policy, restore
+from rnan_plugin.inference.policy import Policy
 from rnan_plugin.inference.room import _LIVE_MAPS
+from rnan_plugin.inference.whole_images import restore
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import gpu

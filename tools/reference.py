@@ -45,6 +45,7 @@ MODULES = [
     "data.pairs",
     "data.dataset_options",
     "inference.policy",
+    "inference.whole_images",
     "inference.networks",
     "inference.restorer",
     "inference.attention_maps",

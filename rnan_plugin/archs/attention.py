@@ -11,7 +11,7 @@ On CPUs and GPUs torch's fused kernels do the first, the last as the gradient of
 `two_passes`. On the CPU in float32 `onednn_attention` does the first two faster, the first without gradient alone.
 Elsewhere, or where the kernels can't serve, they run in plain torch on blocks of rows.
 
-All tensors are (B, N, C); W is never scaled (Eq. 4 of the paper has no 1/√C).
+All tensors are (B, N, C), where rows and columns may differ in N; W is never scaled (Eq. 4 of the paper has no 1/√C).
 """
 
 from __future__ import annotations
@@ -61,12 +61,12 @@ def non_local_attention(query: Tensor, key: Tensor, value: Tensor, softmax_over:
 
     Args:
         query: (B, N, C), the embedding u(x_i) of Eq. 4; float64, float32, bfloat16 or float16.
-        key: (B, N, C), the embedding v(x_j) of Eq. 4.
-        value: (B, N, C), the embedding g(x_j).
+        key: (B, M, C), the embedding v(x_j) of Eq. 4; M may be N.
+        value: (B, M, C), the embedding g(x_j).
         softmax_over: "keys" normalises over j (Eq. 3–5), "queries" over i (the released code).
 
     Returns:
-        (B, N, C), without N×N intermediate values, forward or backward.
+        (B, N, C), without N×M intermediate values, forward or backward.
     """
     # No fused kernel takes a last dimension that is not contiguous.
     query, key, value = query.contiguous(), key.contiguous(), value.contiguous()

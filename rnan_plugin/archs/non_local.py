@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from rnan_plugin.archs.attention import SoftmaxOver, non_local_attention
 from rnan_plugin.archs.exported import exported_attention, is_exporting
 from rnan_plugin.archs.untraced import untraced
+from rnan_plugin.archs.windows import attention_in_windows, window_side
 
 
 class NonLocalBlock(nn.Module):
@@ -51,6 +52,8 @@ class NonLocalBlock(nn.Module):
     @untraced
     def _attention(self, *embeddings: Tensor) -> Tensor:
         """Attention between all positions of query, key and value maps, (B, num_feat/2, H, W) each."""
+        if side := window_side():
+            return attention_in_windows(embeddings, self.softmax_over, side)
         return _over_positions(non_local_attention, embeddings, self.softmax_over)
 
 

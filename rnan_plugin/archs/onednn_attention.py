@@ -43,22 +43,22 @@ def gather(row: Tensor, col: Tensor, y: Tensor) -> Tensor:
 
     Args:
         row: (B, N, C), float32 on the CPU.
-        col: (B, N, C).
-        y: (B, N, C).
+        col: (B, M, C).
+        y: (B, M, C).
 
     Returns:
         (B, N, C), without gradient.
     """
-    out = torch.empty_like(y)
+    out = y.new_empty(*row.shape[:2], y.shape[2])
     for item in zip(row, col, y, out, strict=True):
         _gather_rows(*item)
     return out
 
 
 def scatter(row: Tensor, col: Tensor, x: Tensor) -> Tensor:
-    """Compute Wᵀ x, of the shapes of `gather`."""
+    """Compute Wᵀ x, (B, M, C), for x of (B, N, C) and the others of `gather`."""
     add = _add_short_rows if col.shape[1] <= _LONGEST else _add_long_rows
-    out = torch.zeros_like(x)
+    out = x.new_zeros(*col.shape[:2], x.shape[2])
     for item in zip(row, col, x, out, strict=True):
         add(*item)
     return out

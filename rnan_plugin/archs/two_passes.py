@@ -52,12 +52,12 @@ def by_bias(row: Tensor, col: Tensor, x: Tensor, attend: Attend | None = None) -
 
     Args:
         row: (B, N, C).
-        col: (B, N, C).
+        col: (B, M, C).
         x: (B, N, C).
         attend: The kernel; left out, torch's for CUDA.
 
     Returns:
-        (B, N, C).
+        (B, M, C).
     """
     attend = attend or _efficient
     row, col, heads = row.unsqueeze(1), col.unsqueeze(1), x.unsqueeze(1)

@@ -57,11 +57,13 @@ def add_weights(parser: argparse.ArgumentParser) -> None:
 
 def add_policy(parser: argparse.ArgumentParser, *, default: str | None) -> None:
     """Add how a network is applied to an image; without a default it is auto, or tile where tiles are described."""
-    told = f"default: {default}" if default else "default: tile with --tile or --overlap, else auto"
+    told = f"default: {default}" if default else "default: tile with --tile, --overlap or --window, else auto"
     parser.add_argument("--policy", choices=POLICIES, default=default, help=told)
     parser.add_argument("--tile", type=int, metavar="SIDE", help="of a tile in input pixels (default: 128)")
     overlap = "pixels that tiles share (default: 16, or a quarter of a small tile)"
     parser.add_argument("--overlap", type=int, metavar="PIXELS", help=overlap)
+    window = "of windows of a tile that attention stays within (default: all of the tile)"
+    parser.add_argument("--window", type=int, metavar="SIDE", help=window)
     parser.add_argument("--tile-batch", type=int, default=1, metavar="N", help="tiles of one pass (default: 1)")
     parser.add_argument("--self-ensemble", action="store_true", help="mean over the eight flips (RNAN+)")
 
@@ -71,7 +73,7 @@ def policy_of(options: argparse.Namespace) -> Policy:
     from rnan_plugin.inference.policy import named_policy
 
     others = {"tile_batch": options.tile_batch, "self_ensemble": options.self_ensemble}
-    return named_policy(options.policy, options.tile, options.overlap, **others)
+    return named_policy(options.policy, options.tile, options.overlap, options.window, **others)
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:

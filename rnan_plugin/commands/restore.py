@@ -67,5 +67,5 @@ def _pick(options: argparse.Namespace) -> Pick:
         return NamedPick(build_worker(options.opt, options.weights, task_of(options), settings))
     if options.level is not None:
         task_of(options)  # checks that the task has such a level
-    is_named = options.policy is not None or options.tile is not None or options.overlap is not None
+    is_named = any(given is not None for given in (options.policy, options.tile, options.overlap, options.window))
     return PackagePick(settings, options.task or "auto", options.level, is_policy_named=is_named)

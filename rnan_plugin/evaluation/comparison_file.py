@@ -11,7 +11,7 @@ from rnan_plugin.errors import UserError, nearest, shown
 from rnan_plugin.evaluation.classical import CLASSICAL
 from rnan_plugin.evaluation.methods import MethodSource
 from rnan_plugin.files import one_component
-from rnan_plugin.inference.policy import named_policy
+from rnan_plugin.inference.policy import policy_of
 from rnan_plugin.inference.restorer import RestoreSettings
 from rnan_plugin.options.schema import parse, read_yaml
 from rnan_plugin.paper.tasks import TASKS, TaskAtLevel
@@ -28,6 +28,7 @@ TYPES_OF_KEYS: dict[str, type | tuple[type, ...]] = {
     "policy": str,
     "tile": int,
     "tile_overlap": int,
+    "attention_window": int,
     "timing_side": int,
     "lpips": dict,
     "methods": dict,
@@ -97,9 +98,7 @@ def read_comparison(path: str) -> Comparison:
             one_component(content.get("name", Path(path).stem), "name"),
             TaskAtLevel(content["task"], content.get("level"), content.get("noise_seed", 0)),
             [str(root) for root in content["sets"]],
-            RestoreSettings(
-                named_policy(content.get("policy", "tile"), content.get("tile"), content.get("tile_overlap"))
-            ),
+            RestoreSettings(policy_of({"policy": "tile", **content})),
             content.get("timing_side", 256),
             {str(name): MethodSource(**section) for name, section in content["methods"].items()},
             path,

@@ -16,10 +16,12 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from rnan_plugin import device as devices
+from rnan_plugin.archs.windows import windowed
 from rnan_plugin.device import PeakMemory
 from rnan_plugin.evaluation.methods import Method
 from rnan_plugin.images.degradations import Image
-from rnan_plugin.inference.policy import Policy, padded, window_of
+from rnan_plugin.inference.policy import Policy
+from rnan_plugin.inference.whole_images import padded, window_of
 from rnan_plugin.paper.tasks import TaskAtLevel
 
 _REPEATS, _MEMORY_REPEATS = 5, 3
@@ -62,7 +64,8 @@ def measure_costs(methods: Sequence[Method], lq: Image, policy: Policy) -> dict[
                 restore(lq, "memory")
             peaks[name] += [memory.bytes] if memory.bytes is not None else []
     # What a network computes for a pixel depends on the size of the part that it sees at once.
-    side = policy.tile if policy.name == "tile" else max(lq.shape[:2])
+    tiles = policy.name == "tile"
+    side, window = (policy.tile, policy.window) if tiles else (max(lq.shape[:2]), None)
     costs = {}
     for method in methods:
         method.facts()  # the policies of these images are not those of the scores
@@ -73,18 +76,21 @@ def measure_costs(methods: Sequence[Method], lq: Image, policy: Policy) -> dict[
             costs[method.name] = Cost(seconds=seconds, peak_bytes=peak if device.type == "cpu" else None)
         else:
             parameters = sum(weight.numel() for weight in method.net.parameters())
-            products = method.passes * multiply_adds(method.net, side, lq.shape[2])
+            products = method.passes * multiply_adds(method.net, side, lq.shape[2], window)
             costs[method.name] = Cost(parameters, products, seconds, peak)
     return costs
 
 
-def multiply_adds(net: nn.Module, side: int, channels: int) -> float:
-    """Multiply-adds for each pixel of an input of side×side pixels: convolutions, linear layers, attention."""
+def multiply_adds(net: nn.Module, side: int, channels: int, window: int | None = None) -> float:
+    """Multiply-adds for each pixel of an input of side×side pixels: convolutions, linear layers, attention.
+
+    Attention is counted over all of the input, or within windows of a side.
+    """
     img = torch.zeros(1, channels, side, side)
     # With gradients, because what inference fuses is not counted.
     with torch.enable_grad(), FlopCounterMode(display=False, custom_mapping=_UNCOUNTED) as counter:
         twin = copy.deepcopy(net).cpu().to(memory_format=torch.contiguous_format)
-        padded(twin, window_of(twin))(img)
+        windowed(padded(twin, window_of(twin)), window)(img)
     return float(counter.get_total_flops()) / 2 / side**2
 
 

@@ -25,6 +25,7 @@ _FURTHER: dict[str, Schema] = {
     "policy": {"enum": list(POLICIES)},
     "tile": {"minimum": 1},
     "tile_overlap": {"minimum": 0},
+    "attention_window": {"minimum": 1},
     "timing_side": {"minimum": 1},
 }
 

@@ -14,9 +14,10 @@ from rnan_plugin.images.jpeg_segments import is_jpeg
 from rnan_plugin.images.photo import Photo
 from rnan_plugin.inference.choose import AUTO, choose, mismatch
 from rnan_plugin.inference.networks import load_network
-from rnan_plugin.inference.policy import Policy, Progress
+from rnan_plugin.inference.policy import Policy, fast_tiles
 from rnan_plugin.inference.restorer import Restorer, RestoreSettings, provenance_of
-from rnan_plugin.inference.shipped import FOLDER, ShippedNetwork, measured_tiles
+from rnan_plugin.inference.shipped import FOLDER, ShippedNetwork
+from rnan_plugin.inference.whole_images import Progress
 from rnan_plugin.paper.tasks import TaskAtLevel
 
 
@@ -131,7 +132,7 @@ class PackagePick:
         settings: How to restore.
         task_name: A task, or "auto".
         level: Of the task; None finds it in each file.
-        is_policy_named: False takes the tiles that the package's networks were measured with.
+        is_policy_named: False takes the tiles that are fastest on a CPU, on every device: for the same result.
     """
 
     settings: RestoreSettings
@@ -164,4 +165,4 @@ class PackagePick:
     def _settings(self) -> RestoreSettings:
         if self.is_policy_named:
             return self.settings
-        return replace(self.settings, policy=measured_tiles(self.settings.policy))
+        return replace(self.settings, policy=fast_tiles(self.settings.policy))

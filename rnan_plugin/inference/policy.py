@@ -1,47 +1,21 @@
-"""Whole images through a network: in one pass, in tiles, or as the release did; without BasicSR."""
+"""How a network is applied to an image: what an option file, a command line or Python may ask for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
-from itertools import count
-from math import ceil
-from typing import Any, TypeVar
-
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+from typing import Any
 
 from rnan_plugin.choices import POLICIES, PolicyName
-from rnan_plugin.device import available_bytes, is_out_of_memory
 from rnan_plugin.errors import UserError
-from rnan_plugin.images.color import Pixels
-from rnan_plugin.inference.ensemble import TURNS, ensembled_rows, self_ensembled
-from rnan_plugin.inference.parallel import at_a_time
-from rnan_plugin.inference.room import has_attention, pass_bytes
-from rnan_plugin.inference.strips import place_of, restored_pixels, streamed
-from rnan_plugin.inference.tiling import (
-    RELEASE_PIXELS,
-    RELEASE_PIXELS_ENLARGING,
-    RELEASE_SHAVE,
-    Network,
-    grid_of,
-    halved,
-    release_parts,
-    tiled,
-    tiled_rows,
-)
+from rnan_plugin.inference.tiling import RELEASE_PIXELS, RELEASE_PIXELS_ENLARGING, RELEASE_SHAVE
 
-Restored = TypeVar("Restored")
-Progress = Callable[[int, int], None]  # passes through the network that are done, and in all
-
-_MEMORY_SHARE = 0.7  # of what is free that `auto` may plan with
-_AUTO_TILES = ((256, 32), (128, 16), (64, 8), (32, 4))
-# Where a CPU computes the attention of all pairs, its cost grows with the tile: those of 64 are the fastest, and an
-# image of so many pixels is as fast in one pass (docs/performance.md, "Cost curves").
-_WHOLE_PIXELS_CPU = 96**2
-_AUTO_TILES_CPU = _AUTO_TILES[2:]
+# Side and overlap, smaller ones for less memory.
+AUTO_TILES = ((256, 32), (128, 16), (64, 8), (32, 4))
+# Where a CPU computes the attention of all pairs, its cost grows with what a pixel is compared with: windows of the
+# side of the paper's training patches cost little PSNR (docs/performance.md, "What tiles cost in quality").
+FAST_TILES = ((192, 8), (128, 8), (64, 8), (32, 4))
+FAST_WINDOW = 48
 
 
 @dataclass(frozen=True)
@@ -51,12 +25,13 @@ class Policy:
     Args:
         name: "whole" (one pass, exact), "tile" (overlapping tiles, blended), "release" (the released code's recursive
             quarters with a hard cut, to reproduce published numbers), or "auto" (the largest of whole and tiles of 256
-            to 32 pixels that fits the memory at hand; for attention of all pairs on a CPU what is fastest: tiles of 64,
-            whole up to 9 216 pixels).
+            to 32 pixels that fits the memory at hand; for attention of all pairs on a CPU what is fastest:
+            `fast_tiles`, whole up to 9 216 pixels).
         tile: Largest side of a tile in LQ pixels.
         overlap: LQ pixels that neighbouring tiles share, 0 to half a tile.
         tile_batch: Tiles of one pass.
         self_ensemble: Mean over the eight flips and transposes (RNAN+).
+        window: Side, in LQ pixels, of the windows of a tile within which attention compares; None: all of the tile.
 
     Raises:
         UserError: A value outside its legal interval.
@@ -67,23 +42,28 @@ class Policy:
     overlap: int = 16
     tile_batch: int = 1
     self_ensemble: bool = False
+    window: int | None = None
 
     def __post_init__(self) -> None:
         if self.name not in POLICIES:
             raise UserError(f"policy is '{self.name}', legal are {', '.join(POLICIES)}")
         if self.tile < 1 or self.tile_batch < 1:
             raise UserError(f"tile is {self.tile} and tile_batch {self.tile_batch}, must be 1 or more")
+        if self.window is not None and self.window < 1:
+            raise UserError(f"window (attention_window) is {self.window}, must be 1 or more")
         if not 0 <= self.overlap <= self.tile // 2:
             raise UserError(f"overlap (tile_overlap) is {self.overlap}, not from 0 to half of tile: {self.tile}")
 
     @property
     def label(self) -> str:
         """Short enough for a file's name, such as "tile64" or "whole+"."""
-        return self.name + (str(self.tile) if self.name == "tile" else "") + ("+" if self.self_ensemble else "")
+        tiles = f"{self.tile}w{self.window}" if self.window else str(self.tile)
+        return self.name + (tiles if self.name == "tile" else "") + ("+" if self.self_ensemble else "")
 
     def describe(self) -> str:
         """What to write beside a result."""
-        text = f"tile {self.tile}, overlap {self.overlap}, blended" if self.name == "tile" else self.name
+        windows = f", attention in windows of {self.window}" if self.window else ""
+        text = f"tile {self.tile}, overlap {self.overlap}, blended{windows}" if self.name == "tile" else self.name
         if self.name == "release":
             limits = f"{RELEASE_PIXELS} pixels, {RELEASE_PIXELS_ENLARGING} where the network enlarges"
             text = f"release (quarters, again while not below {limits}; shave {RELEASE_SHAVE}, hard cut)"
@@ -91,199 +71,34 @@ class Policy:
 
 
 def named_policy(
-    policy: PolicyName | None = None, tile: int | None = None, overlap: int | None = None, **others: Any
+    policy: PolicyName | None = None,
+    tile: int | None = None,
+    overlap: int | None = None,
+    window: int | None = None,
+    **others: Any,
 ) -> Policy:
     """The policy of a command line or option file, where anything may be left out.
 
     Args:
-        policy: Left out, "tile" where side or overlap of the tiles are given, else "auto".
+        policy: Left out, "tile" where the tiles' side, overlap or windows are given, else "auto".
         tile: Left out, 128.
         overlap: Left out, 16, or a quarter of a smaller tile than 64.
+        window: Left out, attention is over all of a tile.
         others: As `Policy` takes them.
 
     Raises:
         UserError: A value outside its legal interval.
     """
-    tiles = tile is not None or overlap is not None
+    tiles = any(given is not None for given in (tile, overlap, window))
     side = Policy.tile if tile is None else tile
     shared = min(Policy.overlap, side // 4) if overlap is None else overlap
-    return Policy(policy or ("tile" if tiles else "auto"), side, shared, **others)
+    return Policy(policy or ("tile" if tiles else "auto"), side, shared, window=window, **others)
 
 
-@torch.inference_mode()
-def restore(net: Network, lq: Tensor, policy: Policy, progress: Progress | None = None) -> tuple[Tensor, Policy]:
-    """Restore a batch of images of one size.
-
-    Args:
-        net: Maps (B, C, h, w) to (B, C', h*scale, w*scale), any h and w, or multiples of its `window_size`.
-        lq: (B, C, H, W), any size from 1×1.
-        policy: How.
-        progress: Called after each pass through the network, of which there is one for each batch of tiles.
-
-    Returns:
-        (B, C', H*scale, W*scale), and the policy that was used: for "auto" the one it took.
-    """
-    return _first_that_fits(net, lq, policy, lambda candidate: _apply(net, lq, candidate, progress))
-
-
-@torch.inference_mode()
-def restore_image(
-    net: Network, img: Pixels, policy: Policy, device: torch.device, progress: Progress | None = None
-) -> tuple[Pixels, Policy]:
-    """Restore an image of 8 or 16 bits; with tiles, no more than a few rows of them are held in float32.
-
-    Args:
-        net: As of `restore`.
-        img: (H, W, C), 0..255 or 0..65535.
-        policy: How.
-        device: The network's.
-        progress: As of `restore`.
-
-    Returns:
-        (H*scale, W*scale, C'), of as many bits, and the policy that was used.
-
-    Raises:
-        UserError: More memory is needed than there is, as far as can be said before; or the network's values are no
-            finite numbers.
-    """
-    like = torch.empty(1, device=device).expand(1, img.shape[2], *img.shape[:2])  # takes no memory
-
-    def attempt(candidate: Policy) -> Pixels:
-        _check_room(net, like, candidate)
-        if candidate.name == "tile":
-            grid = grid_of(img.shape[:2], candidate.tile, candidate.overlap)
-            rows_of = ensembled_rows if candidate.self_ensemble else tiled_rows
-            run = _wrapped(net, grid.size, candidate, progress)
-            return streamed(rows_of(run, partial(place_of, img, device), grid, candidate.tile_batch), grid, img)
-        everything = place_of(img, device, (0, 0, *img.shape[:2]))
-        return restored_pixels(img, _apply(net, everything, candidate, progress))
-
-    return _first_that_fits(net, like, policy, attempt)
-
-
-def _check_room(net: Network, lq: Tensor, policy: Policy) -> None:
-    """What a CPU's memory certainly can't hold, before the system kills the process (a GPU says so itself)."""
-    if lq.device.type != "cpu":
-        return
-    result = lq.numel() * (scale_of(net) or 1) ** 2
-    height, width = lq.shape[2:]
-    if policy.name == "whole":
-        needed = pass_bytes(net, lq, height * width)
-    elif policy.name == "release":
-        needed = 4 * (lq.numel() + result)
-    else:
-        rows = min(policy.tile, height) * 4 * (result // height + result // lq.shape[1] // height)  # sums and weights
-        rows *= len(TURNS) if policy.self_ensemble else 1
-        needed = result + rows + _tile_bytes(net, lq, policy)
-    if needed > (there := available_bytes(lq.device)):
-        told = f"{height}×{width} pixels with policy {policy.label} need about {needed / 2**30:.1f} GiB"
-        raise UserError(f"{told}, {there / 2**30:.1f} GiB are free; use smaller tiles (--tile 64), or a smaller image")
-
-
-def _first_that_fits(
-    net: Network, lq: Tensor, policy: Policy, attempt: Callable[[Policy], Restored]
-) -> tuple[Restored, Policy]:
-    """What an attempt gives with the policy, or for "auto" with the first for which memory suffices."""
-    for candidate in _candidates(net, lq, policy):
-        try:
-            return attempt(candidate), candidate
-        except (RuntimeError, MemoryError) as error:
-            if policy.name != "auto" or not is_out_of_memory(error):
-                raise
-        # Outside the handler, whose traceback keeps the failed pass's tensors alive.
-        if lq.device.type == "cuda":
-            torch.cuda.empty_cache()
-    raise UserError(f"out of memory even with {candidate.describe()}; free some, or use a smaller tile")
-
-
-def _candidates(net: Network, lq: Tensor, policy: Policy) -> Iterator[Policy]:
-    """The policy itself, or for "auto" those that should fit, largest first; the smallest always."""
-    if policy.name != "auto":
-        yield policy
-        return
-    budget = _MEMORY_SHARE * available_bytes(lq.device)
-    height, width = lq.shape[2:]
-    slow = lq.device.type == "cpu" and has_attention(net)  # what is large
-    if pass_bytes(net, lq, height * width) <= budget and not (slow and height * width > _WHOLE_PIXELS_CPU):
-        yield replace(policy, name="whole")
-    for tile, overlap in _AUTO_TILES_CPU if slow else _AUTO_TILES:
-        candidate = replace(policy, name="tile", tile=tile, overlap=overlap)
-        if _tile_bytes(net, lq, candidate) <= budget or tile == _AUTO_TILES[-1][0]:
-            yield candidate
-
-
-def _tile_bytes(net: Network, lq: Tensor, policy: Policy) -> int:
-    """Bytes that the passes over tiles take that are made at a time, about."""
-    pixels = min(policy.tile, lq.shape[2]) * min(policy.tile, lq.shape[3])
-    return at_a_time(lq.device) * pass_bytes(net, lq, pixels, policy.tile_batch)
-
-
-def scale_of(net: Network) -> int | None:
-    """What a network enlarges by, if it tells: as RNAN and most of BasicSR's do."""
-    told = getattr(net, "upscale", None)
-    return told if isinstance(told, int) else None
-
-
-def window_of(net: Network) -> int:
-    """Side of the windows of a network that attends within windows, such as SwinIR; 1 for others."""
-    modules = net.modules() if isinstance(net, torch.nn.Module) else ()
-    sides = [getattr(module, "window_size", 1) for module in modules]
-    return max((side for side in sides if isinstance(side, int)), default=1)
-
-
-def padded(net: Network, multiple: int) -> Network:
-    """A network that takes any size, from one that takes multiples: rim pixels are repeated, and cut off after it."""
-
-    def run(img: Tensor) -> Tensor:
-        height, width = img.shape[2:]
-        below, right = -height % multiple, -width % multiple
-        out = net(F.pad(img, (0, right, 0, below), mode="replicate"))
-        scale = out.shape[2] // (height + below)
-        return out[..., : height * scale, : width * scale]
-
-    return run
-
-
-def _reporting(net: Network, passes: int, progress: Progress) -> Network:
-    numbers = count(1)
-
-    def run(img: Tensor) -> Tensor:
-        out = net(img)
-        done = next(numbers)
-        progress(done, max(done, passes))
-        return out
-
-    return run
-
-
-def _count_passes(size: tuple[int, int], policy: Policy, *, enlarging: bool) -> int:
-    """How often a policy calls a network for an image of a height and width."""
-    passes = 1
-    if policy.name == "tile":
-        passes = ceil(grid_of(size, policy.tile, policy.overlap).count / policy.tile_batch)
-    elif policy.name == "release":
-        passes = sum(1 for _ in release_parts(size, enlarging=enlarging))
-    return passes * (len(TURNS) if policy.self_ensemble else 1)
-
-
-def _wrapped(net: Network, size: tuple[int, int], policy: Policy, progress: Progress | None) -> Network:
-    """The network for any size, its passes told."""
-    enlarging = (scale_of(net) or 1) > 1
-    if (multiple := window_of(net)) > 1:
-        net = padded(net, multiple)
-    return net if progress is None else _reporting(net, _count_passes(size, policy, enlarging=enlarging), progress)
-
-
-def _apply(net: Network, lq: Tensor, policy: Policy, progress: Progress | None = None) -> Tensor:
-    scale = scale_of(net)
-    net = _wrapped(net, (lq.shape[2], lq.shape[3]), policy, progress)
-
-    def once(img: Tensor) -> Tensor:
-        if policy.name == "tile":
-            return tiled(net, img, policy.tile, policy.overlap, policy.tile_batch)
-        return halved(net, img, scale) if policy.name == "release" else net(img)
-
-    return self_ensembled(once, lq) if policy.self_ensemble else once(lq)
+def fast_tiles(policy: Policy) -> Policy:
+    """A policy with the tiles that a CPU is fastest with: large for convolutions, with small windows of attention."""
+    (tile, overlap), *_ = FAST_TILES
+    return replace(policy, name="tile", tile=tile, overlap=overlap, window=FAST_WINDOW)
 
 
 def policy_of(val: Mapping[str, Any]) -> Policy:
@@ -296,6 +111,7 @@ def policy_of(val: Mapping[str, Any]) -> Policy:
         "policy": "policy",
         "tile": "tile",
         "tile_overlap": "overlap",
+        "attention_window": "window",
         "tile_batch": "tile_batch",
         "self_ensemble": "self_ensemble",
     }

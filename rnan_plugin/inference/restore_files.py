@@ -25,9 +25,9 @@ from rnan_plugin.images.photo import Photo, read_photo
 from rnan_plugin.images.photo_writer import FORMATS, encode_photo, format_of
 from rnan_plugin.inference.pick import Pick, restore_photo
 from rnan_plugin.inference.plan import Job, Naming, Plan, make_plan
-from rnan_plugin.inference.policy import Progress
 from rnan_plugin.inference.progress import FileProgress
 from rnan_plugin.inference.record import Record
+from rnan_plugin.inference.whole_images import Progress
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 _MOST_LINES = 10  # of errors, of files left out

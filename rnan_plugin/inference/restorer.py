@@ -24,7 +24,8 @@ from rnan_plugin.images.color import (
     rgb2y,
 )
 from rnan_plugin.images.degradations import BayerMosaic
-from rnan_plugin.inference.policy import Policy, Progress, restore_image
+from rnan_plugin.inference.policy import Policy
+from rnan_plugin.inference.whole_images import Progress, restore_image
 from rnan_plugin.paper.tasks import TaskAtLevel
 from rnan_plugin.version import __version__
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -19,7 +19,6 @@ from rnan_plugin import checkpoints
 from rnan_plugin.archs.rnan_arch import RNAN
 from rnan_plugin.errors import UserError, nearest
 from rnan_plugin.images.color import Channels
-from rnan_plugin.inference.policy import Policy
 from rnan_plugin.paper.tasks import TASKS, TaskAtLevel
 
 FOLDER = Path(__file__).parents[1] / "weights"
@@ -180,14 +179,6 @@ def shipped_network(task: TaskAtLevel) -> ShippedNetwork:
 def shipped_file(task: TaskAtLevel) -> Path:
     """The file of `shipped_network`."""
     return shipped_network(task).file
-
-
-def measured_tiles(policy: Policy) -> Policy:
-    """A policy with the tiles that the numbers of the package's networks are measured with.
-
-    Larger ones cost more time for the same PSNR, since attention grows with the square of a tile.
-    """
-    return replace(policy, name="tile", tile=TILE, overlap=OVERLAP)
 
 
 def load_shipped(task: TaskAtLevel) -> RNAN:

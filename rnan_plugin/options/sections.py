@@ -201,6 +201,8 @@ class Validation:
         policy: How the network is applied to an image.
         tile: Largest side of a tile in pixels of the input.
         tile_overlap: Pixels that neighbouring tiles share.
+        attention_window: Side in pixels of the input of the windows of a tile within which attention compares; left
+            out, all of the tile.
         tile_batch: Tiles of one pass.
         self_ensemble: Mean over the eight flips and transposes.
     """
@@ -214,6 +216,7 @@ class Validation:
     policy: PolicyName = "auto"
     tile: Count = 128
     tile_overlap: CountOrNone = 16
+    attention_window: Count | None = None
     tile_batch: Annotated[int, within(1, 2**16)] = 1
     self_ensemble: bool = False
 

@@ -15,9 +15,9 @@ from rnan_plugin.images.color import Pixels
 from rnan_plugin.images.photo import read_photo
 from rnan_plugin.inference.pick import PackagePick, Pick, Worker
 from rnan_plugin.inference.plan import make_plan
-from rnan_plugin.inference.policy import scale_of
 from rnan_plugin.inference.restore_files import restore_one
 from rnan_plugin.inference.restorer import RestoreSettings
+from rnan_plugin.inference.whole_images import scale_of
 from rnan_plugin.page.demonstration import Demonstration
 from rnan_plugin.page.jobs import Job
 

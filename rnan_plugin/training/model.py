@@ -31,9 +31,9 @@ class RestorationModel(ValidatedModel):
     Adds to it the options of the `train` section in `rnan_plugin.training.step.StepOptions`, steps skipped
     where loss or gradient is not finite, `device`, and distributed training without GPUs; validation shared among the
     processes, through the bare network, by the policy of the `val` section (`policy`, `tile`, `tile_overlap`,
-    `tile_batch`, `self_ensemble`: `rnan_plugin.inference.policy.Policy`), with panels of the first `val.num_panel`
-    images of each set in TensorBoard; checkpoints that are whole or not there, of which `logger.keep_last` stay, and
-    the best by the metric `logger.save_best`.
+    `attention_window`, `tile_batch`, `self_ensemble`: `rnan_plugin.inference.policy.Policy`), with panels of the first
+    `val.num_panel` images of each set in TensorBoard; checkpoints that are whole or not there, of which
+    `logger.keep_last` stay, and the best by the metric `logger.save_best`.
 
     Args:
         opt: The whole option file, as the toolbox parsed it.

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from rnan_plugin.archs.official_weights import rename
 from rnan_plugin.checkpoints import fitting, read, weights_in
 from rnan_plugin.errors import UserError, shown
-from rnan_plugin.inference.policy import window_of
+from rnan_plugin.inference.whole_images import window_of
 from rnan_plugin.options.schema import check_arguments, check_call
 from rnan_plugin.toolbox.api import ARCH_REGISTRY
 from rnan_plugin.training.section_check import check_type, raise_lines

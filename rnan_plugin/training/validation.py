@@ -21,7 +21,8 @@ from torch.utils.data import DataLoader, Subset
 from rnan_plugin.errors import UserError
 from rnan_plugin.files import atomic_path, shortened
 from rnan_plugin.images.codec import encode_png
-from rnan_plugin.inference.policy import policy_of, restore
+from rnan_plugin.inference.policy import policy_of
+from rnan_plugin.inference.whole_images import restore
 from rnan_plugin.toolbox.api import SRModel, calculate_metric, get_root_logger, tensor2img
 
 _PANEL_SIZE = 256  # pixels; larger images show their centre

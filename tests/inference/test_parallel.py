@@ -11,7 +11,8 @@ from torch import Tensor
 
 from rnan_plugin.archs.rnan_arch import RNAN
 from rnan_plugin.inference.parallel import in_order
-from rnan_plugin.inference.policy import Policy, restore
+from rnan_plugin.inference.policy import Policy
+from rnan_plugin.inference.whole_images import restore
 
 
 @pytest.fixture

@@ -11,11 +11,13 @@ import pytest
 import torch
 
 from rnan_plugin.archs.rnan_arch import RNAN
+from rnan_plugin.archs.windows import windowed
 from rnan_plugin.errors import UserError
-from rnan_plugin.inference import policy as inference
+from rnan_plugin.inference import whole_images as inference
 from rnan_plugin.inference.ensemble import self_ensembled
-from rnan_plugin.inference.policy import Policy, restore
+from rnan_plugin.inference.policy import Policy, fast_tiles, named_policy, policy_of
 from rnan_plugin.inference.tiling import halved, release_parts, tile_axis, tiled
+from rnan_plugin.inference.whole_images import restore
 
 SIZES = [(1, 1), (1, 7), (5, 40), (33, 17), (16, 16), (64, 47)]
 
@@ -257,9 +259,9 @@ def test_auto_counts_blocks_of_attention(monkeypatch):
 
 
 def test_auto_takes_what_is_fastest_on_a_cpu(monkeypatch):
-    """Attention of all pairs costs more in larger tiles; without it they cost the same, and need fewer seams."""
+    """Attention of all pairs costs more in larger tiles, but not in windows; without it the largest serve best."""
     monkeypatch.setattr(inference, "available_bytes", lambda _: 2**40)
-    for non_local, expected in ((True, ["whole", "tile64"]), (False, ["whole", "whole"])):
+    for non_local, expected in ((True, ["whole", "tile192w48"]), (False, ["whole", "whole"])):
         images = (torch.rand(1, 1, 96, width) for width in (96, 97))
         candidates = [next(inference._candidates(net_of(non_local=non_local), img, Policy())) for img in images]
         assert [policy.label for policy in candidates] == expected
@@ -299,8 +301,35 @@ def test_other_errors_are_not_swallowed():
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"name": "tiles"}, {"tile": 0}, {"overlap": -1}, {"tile": 16, "overlap": 9}, {"tile_batch": 0}]
+    "arguments",
+    [{"name": "tiles"}, {"tile": 0}, {"overlap": -1}, {"tile": 16, "overlap": 9}, {"tile_batch": 0}, {"window": 0}],
 )
 def test_wrong_policies(arguments):
-    with pytest.raises(UserError, match=r"policy|tile|tile_overlap|tile_batch"):
+    with pytest.raises(UserError, match=r"policy|tile|tile_overlap|tile_batch|attention_window"):
         Policy(**arguments)
+
+
+def test_attention_stays_within_the_windows_of_tiles():
+    """One tile, so that the windows alone make a difference; whole images are attended whole whatever is asked."""
+    net, lq = net_of(), torch.rand(1, 1, 40, 40)
+    with torch.no_grad():
+        everywhere, within = net(lq), windowed(net, 12)(lq)
+    assert not torch.allclose(everywhere, within, atol=1e-4)
+    for policy, expected in (
+        (Policy("tile", 40, 8, window=12), within),
+        (Policy("tile", 40, 8, window=40), everywhere),
+        (Policy("tile", 40, 8), everywhere),
+        (Policy("whole", window=12), everywhere),
+    ):
+        torch.testing.assert_close(restore(net, lq, policy)[0], expected)
+
+
+def test_windows_are_told():
+    policy = Policy("tile", 128, 8, window=48)
+    assert (policy.label, policy.describe()) == (
+        "tile128w48",
+        "tile 128, overlap 8, blended, attention in windows of 48",
+    )
+    assert fast_tiles(Policy(self_ensemble=True)) == Policy("tile", 192, 8, self_ensemble=True, window=48)
+    assert named_policy(window=48) == Policy("tile", 128, 16, window=48)
+    assert policy_of({"policy": "tile", "tile": 128, "tile_overlap": 8, "attention_window": 48}) == policy

@@ -32,8 +32,9 @@ from rnan_plugin.images.color import rgb2gray, rgb2y
 from rnan_plugin.images.degradations import BayerMosaic
 from rnan_plugin.images.estimate import jpeg_quality
 from rnan_plugin.inference import restore_files
-from rnan_plugin.inference.policy import Policy, restore
+from rnan_plugin.inference.policy import Policy
 from rnan_plugin.inference.restorer import as_mosaic
+from rnan_plugin.inference.whole_images import restore
 
 GOLD = REPOSITORY / "tests/gold"
 TINY = {"num_feat": 4, "num_rab": 1, "num_rnab": 1}

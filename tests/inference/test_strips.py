@@ -11,9 +11,10 @@ from rnan_plugin.archs.rnan_arch import RNAN
 from rnan_plugin.device import PeakMemory
 from rnan_plugin.errors import UserError
 from rnan_plugin.images.tensors import to_image, to_tensor
-from rnan_plugin.inference import policy as inference
-from rnan_plugin.inference.policy import Policy, restore, restore_image
+from rnan_plugin.inference import whole_images as inference
+from rnan_plugin.inference.policy import Policy
 from rnan_plugin.inference.tiling import STRIP_ROWS
+from rnan_plugin.inference.whole_images import restore, restore_image
 
 CPU = torch.device("cpu")
 

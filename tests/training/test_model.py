@@ -13,7 +13,8 @@ from torch.utils.data import DataLoader
 from rnan_plugin.data.restoration_dataset import RestorationDataset
 from rnan_plugin.images.codec import decode_image, encode_png
 from rnan_plugin.images.tensors import to_image
-from rnan_plugin.inference.policy import Policy, restore
+from rnan_plugin.inference.policy import Policy
+from rnan_plugin.inference.whole_images import restore
 from rnan_plugin.training.model import RestorationModel
 from rnan_plugin.training.validation import make_panel
 
