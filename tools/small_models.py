@@ -37,7 +37,7 @@ from rnan_plugin.images.degradations import Image, image_stream
 from rnan_plugin.inference.networks import load_network
 from rnan_plugin.inference.policy import Policy
 from rnan_plugin.inference.restorer import Restorer, RestoreSettings
-from rnan_plugin.inference.shipped import FOLDER, ShippedNetwork, measured_tiles, shipped_networks
+from rnan_plugin.inference.shipped import FOLDER, OVERLAP, TILE, ShippedNetwork, shipped_networks
 from rnan_plugin.options.inputs import inputs_of
 from rnan_plugin.options.schema import read_option_file
 from rnan_plugin.paper.tasks import TaskAtLevel, trained_task
@@ -149,7 +149,7 @@ def sample_scores(task: TaskAtLevel, weights: str | None = None) -> dict[str, fl
 
 def packed_method(task: TaskAtLevel, *, ensemble: bool, weights: str | None = None) -> Method:
     """A packed model, by file or name or that of the task, as its numbers are measured."""
-    settings = RestoreSettings(measured_tiles(Policy(self_ensemble=ensemble)), device="cpu")
+    settings = RestoreSettings(Policy("tile", TILE, OVERLAP, self_ensemble=ensemble), device="cpu")
     return build_method(MethodSource("network", weights=weights), task, settings, [])
 
 
@@ -202,7 +202,7 @@ def mean_scores(network: ShippedNetwork, level: float, images: Iterable[tuple[st
     """Mean PSNR of the input, and PSNR and SSIM of what a packed network makes of it, over named images."""
     task = TaskAtLevel(network.task, level)
     net = load_network(None, str(network.file)).net
-    restorer = Restorer(net, None, RestoreSettings(measured_tiles(Policy()), device="cpu"), task)
+    restorer = Restorer(net, None, RestoreSettings(Policy("tile", TILE, OVERLAP), device="cpu"), task)
     rows = []
     for name, img in images:
         lq, gt = pair_for(network, task, img, name)

@@ -8,8 +8,8 @@ the N×N matrix W:
     backward  gradients of Σ x_r · W_rc y_c with respect to row and col, for both
 
 On CPUs and GPUs torch's fused kernels do the first, the last as the gradient of the first, and the second in
-`two_passes`. On the CPU in float32 `onednn_attention` does the first two faster, the first without gradient alone.
-Elsewhere, or where the kernels can't serve, they run in plain torch on blocks of rows.
+`two_passes`. On the CPU in float32 `onednn_attention` does all three faster. Elsewhere, or where the kernels can't
+serve, they run in plain torch on blocks of rows.
 
 All tensors are (B, N, C), where rows and columns may differ in N; W is never scaled (Eq. 4 of the paper has no 1/√C).
 """
@@ -75,9 +75,7 @@ def non_local_attention(query: Tensor, key: Tensor, value: Tensor, softmax_over:
             return non_local_attention(query.float(), key.float(), value.float(), softmax_over).to(query.dtype)
         if softmax_over == "queries":
             return _OverQueries.apply(query, key, value)
-        if onednn_attention.serves(query) and not _needs_gradient(query, key, value):
-            return onednn_attention.gather(query, key, value)
-        out = _fused_over_keys(query, key, value)
+        out = None if onednn_attention.serves(query) else _fused_over_keys(query, key, value)
         return _OverKeys.apply(query, key, value) if out is None else out
 
 
@@ -105,16 +103,21 @@ class _OverKeys(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: FunctionCtx, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        ctx.save_for_backward(query, key, value)
-        return gather(query, key, value)
+        if not onednn_attention.serves(query):
+            ctx.save_for_backward(query, key, value)
+            return gather(query, key, value)
+        log_norm = query.new_empty(query.shape[:2])
+        out = onednn_attention.gather(query, key, value, log_norm)
+        ctx.save_for_backward(query, key, value, out, log_norm)
+        return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, grad_out: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        query, key, value = ctx.saved_tensors  # type: ignore[attr-defined]
+        query, key, value, *known = ctx.saved_tensors  # type: ignore[attr-defined]
+        args = query, key, grad_out.contiguous(), value
         with _without_autocast(query.device.type):
-            grad_query, grad_key, grad_value, _ = backward(query, key, grad_out.contiguous(), value)
-        return grad_query, grad_key, grad_value
+            return onednn_attention.backward(*args, *known) if known else backward(*args)[:3]
 
 
 class _OverQueries(torch.autograd.Function):
@@ -134,8 +137,17 @@ class _OverQueries(torch.autograd.Function):
         query, key, value = ctx.saved_tensors  # type: ignore[attr-defined]
         args = key, query, value, grad_out.contiguous()
         with _without_autocast(query.device.type):
-            grad_key, grad_query, _, grad_value = fused_backward(*args) or backward(*args)
+            grad_key, grad_query, _, grad_value = _onednn_backward(*args) or fused_backward(*args) or backward(*args)
         return grad_query, grad_key, grad_value
+
+
+def _onednn_backward(row: Tensor, col: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor] | None:
+    """Compute what `backward` does by `onednn_attention`, or None where it does not serve."""
+    if not onednn_attention.serves(row):
+        return None
+    log_norm = row.new_empty(row.shape[:2])
+    out = onednn_attention.gather(row, col, y, log_norm)
+    return *onednn_attention.backward(row, col, x, y, out, log_norm), out
 
 
 def _fused_over_queries(query: Tensor, key: Tensor, value: Tensor) -> Tensor | None:
@@ -156,10 +168,6 @@ def _unless_refused(kernel: Callable[[], Tensor]) -> Tensor | None:
 
 def _cpu_kernel_serves(tensor: Tensor) -> bool:
     return tensor.device.type == "cpu" and _CPU_FORWARD is not None and private_allowed()
-
-
-def _needs_gradient(*tensors: Tensor) -> bool:
-    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
 
 
 def fused_scatter(row: Tensor, col: Tensor, x: Tensor) -> Tensor:

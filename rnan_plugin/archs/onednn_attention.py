@@ -1,4 +1,4 @@
-"""Attention of all pairs in float32 on the CPU with oneDNN's products, in blocks; forward alone.
+"""Attention of all pairs in float32 on the CPU with oneDNN's products, in blocks, and its gradients.
 
 W, never held whole, is the softmax over the columns of `row @ colᵀ`. Faster than torch's fused kernel by its
 products' rate, and because exponentials to the base of 2 cost a third of those to the base of e: blocks of rows
@@ -21,6 +21,9 @@ _LINEAR: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 # worthwhile; columns of a block, whose number is no power of 2: the second product took twice as long with 1024 of them
 # (AMD EPYC with AVX-512; 384 to 4096 others were within 5 % of one another).
 _BLOCK_VALUES, _ROWS, _COLUMNS = 2**20, 64, 3 * 2**8
+# Rows of a block of the backward pass, which holds two blocks, each of less than 2 MB: for larger ones the system's
+# allocator fetched new pages each time. No power of 2 either.
+_BACKWARD_ROWS = 9 * 2**6
 # A scatter needs a row's sum before its weights are of use: it keeps whole rows up to this length, and goes through
 # longer ones twice, because caches do not hold enough of them.
 _LONGEST = 2**15
@@ -38,20 +41,21 @@ def serves(tensor: Tensor) -> bool:
     return available and tensor.device.type == "cpu" and tensor.dtype == torch.float32 and private_allowed()
 
 
-def gather(row: Tensor, col: Tensor, y: Tensor) -> Tensor:
+def gather(row: Tensor, col: Tensor, y: Tensor, log_norm: Tensor | None = None) -> Tensor:
     """Compute W y.
 
     Args:
         row: (B, N, C), float32 on the CPU.
         col: (B, M, C).
         y: (B, M, C).
+        log_norm: (B, N), takes the logarithms to the base of 2 of the sums of each row's exponentials.
 
     Returns:
         (B, N, C), without gradient.
     """
     out = y.new_empty(*row.shape[:2], y.shape[2])
-    for item in zip(row, col, y, out, strict=True):
-        _gather_rows(*item)
+    for item in range(len(row)):
+        _gather_rows(row[item], col[item], y[item], out[item], None if log_norm is None else log_norm[item])
     return out
 
 
@@ -74,15 +78,61 @@ def _rows_of_a_block(columns: int) -> int:
     return _ROWS * math.ceil(_BLOCK_VALUES / columns / _ROWS)
 
 
-def _gather_rows(row: Tensor, col: Tensor, y: Tensor, out: Tensor) -> None:
-    """Write W y, (N, C), to `out`, in blocks of rows and columns of W."""
+def _gather_rows(row: Tensor, col: Tensor, y: Tensor, out: Tensor, log_norm: Tensor | None) -> None:
+    """Write W y, (N, C), to `out`, and what it was normalised by, in blocks of rows and columns of W."""
     cols, values = torch.split(col, _COLUMNS), torch.split(y, _COLUMNS)
     step, bounded = _rows_of_a_block(min(len(col), _COLUMNS)), _bounded(row, col)
-    for rows, out_part in zip(torch.split(row, step), torch.split(out, step), strict=True):
-        sums = _RowSums(rows * _LOG2_E, bounded, y.shape[1])
+    for start in range(0, len(row), step):
+        rows = slice(start, start + step)
+        sums = _RowSums(row[rows] * _LOG2_E, bounded, y.shape[1])
         for col_part, value in zip(cols, values, strict=True):
             sums.add(col_part, value)
-        torch.div(sums.total, sums.norm, out=out_part)
+        torch.div(sums.total, sums.norm, out=out[rows])
+        if log_norm is not None:
+            log_norm[rows] = sums.log_norm()
+
+
+def backward(
+    row: Tensor, col: Tensor, x: Tensor, y: Tensor, out: Tensor, log_norm: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of Σ x_r · W_rc y_c with respect to row, col and y.
+
+    Args:
+        row: (B, N, C), as of `gather`.
+        col: (B, M, C).
+        x: (B, N, C).
+        y: (B, M, C).
+        out: (B, N, C), what `gather` gave.
+        log_norm: (B, N), what `gather` filled.
+
+    Returns:
+        Of the shapes of row, col and y.
+    """
+    grad_row, grad_col, grad_y = torch.empty_like(row), torch.zeros_like(col), torch.zeros_like(y)
+    for item in range(len(row)):
+        for start in range(0, row.shape[1], _BACKWARD_ROWS):
+            rows = slice(start, start + _BACKWARD_ROWS)
+            of_rows = row[item, rows], x[item, rows], out[item, rows], log_norm[item, rows]
+            grad_row[item, rows] = _backward_rows(*of_rows, col[item], y[item], grad_col[item], grad_y[item])
+    return grad_row, grad_col, grad_y
+
+
+def _backward_rows(
+    row: Tensor, x: Tensor, out: Tensor, log_norm: Tensor, col: Tensor, y: Tensor, grad_col: Tensor, grad_y: Tensor
+) -> Tensor:
+    """Gradient of a block of rows, (rows, C); its part of the others' is added to them."""
+    base2, row_t, grad_row_t = row * _LOG2_E, row.t(), torch.zeros_like(row.t())
+    x_t = (x + 0 * log_norm.unsqueeze(1)).t()  # NaN, which `_shares` loses
+    # Softmax backward: dS = W (dW - Σ_c W dW), and that sum is x_r · (W y)_r.
+    shift = -(x * out).sum(1)
+    for start in range(0, len(col), _COLUMNS):
+        columns = slice(start, start + _COLUMNS)
+        weight = _shares(base2, col[columns], log_norm)
+        grad_y[columns] += _linear(weight, x_t)
+        grad_logit = _LINEAR(y[columns], x, shift, "none", [], "").mul_(weight)
+        grad_col[columns] += _linear(grad_logit, row_t)
+        grad_row_t += _linear(col[columns].t().contiguous(), grad_logit.t())
+    return grad_row_t.t()
 
 
 def _add_short_rows(row: Tensor, col: Tensor, x: Tensor, out: Tensor) -> None:

@@ -46,6 +46,7 @@ def path(request, monkeypatch):
         monkeypatch.setattr(attention, "_NARROW", set())  # as elsewhere than on a CPU
     monkeypatch.setitem(attention._BLOCK_VALUES, "cpu", 4000)  # several blocks also for small sizes
     monkeypatch.setattr(onednn_attention, "_BLOCK_VALUES", 4000)
+    monkeypatch.setattr(onednn_attention, "_BACKWARD_ROWS", 30)
     return request.param
 
 
@@ -92,6 +93,26 @@ def test_each_type_is_as_exact_as_it_can_be(softmax_over, positions, dtype):
 
 
 @pytest.mark.parametrize("softmax_over", ["keys", "queries"])
+@pytest.mark.parametrize("dtype", BOUNDS)
+@pytest.mark.parametrize("sizes", [(400, 400), (1300, 70), (70, 1300)], ids=str)
+@pytest.mark.parametrize("scale", [0.5, 2.0])  # of 2 the logits are not small: they reach hundreds
+@pytest.mark.usefixtures("path")
+def test_gradients_of_each_type_are_as_exact_as_they_can_be(softmax_over, dtype, sizes, scale):
+    """Also of more queries than keys, and of more keys than queries, as in windows."""
+    query, key, value = (embeddings(2, count, 32, dtype, scale)[0] for count in (sizes[0], sizes[1], sizes[1]))
+    key, value = (tensor.detach().roll(turn, 2).requires_grad_() for turn, tensor in ((5, key), (9, value)))
+    weight = torch.randn(2, sizes[0], 32, dtype=dtype)
+    wide = [part.detach().double().requires_grad_() for part in (query, key, value)]
+    results = []
+    for function, inputs in ((non_local_attention, (query, key, value)), (direct, wide)):
+        out = function(*inputs, softmax_over)
+        results.append(torch.autograd.grad((out * weight.to(out.dtype)).sum(), inputs))
+    for ours, exact in zip(*results, strict=True):
+        assert ours.dtype == dtype
+        assert (ours - exact).norm() / exact.norm() < BOUNDS[dtype] * (3 if scale < 1 else 100)
+
+
+@pytest.mark.parametrize("softmax_over", ["keys", "queries"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.usefixtures("path")
 def test_large_logits_stay_finite(softmax_over, dtype):
@@ -119,6 +140,7 @@ def test_what_is_not_a_number_stays_so(softmax_over, gradient):
 
 
 def test_torch_has_a_kernel_for_training_over_keys(monkeypatch):
+    monkeypatch.setattr(onednn_attention, "_LINEAR", None)
     monkeypatch.setattr(attention, "_OverKeys", None)  # what is taken where it has none
     for dtype in (torch.float32, torch.bfloat16):
         x = torch.rand(1, 8, 6, 7, dtype=dtype).contiguous(memory_format=torch.channels_last)
@@ -236,7 +258,7 @@ def test_threads_leave_torch_as_it_was(monkeypatch):
         return query
 
     monkeypatch.setattr(attention.F, "scaled_dot_product_attention", kernel)
-    args = [tensor.detach().float().requires_grad_() for tensor in embeddings(1, 200, 8)]
+    args = embeddings(1, 200, 8)  # of float64, which torch's kernel alone serves
 
     def attend(_):
         for _ in range(100):
