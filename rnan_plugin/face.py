@@ -79,7 +79,7 @@ def restore(  # noqa: PLR0913 - each is a flag of the command
             checkpoint, or the name of a network in the package, such as "colordn_50_medium".
         channels: What a one-channel network restores of colour images: "y" (luma; chroma is kept) or "gray".
         policy: "auto", "whole", "tile" or "release"; see `rnan_plugin.inference.policy.Policy`. Left out, with the
-            package's weights, the tiles that are fastest.
+            package's weights, what is fastest on a CPU.
         tile: Side of a tile in pixels of the input.
         overlap: Pixels that neighbouring tiles share.
         window: Side of the windows of a tile within which attention compares; None: all of the tile.

@@ -16,11 +16,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from model_cards import NUMBERS, REPOSITORY
+
 from rnan_plugin.paper.tables import Published, published_rows
 from rnan_plugin.paper.tasks import TASKS, TaskAtLevel
 
-REPOSITORY = Path(__file__).resolve().parents[1]
-NUMBERS = REPOSITORY / "docs/small_models.json"
 PAGES = [REPOSITORY / name for name in ("README.md", "docs/results.md", "docs/training_small.md")]
 # A table's place in a page: the comment that names it, whatever stands there now, the comment that ends it.
 PLACE = re.compile(r"(<!-- table (\w+), by tools/results_table.py -->\n).*?(<!-- end of table -->)", re.DOTALL)

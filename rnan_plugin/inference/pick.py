@@ -9,6 +9,7 @@ from functools import lru_cache
 from threading import Lock
 from typing import Any, Protocol
 
+from rnan_plugin import device as devices
 from rnan_plugin.images.color import Pixels, grey2y, y2grey
 from rnan_plugin.images.jpeg_segments import is_jpeg
 from rnan_plugin.images.photo import Photo
@@ -132,7 +133,7 @@ class PackagePick:
         settings: How to restore.
         task_name: A task, or "auto".
         level: Of the task; None finds it in each file.
-        is_policy_named: False takes the tiles that are fastest on a CPU, on every device: for the same result.
+        is_policy_named: False takes on other devices, too, what is fastest on a CPU: `auto` may take whole images there.
     """
 
     settings: RestoreSettings
@@ -163,6 +164,6 @@ class PackagePick:
 
     @property
     def _settings(self) -> RestoreSettings:
-        if self.is_policy_named:
+        if self.is_policy_named or devices.choose(self.settings.device).type == "cpu":
             return self.settings
         return replace(self.settings, policy=fast_tiles(self.settings.policy))

@@ -62,7 +62,7 @@ def test_grey_files_are_restored_in_the_range_of_luma(tmp_path: Path) -> None:
     grey = np.asarray(cv2.imread(str(tmp_path / "a.jpg"), cv2.IMREAD_GRAYSCALE), dtype=np.uint16)
     cv2.imwrite(str(tmp_path / "colour.png"), cv2.merge([grey * 257] * 3))  # of 16 bits, so that luma is not rounded
     weights = str(FOLDER / "car_5-95.pth")
-    arguments = ["--weights", weights, "--channels", "y", "--tile", "64", "--overlap", "8"]
+    arguments = ["--weights", weights, "--channels", "y"]
     assert main(["restore", str(tmp_path / "colour.png"), str(tmp_path / "by_y.png"), *arguments]) == 0
     restored = np.asarray(cv2.imread(str(tmp_path / "out.png"))).astype(int)
     by_y = np.asarray(cv2.imread(str(tmp_path / "by_y.png"), cv2.IMREAD_UNCHANGED)) / 257

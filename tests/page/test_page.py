@@ -168,7 +168,7 @@ def test_a_demonstration_is_scored_as_the_protocol_does(task: str, server: PageS
 
     method = build_method(MethodSource("bicubic" if row.enlarges else "input"), at_level, RestoreSettings(), ["a"])
     before = evaluate(method, at_level, str(tmp_path / "set")).mean
-    after = rnan_plugin.evaluate(str(tmp_path / "set"), task, at_level.level, tile=64, overlap=8).mean
+    after = rnan_plugin.evaluate(str(tmp_path / "set"), task, at_level.level, policy="auto").mean
     expected = {
         name: {"psnr": score.psnr, "ssim": score.ssim} for name, score in (("before", before), ("after", after))
     }
