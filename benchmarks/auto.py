@@ -28,7 +28,7 @@ from rnan_plugin.images.metrics import psnr
 from rnan_plugin.inference.choose import choose
 from rnan_plugin.inference.networks import load_network
 from rnan_plugin.inference.pick import Worker
-from rnan_plugin.inference.policy import Policy, fast_tiles
+from rnan_plugin.inference.policy import Policy
 from rnan_plugin.inference.restorer import Restorer, RestoreSettings
 from rnan_plugin.inference.shipped import ShippedNetwork, default_networks
 from rnan_plugin.paper.tasks import TASKS
@@ -70,7 +70,7 @@ class Gains:
             return 0.0
         if network.file not in self._restorers:
             loaded = load_network(None, str(network.file))
-            settings = RestoreSettings(fast_tiles(Policy()), channels=TASKS[network.task].channels)
+            settings = RestoreSettings(Policy(), channels=TASKS[network.task].channels)
             self._restorers[network.file] = Restorer(loaded.net, loaded.channels, settings)
         lq, gt = self._middle(lq), self._middle(gt)
         worker = Worker(self._restorers[network.file], {}, takes_luma=network.channels == "y")

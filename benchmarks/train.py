@@ -28,6 +28,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import rnan_plugin.training.connect  # noqa: F401 - the toolbox has to know RNAN
 from rnan_plugin.archs.rnan_arch import RELEASED, RNAN
 from rnan_plugin.device import PeakMemory
+from rnan_plugin.evaluation.costs import UNCOUNTED
 from rnan_plugin.training.model import RestorationModel
 
 BATCH, PATCH = 16, 48
@@ -96,7 +97,7 @@ def convolution_fraction(step: float, network: str) -> dict[str, float]:
     feat = torch.rand(BATCH, 64, PATCH, PATCH).contiguous(memory_format=torch.channels_last).requires_grad_()
     rates = []
     for module, data in ((net, torch.rand(1, 3, PATCH, PATCH)), (conv, feat)):
-        with FlopCounterMode(display=False) as counter:
+        with FlopCounterMode(display=False, custom_mapping=UNCOUNTED) as counter:
             module(data).sum().backward()
         rates.append(float(counter.get_total_flops()))
     work, bare = rates[0] * BATCH, rates[1]

@@ -82,7 +82,8 @@ def restore(  # noqa: PLR0913 - each is a flag of the command
             package's weights, what is fastest on a CPU.
         tile: Side of a tile in pixels of the input.
         overlap: Pixels that neighbouring tiles share.
-        window: Side of the windows of a tile within which attention compares; None: all of the tile.
+        window: Side of the windows of a tile within which attention over the keys compares; None: all of the tile, but
+            for "auto" where windows are faster.
         self_ensemble: Mean over the eight flips (RNAN+).
         device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
         precision: Of the layers: "float32", "bfloat16", "float16", or "auto", which is bfloat16 where the device has

@@ -8,8 +8,8 @@ the N×N matrix W:
     backward  gradients of Σ x_r · W_rc y_c with respect to row and col, for both
 
 On CPUs and GPUs torch's fused kernels do the first, the last as the gradient of the first, and the second in
-`two_passes`. On the CPU in float32 `onednn_attention` does all three faster. Elsewhere, or where the kernels can't
-serve, they run in plain torch on blocks of rows.
+`two_passes`. On the CPU in float32 `onednn_attention` does them faster, the last with few threads. Elsewhere, or where
+the kernels can't serve, they run in plain torch on blocks of rows.
 
 All tensors are (B, N, C), where rows and columns may differ in N; W is never scaled (Eq. 4 of the paper has no 1/√C).
 """
@@ -75,8 +75,10 @@ def non_local_attention(query: Tensor, key: Tensor, value: Tensor, softmax_over:
             return non_local_attention(query.float(), key.float(), value.float(), softmax_over).to(query.dtype)
         if softmax_over == "queries":
             return _OverQueries.apply(query, key, value)
-        out = None if onednn_attention.serves(query) else _fused_over_keys(query, key, value)
-        return _OverKeys.apply(query, key, value) if out is None else out
+        if onednn_attention.serves(query) and not _needs_gradient(query, key, value):
+            return onednn_attention.gather(query, key, value)
+        out = None if onednn_attention.differentiates(query) else _fused_over_keys(query, key, value)
+        return _OverKeys.apply(query, key, value)[0] if out is None else out
 
 
 def _without_autocast(device_type: str) -> AbstractContextManager[object]:
@@ -102,22 +104,27 @@ class _OverKeys(torch.autograd.Function):
     """Attention normalised over the keys, in blocks of queries."""
 
     @staticmethod
-    def forward(ctx: FunctionCtx, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        if not onednn_attention.serves(query):
-            ctx.save_for_backward(query, key, value)
-            return gather(query, key, value)
-        log_norm = query.new_empty(query.shape[:2])
-        out = onednn_attention.gather(query, key, value, log_norm)
-        ctx.save_for_backward(query, key, value, out, log_norm)
-        return out
+    def forward(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """The result, and what its rows were normalised by (empty where `backward` finds it again)."""
+        log_norm = query.new_empty(query.shape[:2] if onednn_attention.differentiates(query) else 0)
+        if log_norm.numel():
+            return onednn_attention.gather(query, key, value, log_norm), log_norm
+        return gather(query, key, value), log_norm
+
+    @staticmethod
+    def setup_context(ctx: FunctionCtx, inputs: tuple[Tensor, Tensor, Tensor], output: tuple[Tensor, Tensor]) -> None:
+        ctx.save_for_backward(*inputs, *output)
+        ctx.mark_non_differentiable(output[1])
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, grad_out: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        query, key, value, *known = ctx.saved_tensors  # type: ignore[attr-defined]
+    def backward(ctx: FunctionCtx, grad_out: Tensor, _: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        query, key, value, out, log_norm = ctx.saved_tensors  # type: ignore[attr-defined]
         args = query, key, grad_out.contiguous(), value
         with _without_autocast(query.device.type):
-            return onednn_attention.backward(*args, *known) if known else backward(*args)[:3]
+            if log_norm.numel():
+                return onednn_attention.backward(*args, out, log_norm)
+            return backward(*args)[:3]
 
 
 class _OverQueries(torch.autograd.Function):
@@ -142,12 +149,12 @@ class _OverQueries(torch.autograd.Function):
 
 
 def _onednn_backward(row: Tensor, col: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor] | None:
-    """Compute what `backward` does by `onednn_attention`, or None where it does not serve."""
-    if not onednn_attention.serves(row):
+    """Compute what `backward` does by `onednn_attention`, but for y; None where it does not serve."""
+    if not onednn_attention.differentiates(row):
         return None
     log_norm = row.new_empty(row.shape[:2])
     out = onednn_attention.gather(row, col, y, log_norm)
-    return *onednn_attention.backward(row, col, x, y, out, log_norm), out
+    return *onednn_attention.backward(row, col, x, y, out, log_norm, of_y=False), out
 
 
 def _fused_over_queries(query: Tensor, key: Tensor, value: Tensor) -> Tensor | None:
@@ -168,6 +175,10 @@ def _unless_refused(kernel: Callable[[], Tensor]) -> Tensor | None:
 
 def _cpu_kernel_serves(tensor: Tensor) -> bool:
     return tensor.device.type == "cpu" and _CPU_FORWARD is not None and private_allowed()
+
+
+def _needs_gradient(*tensors: Tensor) -> bool:
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
 
 
 def fused_scatter(row: Tensor, col: Tensor, x: Tensor) -> Tensor:
@@ -193,7 +204,7 @@ def fused_backward(row: Tensor, col: Tensor, x: Tensor, y: Tensor) -> tuple[Tens
 
 
 def _weights(row: Tensor, col: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Yield blocks of rows of W, (B, block, N), in float32 or wider: narrow logits would be wrong by whole units."""
+    """Yield blocks of rows of W, (B, block, M), in float32 or wider: narrow logits would be wrong by whole units."""
     wide = torch.promote_types(row.dtype, torch.float32)
     col_t = col.to(wide).transpose(1, 2)
     values = _BLOCK_VALUES.get(row.device.type, _BLOCK_VALUES_ELSEWHERE)
@@ -212,7 +223,7 @@ def gather(row: Tensor, col: Tensor, y: Tensor) -> Tensor:
 
 
 def scatter(row: Tensor, col: Tensor, x: Tensor) -> Tensor:
-    """Compute Wᵀ x, (B, N, C), in blocks of rows."""
+    """Compute Wᵀ x, (B, M, C), in blocks of rows."""
     out = None
     for rows, weight in _weights(row, col):
         part = weight.transpose(1, 2) @ x[:, rows].to(weight)

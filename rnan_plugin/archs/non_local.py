@@ -52,8 +52,9 @@ class NonLocalBlock(nn.Module):
     @untraced
     def _attention(self, *embeddings: Tensor) -> Tensor:
         """Attention between all positions of query, key and value maps, (B, num_feat/2, H, W) each."""
-        if side := window_side():
-            return attention_in_windows(embeddings, self.softmax_over, side)
+        if self.softmax_over == "keys" and (side := window_side()):
+            query, key, value = embeddings
+            return attention_in_windows(query, key, value, side)
         return _over_positions(non_local_attention, embeddings, self.softmax_over)
 
 

@@ -6,14 +6,14 @@ that it is compared with. In windows that number stays the same, however large t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from math import ceil
 
 from torch import Tensor
 
-from rnan_plugin.archs.attention import SoftmaxOver, non_local_attention
+from rnan_plugin.archs.attention import non_local_attention
 
 Area = tuple[slice, slice]  # rows and columns of a map
 
@@ -22,7 +22,11 @@ _side: ContextVar[int | None] = ContextVar("side of the windows of attention", d
 
 @contextmanager
 def attention_windows(side: int | None) -> Iterator[None]:
-    """Let the non-local blocks that run in here attend within windows of a side; None: over all positions."""
+    """Let non-local blocks that run in here attend within windows of a side; None: over all positions.
+
+    Blocks that normalise over the queries do so over all positions. What recomputes blocks in a backward pass does it
+    outside, so that windows are for passes without gradients.
+    """
     token = _side.set(side)
     try:
         yield
@@ -46,7 +50,7 @@ def window_side() -> int | None:
 
 
 def windows(size: tuple[int, int], side: int) -> Iterator[tuple[Area, Area]]:
-    """The cores that a map is divided into, of at most two thirds of a side, and the window around each.
+    """The cores that a map is divided into, of at most two thirds of a side (1 of 1), and the window around each.
 
     A window has the side wherever the map has: at the map's rim it is moved inside.
 
@@ -68,27 +72,27 @@ def _along(length: int, side: int) -> Iterator[tuple[slice, slice]]:
         yield slice(start, stop), slice(first, first + side)
 
 
-def attention_in_windows(maps: Sequence[Tensor], softmax_over: SoftmaxOver, side: int) -> Tensor:
-    """Attention of the positions of each core with those of the window around it.
+def attention_in_windows(query: Tensor, key: Tensor, value: Tensor, side: int) -> Tensor:
+    """Attention, normalised over the keys, of the positions of each core with those of the window around it.
 
-    Normalised over the keys, each query attends to the window around its core. Normalised over the queries, each key
-    is shared out among the queries of the window around its own.
+    Normalised over the queries there is none: a query would get the weights of as many keys as there are cores whose
+    windows it lies in, by chance more or fewer.
 
     Args:
-        maps: Query, key and value, (B, C, H, W) each.
-        softmax_over: As of `non_local_attention`.
+        query: (B, C, H, W).
+        key: (B, C, H, W).
+        value: (B, C, H, W).
         side: Of the windows, in positions; maps that are no larger are one window.
 
     Returns:
         (B, C, H, W).
     """
-    query, key, value = (part.permute(0, 2, 3, 1) for part in maps)
-    out = value.new_zeros(value.shape)
+    query, key, value = (part.permute(0, 2, 3, 1) for part in (query, key, value))
+    out = value.new_empty(value.shape)
     for core, around in windows((value.shape[1], value.shape[2]), side):
-        queries, keys = (core, around) if softmax_over == "keys" else (around, core)
-        positions = _flat(query, queries), _flat(key, keys), _flat(value, keys)
-        place = out[:, queries[0], queries[1]]
-        place += non_local_attention(*positions, softmax_over).reshape(place.shape)
+        attended = non_local_attention(_flat(query, core), _flat(key, around), _flat(value, around), "keys")
+        place = out[:, core[0], core[1]]
+        place.copy_(attended.reshape(place.shape))
     return out.permute(0, 3, 1, 2)
 
 

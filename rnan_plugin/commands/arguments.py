@@ -62,7 +62,7 @@ def add_policy(parser: argparse.ArgumentParser, *, default: str | None) -> None:
     parser.add_argument("--tile", type=int, metavar="SIDE", help="of a tile in input pixels (default: 128)")
     overlap = "pixels that tiles share (default: 16, or a quarter of a small tile)"
     parser.add_argument("--overlap", type=int, metavar="PIXELS", help=overlap)
-    window = "of windows of a tile that attention stays within (default: all of the tile)"
+    window = "of windows of a tile that attention stays within (default: the tile; auto chooses)"
     parser.add_argument("--window", type=int, metavar="SIDE", help=window)
     parser.add_argument("--tile-batch", type=int, default=1, metavar="N", help="tiles of one pass (default: 1)")
     parser.add_argument("--self-ensemble", action="store_true", help="mean over the eight flips (RNAN+)")

@@ -21,7 +21,7 @@ from rnan_plugin.device import PeakMemory
 from rnan_plugin.evaluation.methods import Method
 from rnan_plugin.images.degradations import Image
 from rnan_plugin.inference.policy import Policy
-from rnan_plugin.inference.whole_images import padded, window_of
+from rnan_plugin.inference.whole_images import padded, size_multiple_of
 from rnan_plugin.paper.tasks import TaskAtLevel
 
 _REPEATS, _MEMORY_REPEATS = 5, 3
@@ -88,9 +88,9 @@ def multiply_adds(net: nn.Module, side: int, channels: int, window: int | None =
     """
     img = torch.zeros(1, channels, side, side)
     # With gradients, because what inference fuses is not counted.
-    with torch.enable_grad(), FlopCounterMode(display=False, custom_mapping=_UNCOUNTED) as counter:
+    with torch.enable_grad(), FlopCounterMode(display=False, custom_mapping=UNCOUNTED) as counter:
         twin = copy.deepcopy(net).cpu().to(memory_format=torch.contiguous_format)
-        windowed(padded(twin, window_of(twin)), window)(img)
+        windowed(padded(twin, size_multiple_of(twin)), window)(img)
     return float(counter.get_total_flops()) / 2 / side**2
 
 
@@ -102,8 +102,8 @@ def _attention_flops(query: Sequence[int], key: Sequence[int], value: Sequence[i
     return 2 * prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
 
 
-# Attention on the CPU: over the queries of `rnan_plugin.archs.attention`, over the keys before torch 2.15.
-_UNCOUNTED = {
+# What torch's `FlopCounterMode` doesn't know, for its `custom_mapping`: attention on the CPU.
+UNCOUNTED = {
     operator: count
     for operator, count in (
         (getattr(torch.ops.mkldnn, "_linear_pointwise", None), _linear_flops),

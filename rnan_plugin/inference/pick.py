@@ -133,7 +133,7 @@ class PackagePick:
         settings: How to restore.
         task_name: A task, or "auto".
         level: Of the task; None finds it in each file.
-        is_policy_named: False takes on other devices, too, what is fastest on a CPU: `auto` may take whole images there.
+        is_policy_named: False takes on other devices, too, what is fastest on a CPU; `auto` may take whole images.
     """
 
     settings: RestoreSettings
@@ -147,7 +147,8 @@ class PackagePick:
         package = hashlib.sha256()
         for file in sorted(path for path in FOLDER.iterdir() if path.suffix in {".pth", ".json"}):
             package.update(file.name.encode() + hashlib.sha256(file.read_bytes()).digest())
-        settings = {key: value for key, value in asdict(self._settings).items() if key != "device"}
+        settings = asdict(self._settings) | {"fast": asdict(fast_tiles(self.settings.policy))}  # what `auto` goes for
+        del settings["device"]
         return {"task": self.task_name, "level": self.level, "package": package.hexdigest(), **settings}
 
     def __call__(self, code: bytes, img: Pixels) -> tuple[Worker | None, str]:

@@ -16,6 +16,8 @@ AUTO_TILES = ((256, 32), (128, 16), (64, 8), (32, 4))
 # side of the paper's training patches cost little PSNR (docs/performance.md, "What tiles cost in quality").
 FAST_TILES = ((192, 8), (128, 8), (64, 8), (32, 4))
 FAST_WINDOW = 48
+# For attention that windows would distort.
+SMALL_TILES = ((64, 8), (32, 4))
 
 
 @dataclass(frozen=True)
@@ -26,12 +28,13 @@ class Policy:
         name: "whole" (one pass, exact), "tile" (overlapping tiles, blended), "release" (the released code's recursive
             quarters with a hard cut, to reproduce published numbers), or "auto" (the largest of whole and tiles of 256
             to 32 pixels that fits the memory at hand; for attention of all pairs on a CPU what is fastest:
-            `fast_tiles`, whole up to 9 216 pixels).
+            `fast_tiles`, or of 64 pixels where it is normalised over the queries).
         tile: Largest side of a tile in LQ pixels.
         overlap: LQ pixels that neighbouring tiles share, 0 to half a tile.
         tile_batch: Tiles of one pass.
         self_ensemble: Mean over the eight flips and transposes (RNAN+).
-        window: Side, in LQ pixels, of the windows of a tile within which attention compares; None: all of the tile.
+        window: Side, in LQ pixels, of the windows of a tile within which attention over the keys compares; None: all of
+            the tile, but for "auto" where windows are faster.
 
     Raises:
         UserError: A value outside its legal interval.
@@ -51,6 +54,8 @@ class Policy:
             raise UserError(f"tile is {self.tile} and tile_batch {self.tile_batch}, must be 1 or more")
         if self.window is not None and self.window < 1:
             raise UserError(f"window (attention_window) is {self.window}, must be 1 or more")
+        if self.window is not None and self.name in {"whole", "release"}:
+            raise UserError(f"window (attention_window) is of tiles: leave it out, or policy {self.name}")
         if not 0 <= self.overlap <= self.tile // 2:
             raise UserError(f"overlap (tile_overlap) is {self.overlap}, not from 0 to half of tile: {self.tile}")
 
@@ -83,7 +88,7 @@ def named_policy(
         policy: Left out, "tile" where the tiles' side, overlap or windows are given, else "auto".
         tile: Left out, 128.
         overlap: Left out, 16, or a quarter of a smaller tile than 64.
-        window: Left out, attention is over all of a tile.
+        window: Left out, attention is over all of a tile; of "auto" see `Policy`.
         others: As `Policy` takes them.
 
     Raises:

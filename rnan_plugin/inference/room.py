@@ -35,5 +35,14 @@ def _widest(net: Callable[[Tensor], Tensor]) -> int:
 
 def has_attention(net: Callable[[Tensor], Tensor]) -> bool:
     """Whether any of its blocks compares all pixels of a pass."""
+    return bool(_softmaxes(net))
+
+
+def may_attend_in_windows(net: Callable[[Tensor], Tensor]) -> bool:
+    """Whether its attention is normalised over the keys; over the queries windows would distort it."""
+    return _softmaxes(net) == {"keys"}
+
+
+def _softmaxes(net: Callable[[Tensor], Tensor]) -> set[str]:
     modules = net.modules() if isinstance(net, torch.nn.Module) else ()
-    return any(isinstance(module, NonLocalBlock) for module in modules)
+    return {module.softmax_over for module in modules if isinstance(module, NonLocalBlock)}

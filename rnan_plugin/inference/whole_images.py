@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import count
@@ -19,8 +19,8 @@ from rnan_plugin.errors import UserError
 from rnan_plugin.images.color import Pixels
 from rnan_plugin.inference.ensemble import TURNS, ensembled_rows, self_ensembled
 from rnan_plugin.inference.parallel import at_a_time
-from rnan_plugin.inference.policy import AUTO_TILES, FAST_TILES, FAST_WINDOW, Policy
-from rnan_plugin.inference.room import has_attention, pass_bytes
+from rnan_plugin.inference.policy import AUTO_TILES, FAST_TILES, FAST_WINDOW, SMALL_TILES, Policy
+from rnan_plugin.inference.room import has_attention, may_attend_in_windows, pass_bytes
 from rnan_plugin.inference.strips import place_of, restored_pixels, streamed
 from rnan_plugin.inference.tiling import Network, grid_of, halved, release_parts, tiled, tiled_rows
 
@@ -28,7 +28,6 @@ Restored = TypeVar("Restored")
 Progress = Callable[[int, int], None]  # passes through the network that are done, and in all
 
 _MEMORY_SHARE = 0.7  # of what is free that `auto` may plan with
-_WHOLE_PIXELS_CPU = 96**2  # of an image that is as fast in one pass as in `FAST_TILES`
 
 
 @torch.inference_mode()
@@ -105,7 +104,7 @@ def _first_that_fits(
     net: Network, lq: Tensor, policy: Policy, attempt: Callable[[Policy], Restored]
 ) -> tuple[Restored, Policy]:
     """What an attempt gives with the policy, or for "auto" with the first for which memory suffices."""
-    for candidate in _candidates(net, lq, policy):
+    for candidate in _candidates(net, lq, _windowed_policy(net, policy)):
         try:
             return attempt(candidate), candidate
         except (RuntimeError, MemoryError) as error:
@@ -125,13 +124,28 @@ def _candidates(net: Network, lq: Tensor, policy: Policy) -> Iterator[Policy]:
     budget = _MEMORY_SHARE * available_bytes(lq.device)
     height, width = lq.shape[2:]
     slow = lq.device.type == "cpu" and has_attention(net)  # what is large
-    if pass_bytes(net, lq, height * width) <= budget and not (slow and height * width > _WHOLE_PIXELS_CPU):
-        yield replace(policy, name="whole")
-    for tile, overlap in FAST_TILES if slow else AUTO_TILES:
-        window = FAST_WINDOW if slow else policy.window
+    tiles: Sequence[tuple[int, int]] = AUTO_TILES
+    window = policy.window
+    if slow and may_attend_in_windows(net):
+        tiles, window = FAST_TILES, policy.window or FAST_WINDOW
+    elif slow:
+        tiles = SMALL_TILES
+    elif pass_bytes(net, lq, height * width) <= budget:
+        yield replace(policy, name="whole", window=None)
+    for tile, overlap in tiles:
         candidate = replace(policy, name="tile", tile=tile, overlap=overlap, window=window)
         if _tile_bytes(net, lq, candidate) <= budget or tile == AUTO_TILES[-1][0]:
             yield candidate
+
+
+def _windowed_policy(net: Network, policy: Policy) -> Policy:
+    """The policy without windows where the network has no attention; an error where windows would distort it."""
+    if policy.window is None or may_attend_in_windows(net):
+        return policy
+    if has_attention(net):
+        told = "the network's attention is normalised over the queries, which windows would distort"
+        raise UserError(f"window (--window, attention_window): {told}; leave it out")
+    return replace(policy, window=None)
 
 
 def _tile_bytes(net: Network, lq: Tensor, policy: Policy) -> int:
@@ -146,8 +160,8 @@ def scale_of(net: Network) -> int | None:
     return told if isinstance(told, int) else None
 
 
-def window_of(net: Network) -> int:
-    """Side of the windows of a network that attends within windows, such as SwinIR; 1 for others."""
+def size_multiple_of(net: Network) -> int:
+    """What height and width have to be multiples of: the windows of a network such as SwinIR; 1 for others."""
     modules = net.modules() if isinstance(net, torch.nn.Module) else ()
     sides = [getattr(module, "window_size", 1) for module in modules]
     return max((side for side in sides if isinstance(side, int)), default=1)
@@ -191,7 +205,7 @@ def _count_passes(size: tuple[int, int], policy: Policy, *, enlarging: bool) -> 
 def _wrapped(net: Network, size: tuple[int, int], policy: Policy, progress: Progress | None) -> Network:
     """The network for any size, its passes told."""
     enlarging = (scale_of(net) or 1) > 1
-    if (multiple := window_of(net)) > 1:
+    if (multiple := size_multiple_of(net)) > 1:
         net = padded(net, multiple)
     if policy.name == "tile" and policy.window:
         net = windowed(net, policy.window)

@@ -201,8 +201,8 @@ class Validation:
         policy: How the network is applied to an image.
         tile: Largest side of a tile in pixels of the input.
         tile_overlap: Pixels that neighbouring tiles share.
-        attention_window: Side in pixels of the input of the windows of a tile within which attention compares; left
-            out, all of the tile.
+        attention_window: Side in pixels of the input of the windows of a tile within which attention over the
+            keys compares; left out, all of the tile, but for `auto` where windows are faster.
         tile_batch: Tiles of one pass.
         self_ensemble: Mean over the eight flips and transposes.
     """

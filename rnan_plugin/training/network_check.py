@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from rnan_plugin.archs.official_weights import rename
 from rnan_plugin.checkpoints import fitting, read, weights_in
 from rnan_plugin.errors import UserError, shown
-from rnan_plugin.inference.whole_images import window_of
+from rnan_plugin.inference.whole_images import size_multiple_of
 from rnan_plugin.options.schema import check_arguments, check_call
 from rnan_plugin.toolbox.api import ARCH_REGISTRY
 from rnan_plugin.training.section_check import check_type, raise_lines
@@ -115,7 +115,7 @@ def weights_to_begin_with(file: str | Path, key: str | None) -> dict[str, Tensor
 
 def _side(net: nn.Module, gt_size: int | None, scale: int) -> int:
     """Side of the patch, in LQ pixels: small, but a multiple of the network's windows where training's is one."""
-    window = window_of(net)
+    window = size_multiple_of(net)
     small = max(_SIDE // window, 1) * window
     own = gt_size // scale if gt_size else small
     return own if own % window else min(own, small)

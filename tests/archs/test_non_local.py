@@ -129,6 +129,46 @@ def test_large_logits_stay_finite(softmax_over, dtype):
 
 
 @pytest.mark.parametrize("softmax_over", ["keys", "queries"])
+@pytest.mark.usefixtures("path")
+def test_gradients_of_what_is_not_a_number_are_none(softmax_over):
+    for place in range(3):
+        inputs = embeddings(1, 100, 8, torch.float32)
+        with torch.no_grad():
+            inputs[place][0, 50, 3] = torch.nan
+        results = [
+            torch.autograd.grad(function(*inputs, softmax_over).sum(), inputs)
+            for function in (non_local_attention, direct)
+        ]
+        for ours, expected in zip(*results, strict=True):
+            assert torch.equal(ours.isnan(), expected.isnan())
+
+
+def test_many_threads_train_by_the_fused_kernel(monkeypatch):
+    """Which shares positions among them; see `onednn_attention.differentiates`."""
+    inputs, taken = embeddings(2, 70, 8, torch.float32), []
+
+    def backward(*args, **_):
+        taken.append(1)
+        return args[:3]
+
+    monkeypatch.setattr(onednn_attention, "backward", backward)
+    for threads in (2, 3):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        for softmax_over in ("keys", "queries"):
+            non_local_attention(*inputs, softmax_over).sum().backward()
+    assert len(taken) == 2
+
+
+@pytest.mark.usefixtures("path")
+def test_gradient_of_a_function():
+    """By `torch.func.grad`, as by `backward`."""
+    inputs = embeddings(1, 40, 8, torch.float32)
+    found = torch.func.grad(lambda query: non_local_attention(query, *inputs[1:], "keys").square().sum())(inputs[0])
+    (expected,) = torch.autograd.grad(direct(*inputs, "keys").square().sum(), inputs[:1])
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("softmax_over", ["keys", "queries"])
 @pytest.mark.parametrize("gradient", [True, False])
 @pytest.mark.usefixtures("path")
 def test_what_is_not_a_number_stays_so(softmax_over, gradient):

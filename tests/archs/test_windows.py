@@ -26,36 +26,30 @@ def pairs_of(size, side):
     return seen.flatten(2).flatten(0, 1)
 
 
-def dense(maps, softmax_over, side):
+def dense(maps, side):
     query, key, value = (part.double().flatten(2).transpose(1, 2) for part in maps)
-    pairs = pairs_of(maps[0].shape[2:], side)
-    over_keys = softmax_over == "keys"
-    logit = (query @ key.transpose(1, 2)).masked_fill(~(pairs if over_keys else pairs.t()), -torch.inf)
-    weight = logit.softmax(2 if over_keys else 1)
-    return (weight @ value).transpose(1, 2).reshape(maps[0].shape)
+    logit = (query @ key.transpose(1, 2)).masked_fill(~pairs_of(maps[0].shape[2:], side), -torch.inf)
+    return (logit.softmax(2) @ value).transpose(1, 2).reshape(maps[0].shape)
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("side", [1, 2, 6, 16, 48])
-@pytest.mark.parametrize("softmax_over", ["keys", "queries"])
 @pytest.mark.parametrize("private", [True, False])
-def test_only_pairs_of_the_windows_count(size, side, softmax_over, private):
+def test_only_pairs_of_the_windows_count(size, side, private):
     maps = maps_of(size)
     with torch.no_grad():
         if private:
-            out = attention_in_windows(maps, softmax_over, side)
+            out = attention_in_windows(*maps, side)
         else:
             with plain():
-                out = attention_in_windows(maps, softmax_over, side)
-    torch.testing.assert_close(out.double(), dense(maps, softmax_over, side), rtol=1e-4, atol=1e-5)
+                out = attention_in_windows(*maps, side)
+    torch.testing.assert_close(out.double(), dense(maps, side), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("softmax_over", ["keys", "queries"])
-def test_gradients_are_those_of_dense_attention(softmax_over):
+def test_gradients_are_those_of_dense_attention():
     maps = [part.requires_grad_() for part in maps_of((13, 9), dtype=torch.float64)]
     gradients = [
-        torch.autograd.grad(out.square().sum(), maps)
-        for out in (attention_in_windows(maps, softmax_over, 6), dense(maps, softmax_over, 6))
+        torch.autograd.grad(out.square().sum(), maps) for out in (attention_in_windows(*maps, 6), dense(maps, 6))
     ]
     for ours, theirs in zip(*gradients, strict=True):
         torch.testing.assert_close(ours, theirs)
@@ -76,16 +70,15 @@ def test_each_position_is_in_one_core_and_sees_a_whole_window(size, side):
     assert (seen == 1).all()
 
 
-@pytest.mark.parametrize("softmax_over", ["keys", "queries"])
-def test_a_map_no_larger_than_a_window_is_attended_as_a_whole(softmax_over):
+def test_a_map_no_larger_than_a_window_is_attended_as_a_whole():
     maps = maps_of((9, 12))
-    whole = non_local_attention(*(part.flatten(2).transpose(1, 2) for part in maps), softmax_over)
-    assert torch.equal(attention_in_windows(maps, softmax_over, 12), whole.transpose(1, 2).reshape(2, 3, 9, 12))
+    whole = non_local_attention(*(part.flatten(2).transpose(1, 2) for part in maps), "keys")
+    assert torch.equal(attention_in_windows(*maps, 12), whole.transpose(1, 2).reshape(2, 3, 9, 12))
 
 
-def block():
+def block(softmax_over="keys"):
     torch.manual_seed(0)
-    made = NonLocalBlock(4)
+    made = NonLocalBlock(4, softmax_over)
     torch.nn.init.normal_(made.w.weight)
     return made.eval()
 
@@ -100,6 +93,20 @@ def test_blocks_attend_within_windows_where_they_are_asked_to():
     far[..., 15:, 15:] = 0  # out of all windows that the first corner sees
     assert torch.equal(windowed(net, 6)(far)[..., :4, :4], within[..., :4, :4])
     assert torch.equal(net(img), everywhere)
+
+
+@torch.no_grad()
+def test_windows_leave_attention_over_the_queries_as_it_is():
+    net, img = block("queries"), torch.rand(1, 4, 20, 20)
+    assert torch.equal(windowed(net, 6)(img), net(img))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_narrow_types_are_rounded_once(dtype):
+    maps = [part.to(dtype) for part in maps_of((23, 17))]
+    out, exact = attention_in_windows(*maps, 6), dense(maps, 6)
+    assert out.dtype == dtype
+    torch.testing.assert_close(out.double(), exact, rtol=torch.finfo(dtype).eps, atol=1e-4)
 
 
 def test_windows_end_with_their_block_and_stay_in_their_thread():

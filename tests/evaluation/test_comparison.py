@@ -29,6 +29,7 @@ from rnan_plugin.evaluation.costs import multiply_adds, timing_input
 from rnan_plugin.evaluation.evaluate import evaluate
 from rnan_plugin.evaluation.methods import Method, build_method
 from rnan_plugin.evaluation.protocol import score
+from rnan_plugin.inference.policy import Policy
 from rnan_plugin.paper.tasks import TASKS, TaskAtLevel
 from rnan_plugin.toolbox.api import ARCH_REGISTRY
 from rnan_plugin.training.curves import Curve, training_curves
@@ -220,6 +221,8 @@ def test_multiply_adds_are_those_of_layers_and_attention() -> None:
     # Three embeddings and one projection of half the features; two products of all pairs.
     attention = 4 * features * features / 2 + 2 * side**2 * features / 2
     assert counts == {"keys": local + attention, "queries": local + attention}
+    in_windows = attention - 2 * (side**2 - 8**2) * features / 2
+    assert multiply_adds(RNAN(1, 1, features, 1, 1), side, 1, window=8) == local + in_windows
 
 
 def test_networks_with_windows_are_counted_and_the_input_is_of_the_side_asked_for(tmp_path: Path) -> None:
@@ -227,9 +230,11 @@ def test_networks_with_windows_are_counted_and_the_input_is_of_the_side_asked_fo
     net = swinir(upscale=2, in_chans=3, img_size=16, window_size=8, depths=[1], embed_dim=4, num_heads=[1])
     assert multiply_adds(net, 20, 3) > 0
     content = {"task": "sr", "level": 3, "sets": ["photos"], "timing_side": 20, "methods": {"x": {"type": "bicubic"}}}
+    content |= {"tile": 64, "tile_overlap": 8, "attention_window": 24}
     (tmp_path / "c.yml").write_text(yaml.safe_dump(content))
     comparison = read_comparison(str(tmp_path / "c.yml"))
     assert timing_input(comparison.task, comparison.timing_side).shape == (20, 20, 3)
+    assert comparison.settings.policy == Policy("tile", 64, 8, window=24)
 
 
 def test_files_of_several_sets_lie_in_a_folder_for_each(compared: Path, monkeypatch: pytest.MonkeyPatch) -> None:

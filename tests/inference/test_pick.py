@@ -8,8 +8,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
+import rnan_plugin
+from rnan_plugin import device as devices
 from rnan_plugin.__main__ import main
+from rnan_plugin.inference.pick import PackagePick
+from rnan_plugin.inference.restorer import RestoreSettings
 from rnan_plugin.inference.shipped import FOLDER
 
 
@@ -68,3 +73,33 @@ def test_grey_files_are_restored_in_the_range_of_luma(tmp_path: Path) -> None:
     by_y = np.asarray(cv2.imread(str(tmp_path / "by_y.png"), cv2.IMREAD_UNCHANGED)) / 257
     assert np.abs(restored - by_y).max() <= 1  # as the same image in colour
     assert np.asarray(cv2.imread(str(tmp_path / "out.png"), cv2.IMREAD_UNCHANGED)).ndim == 2
+
+
+def policies_of(out: Path) -> set[str]:
+    return {json.loads(line)["policy"] for line in (out / "restore.jsonl").read_text().splitlines()}
+
+
+def test_tiles_and_windows_are_those_asked_for_or_the_fastest(tmp_path: Path) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (70, 90, 3), dtype=np.uint8)
+    cv2.imwrite(str(tmp_path / "a.png"), image)
+    level = ["--task", "colordn", "--level", "50"]
+    for folder, flags, expected in (
+        ("auto", [], "tile 192, overlap 8, blended, attention in windows of 48"),
+        ("named", ["--tile", "64", "--window", "24"], "tile 64, overlap 16, blended, attention in windows of 24"),
+        ("tiles", ["--tile", "64"], "tile 64, overlap 16, blended"),
+    ):
+        assert main(["restore", str(tmp_path / "a.png"), str(tmp_path / folder), *level, *flags]) == 0
+        assert policies_of(tmp_path / folder) == {expected}
+    results = [np.asarray(cv2.imread(str(tmp_path / folder / "a.png"))) for folder in ("auto", "named", "tiles")]
+    assert (results[1] != results[2]).any()
+    by_python = rnan_plugin.restore(image[..., ::-1], "colordn", 50, tile=64, window=24)
+    assert (by_python[..., ::-1] == results[1]).all()
+
+
+@pytest.mark.parametrize(("device", "name"), [("cpu", "auto"), ("cuda", "tile")])
+def test_other_devices_take_the_tiles_that_a_cpu_is_fastest_with(
+    device: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "choose", lambda *_: torch.device(device))
+    assert PackagePick(RestoreSettings())._settings.policy.name == name
+    assert PackagePick(RestoreSettings(), is_policy_named=True)._settings.policy.name == "auto"

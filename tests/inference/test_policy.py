@@ -13,6 +13,7 @@ import torch
 from rnan_plugin.archs.rnan_arch import RNAN
 from rnan_plugin.archs.windows import windowed
 from rnan_plugin.errors import UserError
+from rnan_plugin.inference import parallel
 from rnan_plugin.inference import whole_images as inference
 from rnan_plugin.inference.ensemble import self_ensembled
 from rnan_plugin.inference.policy import Policy, fast_tiles, named_policy, policy_of
@@ -259,12 +260,29 @@ def test_auto_counts_blocks_of_attention(monkeypatch):
 
 
 def test_auto_takes_what_is_fastest_on_a_cpu(monkeypatch):
-    """Attention of all pairs costs more in larger tiles, but not in windows; without it the largest serve best."""
+    """Attention of all pairs costs more in larger tiles, but not in windows; without it whole images serve best."""
     monkeypatch.setattr(inference, "available_bytes", lambda _: 2**40)
-    for non_local, expected in ((True, ["whole", "tile192w48"]), (False, ["whole", "whole"])):
-        images = (torch.rand(1, 1, 96, width) for width in (96, 97))
-        candidates = [next(inference._candidates(net_of(non_local=non_local), img, Policy())) for img in images]
-        assert [policy.label for policy in candidates] == expected
+    over_queries = RNAN(1, 1, num_feat=4, num_rab=1, num_rnab=1, softmax_over="queries")
+    lq = torch.rand(1, 1, 300, 200)
+    for net, asked, expected in (
+        (net_of(), Policy(), "tile192w48"),
+        (net_of(), Policy(window=32), "tile192w32"),
+        (over_queries, Policy(), "tile64"),
+        (net_of(non_local=False), Policy(), "whole"),
+        (net_of(non_local=False), Policy(window=32), "whole"),
+    ):
+        assert restore(net, lq, asked)[1].label == expected
+    with pytest.raises(UserError, match=r"window .*normalised over the queries.*leave it out"):
+        restore(over_queries, lq, Policy(window=32))
+
+
+def test_the_fastest_tiles_step_down_with_memory(monkeypatch):
+    monkeypatch.setattr(inference, "at_a_time", lambda _: 1)
+    lq, taken = torch.rand(1, 1, 300, 200), []
+    for budget in (2**40, 18e6, 14e6, 0):  # 192 bytes a pixel and 8 MiB for blocks, of which 70 % may be planned with
+        monkeypatch.setattr(inference, "available_bytes", lambda _, budget=budget: budget)
+        taken.append(next(inference._candidates(net_of(), lq, Policy())).label)
+    assert taken == ["tile192w48", "tile128w48", "tile64w48", "tile32w48"]
 
 
 ERRORS = [
@@ -310,7 +328,7 @@ def test_wrong_policies(arguments):
 
 
 def test_attention_stays_within_the_windows_of_tiles():
-    """One tile, so that the windows alone make a difference; whole images are attended whole whatever is asked."""
+    """One tile, so that the windows alone make a difference."""
     net, lq = net_of(), torch.rand(1, 1, 40, 40)
     with torch.no_grad():
         everywhere, within = net(lq), windowed(net, 12)(lq)
@@ -319,9 +337,33 @@ def test_attention_stays_within_the_windows_of_tiles():
         (Policy("tile", 40, 8, window=12), within),
         (Policy("tile", 40, 8, window=40), everywhere),
         (Policy("tile", 40, 8), everywhere),
-        (Policy("whole", window=12), everywhere),
+        (Policy("whole"), everywhere),
     ):
         torch.testing.assert_close(restore(net, lq, policy)[0], expected)
+
+
+@pytest.mark.parametrize("ensemble", [False, True])
+def test_windows_reach_every_tile_in_every_thread(ensemble, monkeypatch):
+    """Several tiles in the threads of the pool, against each tile by itself."""
+    monkeypatch.setattr(parallel, "at_a_time", lambda _: 3)
+    net, lq = net_of(2), torch.rand(1, 1, 50, 70)
+    out, _ = restore(net, lq, Policy("tile", 30, 6, self_ensemble=ensemble, window=12))
+
+    def within(img):
+        return tiled(windowed(net, 12), img, 30, 6)
+
+    monkeypatch.setattr(parallel, "at_a_time", lambda _: 1)
+    with torch.no_grad():
+        expected = self_ensembled(within, lq) if ensemble else within(lq)
+    torch.testing.assert_close(out, expected)
+    everywhere = restore(net, lq, Policy("tile", 30, 6, self_ensemble=ensemble))[0]
+    assert (out - everywhere).abs().max() > 100 * (out - expected).abs().max()
+
+
+@pytest.mark.parametrize("name", ["whole", "release"])
+def test_only_tiles_have_windows(name):
+    with pytest.raises(UserError, match=f"window .*is of tiles: leave it out, or policy {name}"):
+        Policy(name, window=48)
 
 
 def test_windows_are_told():
