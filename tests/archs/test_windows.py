@@ -39,17 +39,18 @@ def test_only_pairs_of_the_windows_count(size, side, private):
     maps = maps_of(size)
     with torch.no_grad():
         if private:
-            out = attention_in_windows(*maps, side)
+            out = attention_in_windows(maps[0], maps[1], maps[2], side)
         else:
             with plain():
-                out = attention_in_windows(*maps, side)
+                out = attention_in_windows(maps[0], maps[1], maps[2], side)
     torch.testing.assert_close(out.double(), dense(maps, side), rtol=1e-4, atol=1e-5)
 
 
 def test_gradients_are_those_of_dense_attention():
     maps = [part.requires_grad_() for part in maps_of((13, 9), dtype=torch.float64)]
     gradients = [
-        torch.autograd.grad(out.square().sum(), maps) for out in (attention_in_windows(*maps, 6), dense(maps, 6))
+        torch.autograd.grad(out.square().sum(), maps)
+        for out in (attention_in_windows(maps[0], maps[1], maps[2], 6), dense(maps, 6))
     ]
     for ours, theirs in zip(*gradients, strict=True):
         torch.testing.assert_close(ours, theirs)
@@ -73,7 +74,7 @@ def test_each_position_is_in_one_core_and_sees_a_whole_window(size, side):
 def test_a_map_no_larger_than_a_window_is_attended_as_a_whole():
     maps = maps_of((9, 12))
     whole = non_local_attention(*(part.flatten(2).transpose(1, 2) for part in maps), "keys")
-    assert torch.equal(attention_in_windows(*maps, 12), whole.transpose(1, 2).reshape(2, 3, 9, 12))
+    assert torch.equal(attention_in_windows(maps[0], maps[1], maps[2], 12), whole.transpose(1, 2).reshape(2, 3, 9, 12))
 
 
 def block(softmax_over="keys"):
@@ -104,7 +105,7 @@ def test_windows_leave_attention_over_the_queries_as_it_is():
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_narrow_types_are_rounded_once(dtype):
     maps = [part.to(dtype) for part in maps_of((23, 17))]
-    out, exact = attention_in_windows(*maps, 6), dense(maps, 6)
+    out, exact = attention_in_windows(maps[0], maps[1], maps[2], 6), dense(maps, 6)
     assert out.dtype == dtype
     torch.testing.assert_close(out.double(), exact, rtol=torch.finfo(dtype).eps, atol=1e-4)
 
