@@ -73,7 +73,8 @@ def test_each_position_is_in_one_core_and_sees_a_whole_window(size, side):
 
 def test_a_map_no_larger_than_a_window_is_attended_as_a_whole():
     maps = maps_of((9, 12))
-    whole = non_local_attention(*(part.flatten(2).transpose(1, 2) for part in maps), "keys")
+    query, key, value = (part.flatten(2).transpose(1, 2) for part in maps)
+    whole = non_local_attention(query, key, value, "keys")
     assert torch.equal(attention_in_windows(maps[0], maps[1], maps[2], 12), whole.transpose(1, 2).reshape(2, 3, 9, 12))
 
 
