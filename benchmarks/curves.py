@@ -35,7 +35,7 @@ LINES = {
     BASELINE: ("release's formulation", "black"),
     "whole": ("whole", "tab:blue"),
     "128": ("tiles of 128", "tab:orange"),
-    "auto": ("auto: tiles of 192, windows of 48", "tab:green"),
+    "auto": ("auto: tiles of 64", "tab:green"),
 }
 
 
@@ -71,7 +71,7 @@ def draw_policies(axes: Axes, title: str, policies: Curves, value: Callable[[Poi
     ticks = [step * 10**power for power in range(-2, 5) for step in (1, 2, 5) if low <= step * 10**power <= high]
     axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     _name_ends(axes, SIDES[-1] ** 2 * 1.1, ends)
-    axes.set_xlim(right=SIDES[-1] ** 2 * 20)  # room for the names
+    axes.set_xlim(right=SIDES[-1] ** 2 * 9)  # room for the names
 
 
 def _name_ends(axes: Axes, right: float, ends: Mapping[str, tuple[float, str]]) -> None:
