@@ -106,10 +106,11 @@ def test_auto_says_what_it_took(tmp_path, capsys):
     write(tmp_path / "a.png", photo())
     arguments = ["--weights", str(GOLD / "DN_RGB.pt"), "--self-ensemble"]
     assert main(["restore", str(tmp_path / "a.png"), str(tmp_path / "out.png"), *arguments]) == 0
-    assert "(policy whole, self-ensemble of 8)" in "".join(capsys.readouterr())
+    took = Policy("tile", 64, 8, self_ensemble=True)  # on a CPU, of attention over the queries
+    assert f"(policy {took.describe()})" in "".join(capsys.readouterr())
     (entry,) = record_of(tmp_path).values()
-    assert entry["policy"] == "whole, self-ensemble of 8"
-    expected = by_hand(rnan_plugin.load_released(GOLD / "DN_RGB.pt"), photo(), Policy("whole", self_ensemble=True))
+    assert entry["policy"] == took.describe()
+    expected = by_hand(rnan_plugin.load_released(GOLD / "DN_RGB.pt"), photo(), took)
     assert close(read(tmp_path / "out.png"), expected)
 
 
