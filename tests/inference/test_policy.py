@@ -345,9 +345,11 @@ def test_attention_stays_within_the_windows_of_tiles():
 @pytest.mark.parametrize("ensemble", [False, True])
 def test_windows_reach_every_tile_in_every_thread(ensemble, monkeypatch):
     """Several tiles in the threads of the pool, against each tile by itself."""
+    threads = torch.get_num_threads()
     monkeypatch.setattr(parallel, "at_a_time", lambda _: 3)
     net, lq = net_of(2), torch.rand(1, 1, 50, 70)
     out, _ = restore(net, lq, Policy("tile", 30, 6, self_ensemble=ensemble, window=12))
+    torch.set_num_threads(threads)  # which the pool has made 3
 
     def within(img):
         return tiled(windowed(net, 12), img, 30, 6)
