@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
 
 import numpy as np
 
+from rnan_plugin.data.augmentation import recoloured
 from rnan_plugin.data.image_store import open_store
 from rnan_plugin.errors import exit_status
 from rnan_plugin.evaluation.classical import classical
@@ -26,16 +26,13 @@ from rnan_plugin.inference.restorer import Restorer, RestoreSettings
 from rnan_plugin.inference.shipped import shipped_file
 from rnan_plugin.paper.tasks import TaskAtLevel
 
-FACTORS, TURNS, EVERY, SIDE = (1, 2, 3), {"RGB": (0, 1, 2), "GBR": (1, 2, 0)}, 4, 256
-GREY = np.array([0.299, 0.587, 0.114])
+FACTORS, TURNS, EVERY, SIDE = (1, 2, 3), {"RGB": [0, 1, 2], "GBR": [1, 2, 0]}, 4, 256
 
 
-def recoloured(img: Image, factor: float, turn: Sequence[int]) -> Image:
-    """The centre of an image in other colours."""
+def centre(img: Image) -> Image:
+    """(H, W, 3) cut to `SIDE`."""
     top, left = ((length - SIDE) // 2 for length in img.shape[:2])
-    centre = img[top : top + SIDE, left : left + SIDE][..., list(turn)].astype(float)
-    grey = (centre @ GREY)[..., None]
-    return np.clip(np.rint(grey + factor * (centre - grey)), 0, 255).astype(np.uint8)
+    return img[top : top + SIDE, left : left + SIDE]
 
 
 def main() -> int:
@@ -48,13 +45,14 @@ def main() -> int:
     net = load_network(None, args.weights or str(shipped_file(task)), task).net
     network, menon = Restorer(net, None, RestoreSettings(), task), classical("menon", task)
     store = open_store(args.images, is_lmdb=False)
-    originals = [store.read(name) for name in list(store.names)[1::EVERY]]
+    originals = [centre(store.read(name)) for name in list(store.names)[1::EVERY]]
     for factor in FACTORS:
         for name, turn in TURNS.items():
             scores = []
             for img in originals:
-                gt = recoloured(img, factor, turn)
-                lq = task.degradation(gt, np.random.default_rng(0)).astype(np.uint8)
+                rng = np.random.default_rng()  # of which nothing depends: one factor, and a mosaic has no noise
+                gt = recoloured(img[..., turn], rng, permute=False, saturation=[factor, factor])
+                lq = task.degradation(gt, rng).astype(np.uint8)
                 scores.append((psnr(network(lq, name)[0], gt), psnr(menon(lq, name), gt)))
             ours, theirs = np.mean(scores, axis=0)
             print(f"colours times {factor}, {name}: network {ours:.2f} dB, Menon {theirs:.2f}", flush=True)

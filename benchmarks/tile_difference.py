@@ -24,6 +24,7 @@ from rnan_plugin.errors import UserError, exit_status
 from rnan_plugin.evaluation.reports import markdown_table, text_table
 from rnan_plugin.inference.networks import load_network
 from rnan_plugin.inference.policy import Policy
+from rnan_plugin.inference.room import may_attend_in_windows
 from rnan_plugin.inference.whole_images import restore
 from rnan_plugin.options.schema import read_option_file
 
@@ -79,7 +80,8 @@ def images(opt: dict[str, Any], option_file: str) -> list[tuple[Tensor, Tensor]]
 
 def measure(net: torch.nn.Module, pairs: list[tuple[Tensor, Tensor]]) -> dict[str, Sums]:
     """Restore every image by every policy in turn."""
-    policies = [Policy("whole"), Policy("release"), *(Policy("tile", *tile[:2], window=tile[2]) for tile in TILES)]
+    tiles = TILES if may_attend_in_windows(net) else [tile for tile in TILES if tile[2] is None]
+    policies = [Policy("whole"), Policy("release"), *(Policy("tile", *tile[:2], window=tile[2]) for tile in tiles)]
     sums = {policy.describe(): Sums() for policy in policies}
     for lq, gt in pairs:
         img = lq.contiguous(memory_format=torch.channels_last)

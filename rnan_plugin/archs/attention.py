@@ -61,7 +61,7 @@ def non_local_attention(query: Tensor, key: Tensor, value: Tensor, softmax_over:
 
     Args:
         query: (B, N, C), the embedding u(x_i) of Eq. 4; float64, float32, bfloat16 or float16.
-        key: (B, M, C), the embedding v(x_j) of Eq. 4; M may be N.
+        key: (B, M, C), the embedding v(x_j) of Eq. 4; of as many positions as the query, or others.
         value: (B, M, C), the embedding g(x_j).
         softmax_over: "keys" normalises over j (Eq. 3–5), "queries" over i (the released code).
 

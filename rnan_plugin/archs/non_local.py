@@ -51,7 +51,7 @@ class NonLocalBlock(nn.Module):
     # views of dynamic size between what is compiled and what is not make torch 2.14's compiler fail.
     @untraced
     def _attention(self, *embeddings: Tensor) -> Tensor:
-        """Attention between all positions of query, key and value maps, (B, num_feat/2, H, W) each."""
+        """Attention between positions of query, key and value maps, (B, num_feat/2, H, W) each: all, or in windows."""
         if self.softmax_over == "keys" and (side := window_side()):
             query, key, value = embeddings
             return attention_in_windows(query, key, value, side)

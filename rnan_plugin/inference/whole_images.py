@@ -207,7 +207,7 @@ def _wrapped(net: Network, size: tuple[int, int], policy: Policy, progress: Prog
     enlarging = (scale_of(net) or 1) > 1
     if (multiple := size_multiple_of(net)) > 1:
         net = padded(net, multiple)
-    if policy.name == "tile" and policy.window:
+    if policy.window:
         net = windowed(net, policy.window)
     return net if progress is None else _reporting(net, _count_passes(size, policy, enlarging=enlarging), progress)
 
