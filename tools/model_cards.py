@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rnan_plugin import checkpoints
-from rnan_plugin.inference.shipped import OVERLAP, TILE, ShippedNetwork
+from rnan_plugin.inference.shipped import OVERLAP, TILE, ShippedNetwork, training_spent
 from rnan_plugin.options.schema import read_option_file
 from rnan_plugin.paper.tables import OTHER_SSIM, published_rows
 from rnan_plugin.paper.tasks import TASKS, TaskAtLevel
@@ -125,7 +125,7 @@ def _facts(network: ShippedNetwork, checkpoint: Numbers, recipe: Numbers, gains:
         "start": _start(recipe, checkpoint.get("before")),
         "of_masks": f" (of the mask branches {recipe['mask_lr_mult']:g} of it)" if "mask_lr_mult" in recipe else "",
         **{key: recipe[key] for key in ("loss", "rate", "seed")},
-        "hours": f"{checkpoint['hours'] + (checkpoint.get('before') or {}).get('hours', 0):.2f} hours",
+        "hours": f"{training_spent(checkpoint)[1]:.2f} hours",
         "input": f"{taken}, unknown {task.level}" if network.is_blind else task.input.format(level=network.low),
         "policy": TILES,
         "sha256": sha256_of(network),

@@ -18,6 +18,7 @@ from typing import Any
 
 from model_cards import NUMBERS, REPOSITORY
 
+from rnan_plugin.inference.shipped import training_spent
 from rnan_plugin.paper.tables import Published, published_rows
 from rnan_plugin.paper.tasks import TASKS, TaskAtLevel
 
@@ -69,8 +70,7 @@ def budgets(measured: Iterable[Numbers]) -> str:
 
 
 def _budget_row(numbers: Numbers) -> str:
-    before = numbers.get("before", {"iterations": 0, "hours": 0})
-    iterations, hours = (numbers[key] + before[key] for key in ("iterations", "hours"))
+    iterations, hours = training_spent(numbers)
     size = f"{numbers['parameters']:,} | {iterations:,} | {hours:.2f}"
     return f"| {_title(numbers)} | {size} | {numbers['bar_psnr']:.2f} | {numbers['plain']['psnr']:.2f} |"
 

@@ -37,7 +37,7 @@ from rnan_plugin.images.degradations import Image, image_stream
 from rnan_plugin.inference.networks import load_network
 from rnan_plugin.inference.policy import Policy
 from rnan_plugin.inference.restorer import Restorer, RestoreSettings
-from rnan_plugin.inference.shipped import FOLDER, OVERLAP, TILE, ShippedNetwork, shipped_networks
+from rnan_plugin.inference.shipped import FOLDER, OVERLAP, TILE, ShippedNetwork, shipped_networks, training_spent
 from rnan_plugin.options.inputs import inputs_of
 from rnan_plugin.options.schema import read_option_file
 from rnan_plugin.paper.tasks import TaskAtLevel, trained_task
@@ -100,8 +100,7 @@ def pack(option_file: str, which: str) -> Path:
     }
     kept = LOGS / f"{options['name']}.log"
     if Path(options["path"]["pretrain_network_g"] or "").name == file.name:  # it went on from what is packed
-        packed = checkpoints.read(file)
-        facts["before"] = {"iterations": packed["iterations"], "hours": packed["hours"]}
+        facts["before"] = dict(zip(("iterations", "hours"), training_spent(checkpoints.read(file)), strict=True))
         text = f"{kept.read_text(encoding='utf-8')}\n{text}"
     LOGS.mkdir(exist_ok=True)
     kept.write_text(text, encoding="utf-8")

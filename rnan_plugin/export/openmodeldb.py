@@ -16,7 +16,7 @@ import torch
 from rnan_plugin import checkpoints
 from rnan_plugin.errors import UserError
 from rnan_plugin.inference.networks import Loaded, load_network
-from rnan_plugin.inference.shipped import ShippedNetwork, shipped_networks
+from rnan_plugin.inference.shipped import ShippedNetwork, shipped_networks, training_spent
 from rnan_plugin.paper.tasks import TASKS, TaskAtLevel
 
 _PLATFORMS = {"pth": "pytorch", "safetensors": "pytorch", "onnx": "onnx"}  # by ending and type
@@ -132,6 +132,5 @@ def _card_of(shipped: ShippedNetwork) -> str:
 def _training_of(shipped: ShippedNetwork) -> dict[str, Any]:
     """What the card and the file say of the training; degradations are drawn while it runs."""
     (data,) = re.findall(r"^- Data: (.*(?:\n  .*)*)", _card_of(shipped), re.MULTILINE)
-    checkpoint = checkpoints.read(shipped.file)
-    iterations = checkpoint["iterations"] + checkpoint.get("before", {"iterations": 0})["iterations"]
+    iterations, _ = training_spent(checkpoints.read(shipped.file))
     return {"trainingIterations": iterations, "trainingOTF": True, "dataset": " ".join(data.split())}

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -149,6 +150,15 @@ def _gains_of(file: Path) -> tuple[tuple[float, float] | None, tuple[tuple[float
     gains, measured = facts.get("gains"), facts.get("measured_gain_db", {})
     curve = sorted((float(level), float(gain)) for level, gain in measured.items())
     return (float(gains[0]), float(gains[1])) if gains else None, tuple(curve)
+
+
+def training_spent(facts: Mapping[str, Any]) -> tuple[int, float]:
+    """Iterations and hours that a network's file tells of, those of its earlier trainings included.
+
+    A network that went on from its own weights has the sum of what they had cost under "before".
+    """
+    before = facts.get("before", {"iterations": 0, "hours": 0.0})
+    return facts["iterations"] + before["iterations"], facts["hours"] + before["hours"]
 
 
 def shipped_tasks() -> list[TaskAtLevel]:
