@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 import torch
 import yaml
 
+from rnan_plugin.__main__ import main
 from rnan_plugin.data.lmdb_writer import pack_folder
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -75,6 +77,7 @@ def enabled_env(hook_env: HookEnvironment, tmp_path: Path) -> Iterator[HookEnvir
 # A training of seconds
 
 QUICKSTART = REPOSITORY / "options/quickstart_RNAN_CAR_q10.yml"
+Train = Callable[..., int]
 TINY = {"type": "RNAN", "num_in_ch": 1, "num_out_ch": 1, "num_feat": 4, "num_rab": 1, "num_rnab": 1}
 
 
@@ -101,6 +104,35 @@ def log_of(folder: Path) -> str:
     """The only log of the tiny training below a folder."""
     (log,) = (folder / "experiments/tiny").glob("train_tiny_*.log")
     return log.read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def train(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Train]:
+    """Train here with the tiny options, changed as asked (`train__total_iter=8`, `batch=4`); the exit status."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str, file: str = "tiny.yml", batch: int = 2, workers: int = 0, **changes: Any) -> int:
+        opt = tiny_options(data)
+        opt["datasets"]["train"] |= {"num_worker_per_gpu": workers, "batch_size_per_gpu": batch}
+        opt["logger"] |= {"save_best": "psnr", "use_tb_logger": False}
+        opt["train"]["scheduler"]["periods"] = [100_000]
+        for path, value in changes.items():
+            section, _, key = path.rpartition("__")
+            (opt[section] if section else opt)[key] = value
+        write_options(tmp_path, opt)
+        forget_logger()
+        return main(["train", "-opt", file, *arguments])
+
+    yield run
+    forget_logger()
+
+
+def forget_logger() -> None:
+    """Let the next training begin a log of its own, as in a process of its own."""
+    from basicsr.utils.logger import initialized_logger
+
+    initialized_logger.clear()
+    logging.getLogger("basicsr").handlers.clear()
 
 
 @pytest.fixture(scope="session")
