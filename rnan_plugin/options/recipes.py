@@ -143,12 +143,44 @@ def small(inputs: Inputs) -> OptionFile:
         again=0 if inputs.blind else row.again_iter,
         step=SLOW_MASKS if start else IDENTITY_START | SLOW_MASKS,
     )
-    if row.degradation == "mosaic":  # its colours come from neighbours: BSD's are paler than others
-        options["datasets"]["train"] |= {"use_rgb_permute": True, "saturation": [0.5, 2]}
+    options["datasets"]["train"] |= _other_colours(inputs)
     if start:
         # Of another scale, the weights of the last layers do not fit, and are trained from their beginning.
         options["path"] |= {"pretrain_network_g": start, "strict_load_g": inputs.scale == 1}
     return OptionFile(options, (about,), "small")
+
+
+# What goes on with larger patches, and for how many steps.
+PATCH64 = {
+    ("car", None): 1500,
+    ("graydn", 50): 2500,
+    ("colordn", 10): 2000,
+    ("colordn", None): 2500,
+    ("demosaic", None): 1500,
+}
+
+
+def patch64(inputs: Inputs, steps: int) -> OptionFile:
+    """A small network that goes on from its own weights, with patches as large as the tiles it restores in."""
+    about = f"A small RNAN for {inputs.title}, from its own weights, on larger patches (docs/training_small.md)."
+    options = small_training(
+        f"train_RNAN_small_{inputs.tag}_patch64",
+        inputs,
+        small_rnan(inputs.num_channel, inputs.scale),
+        learning_rate=5e-4,
+        steps=steps,
+        looked_every=steps,
+        step=SLOW_MASKS,
+    )
+    options["datasets"]["train"] |= {"gt_size": 64, "batch_size_per_gpu": 4, **_other_colours(inputs)}
+    options["path"]["pretrain_network_g"] = _own_weights(inputs)
+    return OptionFile(options, (about,), "small")
+
+
+def _other_colours(inputs: Inputs) -> Section:
+    """For mosaics, whose colours come from neighbours: BSD's are paler than others."""
+    mosaic = inputs.task.row.degradation == "mosaic"
+    return {"use_rgb_permute": True, "saturation": [0.5, 2]} if mosaic else {}
 
 
 def medium(inputs: Inputs) -> OptionFile:
@@ -177,7 +209,11 @@ def _neighbour(inputs: Inputs) -> str | None:
     if not row.blind and inputs.task.level == row.typical_level:
         return None
     start = inputs_of(row.name, blind=True) if row.blind else inputs_of(row.name, row.typical_level)
-    return f"rnan_plugin/weights/{start.file_stem}.pth"
+    return _own_weights(start)
+
+
+def _own_weights(inputs: Inputs) -> str:
+    return f"rnan_plugin/weights/{inputs.file_stem}.pth"
 
 
 # Networks of about the same number of weights: what they are, the section, and the steps of the same minutes.

@@ -29,6 +29,7 @@ def shipped_files() -> Iterator[OptionFile]:
         yield from _blind(task)
         yield from _typical(task)
     yield recipes.medium(inputs_of("colordn", 50))
+    yield from _patch64()
     yield recipes.quickstart()
     yield from (recipes.ablation(case) for case in range(1, len(recipes.ABLATION_CASES) + 1))
     yield from _small_data()
@@ -64,6 +65,13 @@ def _typical(task: Task) -> Iterator[OptionFile]:
     for network in NETWORKS:
         if network != "RNAN" and unfit(network, inputs.num_channel, inputs.scale) is None:
             yield recipes.compare(network, inputs)
+
+
+def _patch64() -> Iterator[OptionFile]:
+    """Small networks that go on with larger patches."""
+    for (task, level), steps in recipes.PATCH64.items():
+        blind = level is None and TASKS[task].blind is not None
+        yield recipes.patch64(inputs_of(task, level, blind=blind), steps)
 
 
 def _small_data() -> Iterator[OptionFile]:

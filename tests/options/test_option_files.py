@@ -54,6 +54,14 @@ BLIND_TAGS = {  # channels, what is drawn from which range, and the sets that ar
 }
 CHANNELS = {"ColorDN": "rgb", "GrayDN": "gray", "Demosaic": "rgb", "CAR": "y", "SR": "rgb"}
 
+PATCH64 = {  # files that go on with larger patches, and from what
+    "CAR_blind": "car_5-95",
+    "ColorDN_blind": "colordn_0-75",
+    "ColorDN_s10": "colordn_10",
+    "GrayDN_s50": "graydn_50",
+    "Demosaic": "demosaic",
+}
+
 
 def load(name):
     return yaml.safe_load((OPTIONS / f"{name}.yml").read_text(encoding="utf-8"))
@@ -133,7 +141,7 @@ def test_small_data_files_are_those_of_table_8():
 
 def test_small_models_are_for_these_tasks():
     names = {file.stem.removeprefix("train_RNAN_small_") for file in SMALL}
-    assert names == set(TAGS) | set(BLIND_TAGS)
+    assert names == {*TAGS, *BLIND_TAGS, *(f"{tag}_patch64" for tag in PATCH64)}
 
 
 @pytest.mark.parametrize(
@@ -155,6 +163,17 @@ def test_small_models_start_from_their_neighbours(tag, start):
     assert opt["train"]["total_iter"] == sum(opt["train"]["scheduler"]["periods"])
     assert ("identity_start" in opt["train"]) == (start is None)
     assert opt["train"]["mask_lr_mult"] == 0.1
+
+
+@pytest.mark.parametrize(("tag", "own"), PATCH64.items())
+def test_larger_patches_go_on_from_a_network_s_own_weights(tag, own):
+    small, opt = load(f"small/train_RNAN_small_{tag}"), load(f"small/train_RNAN_small_{tag}_patch64")
+    assert opt["path"]["pretrain_network_g"] == f"rnan_plugin/weights/{own}.pth"
+    assert opt["network_g"] == small["network_g"]
+    assert opt["datasets"]["val"] == small["datasets"]["val"]
+    larger = {"gt_size": opt["val"]["tile"], "batch_size_per_gpu": 4}
+    assert opt["datasets"]["train"] == small["datasets"]["train"] | larger
+    assert "identity_start" not in opt["train"]
 
 
 @pytest.mark.parametrize("tag", BLIND_TAGS)
