@@ -20,9 +20,10 @@ import cv2
 import numpy as np
 
 from rnan_plugin.data.image_store import list_images
-from rnan_plugin.images.codec import decode_image, read_file
+from rnan_plugin.images.codec import read_file
 from rnan_plugin.images.color import convert_channels
 from rnan_plugin.images.degradations import Awgn, Image, image_stream
+from rnan_plugin.images.eight_bit import decode_image
 from rnan_plugin.images.estimate import noise_sigma
 from rnan_plugin.images.metrics import psnr
 from rnan_plugin.inference.choose import choose

@@ -73,7 +73,8 @@ def restore(  # noqa: PLR0913 - each is a flag of the command
             or the path of a file.
         task: What to restore from: "car", "colordn", "demosaic", "graydn", "sr", a task of yours, or "auto".
         level: JPEG quality, sigma (0..255) or scale; None finds it.
-        out: File to write, with profile, camera data and captions of the input; its ending says the format.
+        out: File to write, with profile, camera data and captions of the input; its ending says the format. What is
+            there of that name is replaced, unless it is the input.
         option_file: Take its network instead of the package's.
         weights: Take these instead of those that task and level stand for: a training's, an exported or a released
             checkpoint, or the name of a network in the package, such as "colordn_50_medium".
@@ -113,8 +114,9 @@ def restore(  # noqa: PLR0913 - each is a flag of the command
         worker, _ = pick(code, photo.pixels)
         result = photo if worker is None else restore_photo(photo, worker, name)[0]
     if out is not None:
-        untouched = code if worker is None and isinstance(image, str | Path) else b""
-        write_untouched(untouched, result, Path(out))
+        is_file = isinstance(image, str | Path)
+        untouched = code if worker is None and is_file else b""
+        write_untouched(untouched, result, Path(out), called=Path(str(image)).suffix if is_file else "")
     return _like(image, result.upright())
 
 

@@ -33,7 +33,8 @@ from rnan_plugin.data.image_store import LmdbStore, close
 from rnan_plugin.data.lmdb_check import check_lmdb
 from rnan_plugin.data.lmdb_writer import pack_folder
 from rnan_plugin.errors import UserError
-from rnan_plugin.images.codec import decode_image, orientation_of
+from rnan_plugin.images.codec import orientation_of
+from rnan_plugin.images.eight_bit import decode_image
 from rnan_plugin.images.estimate import jpeg_quality
 from rnan_plugin.options.schema import read_option_file
 

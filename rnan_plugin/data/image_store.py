@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from rnan_plugin.data.lmdb_pages import check_pages
 from rnan_plugin.errors import UserError, one_line, shown
 from rnan_plugin.files import readable
-from rnan_plugin.images.codec import IMAGE_ENDINGS, decode_image, image_size, read_file
+from rnan_plugin.images.codec import IMAGE_ENDINGS, read_file
 from rnan_plugin.images.degradations import Box
+from rnan_plugin.images.eight_bit import decode_image, image_size
 from rnan_plugin.images.png_rows import decode_rows, read_header
 from rnan_plugin.images.raw_codec import Value, decode_raw, is_raw
 

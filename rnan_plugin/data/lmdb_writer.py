@@ -29,7 +29,8 @@ from rnan_plugin.data.image_store import META_INFO, shape_of
 from rnan_plugin.data.pack_work import DATA, check_target, verify_and_name, work_folder
 from rnan_plugin.errors import UserError, one_line
 from rnan_plugin.files import atomic_path
-from rnan_plugin.images.codec import decode_image, encode_png
+from rnan_plugin.images.codec import encode_png
+from rnan_plugin.images.eight_bit import decode_image
 from rnan_plugin.images.raw_codec import encode_raw
 
 Codec = Literal["png", "raw"]

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from rnan_plugin.evaluation.plotting import pyplot
 from rnan_plugin.files import atomic_path
-from rnan_plugin.images.codec import decode_image, read_file
+from rnan_plugin.images.codec import read_file
 from rnan_plugin.images.color import convert_channels
+from rnan_plugin.images.eight_bit import decode_image
 from rnan_plugin.images.tensors import to_tensor
 from rnan_plugin.inference.attention_maps import mixed_masks, non_local_maps
 from rnan_plugin.inference.networks import Loaded

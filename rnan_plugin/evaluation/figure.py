@@ -17,8 +17,9 @@ from rnan_plugin.evaluation.classical import CLASSICAL
 from rnan_plugin.evaluation.comparison_file import GROUND_TRUTH, file_name
 from rnan_plugin.evaluation.plotting import pyplot
 from rnan_plugin.files import atomic_path
-from rnan_plugin.images.codec import decode_image, read_file
+from rnan_plugin.images.codec import read_file
 from rnan_plugin.images.degradations import Image
+from rnan_plugin.images.eight_bit import decode_image
 
 _INPUTS = {CLASSICAL[name].source for name in ("input", "bicubic")}
 

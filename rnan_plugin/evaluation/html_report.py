@@ -15,8 +15,8 @@ from rnan_plugin.evaluation.differences import IN_SHORT, Difference, difference_
 from rnan_plugin.evaluation.evaluate import Evaluation
 from rnan_plugin.evaluation.reports import METRICS, measured
 from rnan_plugin.files import atomic_path
-from rnan_plugin.images.codec import decode_image
 from rnan_plugin.images.degradations import Image
+from rnan_plugin.images.eight_bit import decode_image
 from rnan_plugin.training.curves import training_curves
 
 # The file holds its images: more of them and no browser opens it with pleasure.

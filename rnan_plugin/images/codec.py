@@ -1,8 +1,9 @@
-"""Image files to 8-bit arrays and back: decoding, the orientation that a file tells, PNG."""
+"""Image files to arrays by OpenCV and Pillow, the orientation that a file tells, and arrays to PNG."""
 
 from __future__ import annotations
 
 import io
+import re
 import stat
 import struct
 import threading
@@ -18,7 +19,7 @@ from PIL import Image as PillowImage
 from PIL import PngImagePlugin
 
 from rnan_plugin.errors import UserError
-from rnan_plugin.images.color import Pixels
+from rnan_plugin.images.color import Pixels, scaled
 from rnan_plugin.images.jpeg_segments import is_jpeg, is_whole
 from rnan_plugin.images.png_rows import chunks, read_header
 
@@ -29,6 +30,8 @@ _MOST_TEXT = 2**26  # bytes of a PNG file's texts, unpacked
 _STRIP_ROWS = 1024
 _UNREADABLE = "unreadable or truncated image; replace it or take it out"
 ORIENTATION = 0x0112  # EXIF's tag
+_BMP_MASKS = struct.Struct("<14xI12xI32xI")  # of its header: size, compression, mask of alpha
+_BMP_V3, _BMP_ALPHA_BITFIELDS = 56, 6
 _pillows_bounds = threading.Lock()
 
 
@@ -100,46 +103,31 @@ def header_size(file: Path | bytes) -> tuple[int, int] | None:
     return None
 
 
-def image_size(path: Path) -> tuple[int, int]:
-    """Height and width of an image file, by its header where that can be read.
-
-    Raises:
-        UserError: As by `read_file` and `decode_image`.
-    """
-    size = header_size(path) if path.is_file() else None
-    if size is None:  # OpenCV may read it, and says what is wrong if not
-        height, width = decode_image(read_file(path), str(path)).shape[:2]
-        return height, width
-    return size
-
-
-def decode_image(code: bytes, source: str) -> NDArray[np.uint8]:
-    """Decode an 8-bit grey or colour image.
-
-    Args:
-        code: The file's content.
-        source: File or key, for errors.
-
-    Returns:
-        (H, W, 3) RGB or (H, W, 1) grey, 0..255.
-
-    Raises:
-        UserError: Unreadable or truncated, too large, not 8 bits, or with an alpha channel.
-    """
-    img = decode_samples(code, source)
-    if img.dtype != np.uint8:
-        raise UserError(f"{source}: {8 * img.dtype.itemsize} bits per sample, 8 are needed; convert it to 8 bits")
-    if img.shape[2] not in (1, 3):
-        raise UserError(f"{source}: {img.shape[2]} channels (alpha?); convert it to RGB or grey without alpha")
-    return img.astype(np.uint8, copy=False)
-
-
 def decode_samples(code: bytes, source: str) -> NDArray[Any]:
-    """Decode an image by OpenCV as it is: (H, W, C) of grey, RGB or RGBA, of whatever depth.
+    """Decode an image by OpenCV, as far as it is right: (H, W, C) of grey, RGB or RGBA, of whatever depth.
 
     Raises:
-        UserError: Unreadable or truncated, or too large.
+        UserError: Unreadable or truncated, too large, or a PAM file.
     """
+    if code.startswith(b"P7\n"):
+        raise UserError(f"{source}: a PAM file, of which red and blue may be mixed up; save it as PPM or PNG")
+    white = _pnm_white(code)
+    if white < 255:
+        with decoded_by_pillow(code, source) as file:
+            return samples_of(file, file.mode)
+    # OpenCV takes an image in digits for cut short where nothing follows the last.
+    img = _decoded(code + b"\n" if re.match(rb"P[23]\s", code) else code, source)
+    if img.ndim == 2:
+        img = img[..., None]
+    if img.shape[2] == 4 and not _bmp_has_alpha(code):
+        img = np.ascontiguousarray(img[..., :3])
+    if img.dtype not in (np.uint8, np.uint16):  # which OpenCV can't swap
+        return img[..., [2, 1, 0, 3][: img.shape[2]]]
+    return scaled(_swapped(img), white) if white > 255 else _swapped(img)
+
+
+def _decoded(code: bytes, source: str) -> NDArray[Any]:
+    """What OpenCV makes of a file: grey, BGR or BGRA."""
     check_whole(code, source)
     try:
         img = cv2.imdecode(np.frombuffer(code, np.uint8), cv2.IMREAD_UNCHANGED) if code else None
@@ -149,15 +137,32 @@ def decode_samples(code: bytes, source: str) -> NDArray[Any]:
         raise UserError(f"{source}: {_reason(error)}; replace it or take it out") from None
     if img is None:
         raise UserError(f"{source}: {_UNREADABLE}")
-    if img.ndim == 2:
-        return img[..., None]
-    if img.dtype not in (np.uint8, np.uint16):  # which OpenCV can't swap
-        return img[..., [2, 1, 0, 3][: img.shape[2]]]
+    return img
+
+
+def _swapped(img: Pixels) -> Pixels:
+    """RGB of BGR, in place: large images have no room for two copies."""
     if img.shape[2] >= 3:
         swap = cv2.COLOR_BGR2RGB if img.shape[2] == 3 else cv2.COLOR_BGRA2RGBA
-        for top in range(0, img.shape[0], _STRIP_ROWS):  # in place: large images have no room for two copies
+        for top in range(0, img.shape[0], _STRIP_ROWS):
             img[top : top + _STRIP_ROWS] = cv2.cvtColor(img[top : top + _STRIP_ROWS], swap)
     return img
+
+
+def _pnm_white(code: bytes) -> int:
+    """What stands for white in a PGM or PPM file, 1 to 65535; 255 for all others."""
+    if not re.match(rb"P[2356]\s", code):
+        return 255
+    words = re.sub(rb"#[^\r\n]*", b" ", code[: 2**16]).split(None, 4)
+    return min(max(int(words[3]), 1), 65535) if len(words) > 3 and words[3].isdigit() else 255
+
+
+def _bmp_has_alpha(code: bytes) -> bool:
+    """Whether a BMP file of 32 bits says which of them are alpha; True for all other files."""
+    if not code.startswith(b"BM") or len(code) < _BMP_MASKS.size:
+        return True
+    size, compression, alpha = _BMP_MASKS.unpack_from(code)
+    return bool(alpha) and (size >= _BMP_V3 or compression == _BMP_ALPHA_BITFIELDS)
 
 
 def check_whole(code: bytes, source: str) -> None:

@@ -103,3 +103,11 @@ def convert_channels(img: Pixels, channels: Channels, name: str) -> Pixels:
     if img.shape[2] == 1:
         return img.repeat(3, axis=2) if channels == "rgb" else img
     return {"rgb": lambda rgb: rgb, "gray": rgb2gray, "y": rgb2y}[channels](img)
+
+
+def scaled(samples: Pixels, highest: int) -> Pixels:
+    """Samples whose white is `highest`, over all that their type can hold."""
+    white = full_scale(samples)
+    if highest == white:
+        return samples
+    return in_strips(lambda strip: np.minimum(np.rint(strip * (white / highest)), white).astype(samples.dtype), samples)

@@ -1,8 +1,10 @@
-"""The segments of a JPEG file, as far as they tell whether the file is whole (ITU-T T.81, Annex B)."""
+"""JPEG files (ITU-T T.81, Annex B): whether one is whole, and how its luminance was quantised."""
 
 from __future__ import annotations
 
 import re
+
+from PIL import Image as PillowImage
 
 _START_OF_IMAGE = b"\xff\xd8"
 _MARKER = re.compile(rb"\xff+([^\x00\xff])", re.DOTALL)  # any number of fill bytes may stand before the kind
@@ -32,3 +34,12 @@ def is_whole(code: bytes) -> bool:
         scanned |= kind == _SCAN
         pattern = _AFTER_SCAN if kind == _SCAN else _MARKER
     return False
+
+
+def luma_steps(image: PillowImage.Image) -> list[int]:
+    """The 64 steps, row by row, by which an opened JPEG file's first component was quantised; empty if there are none.
+
+    It may have any of the tables that the file holds.
+    """
+    tables, components = getattr(image, "quantization", {}), getattr(image, "layer", None)
+    return list(tables.get(components[0][3] if components else 0, []))

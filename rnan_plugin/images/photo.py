@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import io
-import re
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,7 +12,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
-from PIL import ImageCms
 
 from rnan_plugin.errors import UserError
 from rnan_plugin.images.codec import (
@@ -27,6 +25,7 @@ from rnan_plugin.images.codec import (
     upright,
 )
 from rnan_plugin.images.color import Pixels, full_scale
+from rnan_plugin.images.jpeg_segments import luma_steps
 from rnan_plugin.images.photo_metadata import (
     Metadata,
     Notes,
@@ -36,7 +35,8 @@ from rnan_plugin.images.photo_metadata import (
     tiff_metadata,
 )
 from rnan_plugin.images.png_rows import Header, read_header, transparent_colour
-from rnan_plugin.images.tiff_reader import Layout, decode_tiff, read_layout, scaled
+from rnan_plugin.images.srgb import CONVERTED_TO_SRGB, to_srgb
+from rnan_plugin.images.tiff_reader import Layout, decode_tiff, read_layout
 
 # Beside those of data sets: other names of JPEG, and what Pillow decodes.
 PHOTO_ENDINGS = IMAGE_ENDINGS | {".jpe", ".jfif", ".gif", ".avif", ".heic", ".heif"}
@@ -141,8 +141,10 @@ def read_photo(code: bytes, name: str) -> Photo:
     head, layout = _head(code), read_layout(code)
     _refuse_what_is_no_picture(code, name, head, layout)
     orientation = orientation_of(code)
-    if head.mode == "CMYK":
-        return replace(_from_cmyk(code, name, head, _notes(code, head, layout)), orientation=orientation)
+    if head.mode in CONVERTED_TO_SRGB:
+        samples, icc, how = to_srgb(code, name, head.metadata.icc)
+        metadata, notes = replace(head.metadata, icc=icc), (*_notes(code, head, layout), how)
+        return Photo(samples, orientation=orientation, metadata=metadata, notes=notes)
     samples = _samples(code, name, head, layout)
     if samples.dtype not in (np.uint8, np.uint16):
         raise UserError(f"{name}: samples of type {samples.dtype}; save it with 8 or 16 bits")
@@ -157,6 +159,8 @@ def _refuse_what_is_no_picture(code: bytes, name: str, head: _Head, layout: Layo
     if frames > 1 and head.kind not in _ONE_PICTURE:
         kind = head.kind or "TIFF"
         raise UserError(f"{name}: {frames} pages or frames ({kind}); save those that you want as images of their own")
+    if layout is not None and layout.is_raw:
+        raise UserError(f"{name}: a camera's raw data; develop them, and save the photograph as TIFF, PNG or JPEG")
     if not head.kind and any(brand in code[:16] for brand in _HEIF):
         raise UserError(f"{name}: HEIC needs a package: pip install pillow-heif, or convert it to JPEG or PNG")
 
@@ -169,10 +173,7 @@ def _samples(code: bytes, name: str, head: _Head, layout: Layout | None) -> NDAr
         return decode_tiff(code, name, layout)
     if (header := read_header(code)) is not None:
         return _with_key(decode_samples(code, name), code, header)
-    if (highest := _pnm_white(code)) < 255 or head.mode in _CONVERTED:
-        return _by_pillow(code, name)
-    samples = decode_samples(code, name)
-    return scaled(samples, highest) if highest > 255 else samples
+    return _by_pillow(code, name) if head.mode in _CONVERTED else decode_samples(code, name)
 
 
 def _grey_if_it_is(samples: NDArray[np.uint8], head: _Head) -> NDArray[np.uint8]:
@@ -192,18 +193,14 @@ def _with_key(samples: NDArray[Any], code: bytes, header: Header) -> NDArray[Any
     return np.concatenate([samples, shown.astype(samples.dtype) * samples.dtype.type(full_scale(samples))], axis=2)
 
 
-def _pnm_white(code: bytes) -> int:
-    """What stands for white in a PGM or PPM file, 1 to 65535; 255 for all others."""
-    if not re.match(rb"P[2356]\s", code):
-        return 255
-    words = re.sub(rb"#[^\r\n]*", b" ", code[: 2**16]).split(None, 4)
-    return min(max(int(words[3]), 1), 65535) if len(words) > 3 and words[3].isdigit() else 255
-
-
 def _notes(code: bytes, head: _Head, layout: Layout | None) -> Notes:
     notes = [*head.notes]
     if head.mode in {"P", "PA"}:
         notes.append("palette, comes back in full colour")
+    if head.mode == "1":
+        notes.append("black and white alone, comes back in grey")
+    if layout is not None and layout.has_unknown_channel:
+        notes.append("a channel beside its colours that is not said to be alpha, left out")
     if (head.kind == "AVIF" and _is_deep_avif(code)) or (head.mode == "CMYK" and layout and layout.bits > 8):
         notes.append("more than 8 bits, of which 8 come back")
     return tuple(notes)
@@ -238,11 +235,11 @@ def photo_of_pillow(image: PillowImage.Image, name: str) -> tuple[Photo, bytes]:
     except Exception as error:  # of a mode that PNG has not
         raise UserError(f"{name}: mode {image.mode} ({' '.join(str(error).split())[:100]}); convert it") from None
     photo = read_photo(buffer.getvalue(), name)
-    tables = getattr(image, "quantization", None) if image.format == "JPEG" else None
+    steps = luma_steps(image) if image.format == "JPEG" else []
     packet, notes = readable_packet(image.info.get("xmp"))
     metadata = replace(photo.metadata, xmp=packet)
     photo = replace(photo, orientation=exif.get(ORIENTATION, 1), metadata=metadata, notes=(*photo.notes, *notes))
-    return photo, _quantised_so(tables) if tables else b""
+    return photo, _quantised_so(steps) if steps else b""
 
 
 def _exif_of_pillow(image: PillowImage.Image) -> PillowImage.Exif:
@@ -252,10 +249,10 @@ def _exif_of_pillow(image: PillowImage.Image) -> PillowImage.Exif:
         return PillowImage.Exif()
 
 
-def _quantised_so(tables: dict[int, list[int]]) -> bytes:
+def _quantised_so(steps: list[int]) -> bytes:
     """A small JPEG file with the luminance table of another."""
     buffer = io.BytesIO()
-    PillowImage.new("L", (8, 8)).save(buffer, "JPEG", qtables=[tables[0]])
+    PillowImage.new("L", (8, 8)).save(buffer, "JPEG", qtables=[steps])
     return buffer.getvalue()
 
 
@@ -286,19 +283,3 @@ def _by_pillow(code: bytes, name: str) -> NDArray[np.uint8]:
             has_alpha = "transparency" in file.info or file.mode == "PA"
             target = ("LA" if file.mode == "L" else "RGBA") if has_alpha else "RGB"
         return samples_of(file, target)
-
-
-def _from_cmyk(code: bytes, name: str, head: _Head, notes: Notes) -> Photo:
-    """RGB of a file for printing: through its colour profile, else by Pillow's plain formula."""
-    how = "CMYK, comes back as sRGB, converted through its profile"
-    icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    with decoded_by_pillow(code, name) as file:
-        file.load()
-        try:
-            profile = ImageCms.getOpenProfile(io.BytesIO(head.metadata.icc or b""))
-            rgb = ImageCms.profileToProfile(file, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
-        except Exception:  # no profile, or a damaged one
-            how, rgb = "CMYK without a profile that can be read, comes back as RGB by a plain formula", None
-        samples = samples_of(file if rgb is None else rgb, "RGB")
-    metadata = replace(head.metadata, icc=icc if "through" in how else None)
-    return Photo(samples, metadata=metadata, notes=(*notes, how))

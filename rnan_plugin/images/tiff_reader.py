@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 
 from rnan_plugin.errors import UserError
 from rnan_plugin.images.codec import decode_samples, decoded_by_pillow, samples_of, upright
-from rnan_plugin.images.color import Pixels, full_scale, in_strips
+from rnan_plugin.images.color import Pixels, full_scale, in_strips, scaled
 
 _BEGINNINGS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _WHITE_IS_ZERO, _GREY, _RGB = 0, 1, 2
-_ASSOCIATED, _FLOATS = 1, 3
+_ASSOCIATED, _UNKNOWN, _FLOATS = 1, 0, 3
+_RAW = {32803, 34892}  # samples behind a colour filter array, and those of all colours made of them
+_OPENCVS = {"NONE", "LZW", "PACKBITS", "DEFLATE", "ADOBE_DEFLATE"}  # compressions it has everywhere
 _BY_PILLOW = {"La": "LA", "RGBa": "RGBA", "LA": "LA", "RGBA": "RGBA", "L": "L", "1": "L", "RGB": "RGB"}
 
 
@@ -31,12 +33,13 @@ class Layout:
         bits: Of a sample.
         photometric: What the samples are, as TIFF numbers it: 0 and 1 are grey, 2 is RGB.
         num_channel: Samples of a pixel.
-        extra: What those beyond grey or RGB are: 1 is alpha by which the others are multiplied.
+        extra: What those beyond grey or RGB are: 1 is alpha by which the others are multiplied, 0 nobody knows.
         is_planar: Each channel stands for itself.
         orientation: As EXIF numbers them.
         pages: Without smaller copies of the first.
         compression: Its name.
         is_float: Samples are floating-point numbers.
+        is_raw: What the file is about are a camera's raw data, of which the first page is a preview.
     """
 
     bits: int
@@ -48,11 +51,22 @@ class Layout:
     pages: int
     compression: str
     is_float: bool
+    is_raw: bool
 
     @property
     def is_grey_or_rgb(self) -> bool:
         """Whether the samples, those beside alpha, are grey or RGB, without a palette."""
         return self.photometric in {_WHITE_IS_ZERO, _GREY, _RGB}
+
+    @property
+    def num_colour(self) -> int:
+        """Samples of a pixel without those beyond grey or RGB."""
+        return 3 if self.photometric == _RGB else 1
+
+    @property
+    def has_unknown_channel(self) -> bool:
+        """Whether there is one beyond them that is not said to be alpha; without a word OpenCV writes alpha."""
+        return self.is_grey_or_rgb and self.num_channel == self.num_colour + 1 and self.extra[:1] == (_UNKNOWN,)
 
 
 def read_layout(code: bytes) -> Layout | None:
@@ -75,6 +89,7 @@ def read_layout(code: bytes) -> Layout | None:
                 pages=1 + sum(not other.aspage().is_reduced for other in file.pages[1:]),
                 compression=getattr(page.compression, "name", str(page.compression)),
                 is_float=int(page.sampleformat) == _FLOATS,
+                is_raw=any(int(part.aspage().photometric) in _RAW for part in (page, *(page.pages or ()))),
             )
     except Exception:  # of a damaged file, of which its decoder says more
         return None
@@ -90,19 +105,23 @@ def decode_tiff(code: bytes, name: str, layout: Layout) -> NDArray[Any]:
         raise UserError(f"{name}: {layout.num_channel} channels, neither grey nor RGB; convert it to one of them")
     if layout.is_float:
         raise UserError(f"{name}: samples are floating-point numbers; save it with 8 or 16 bits")
-    colours = 3 if layout.photometric == _RGB else 1
-    if layout.num_channel - colours > 1:
+    if layout.num_channel - layout.num_colour > 1:
         raise UserError(f"{name}: {layout.num_channel} channels; save it with one beside grey or colour, or without")
+    samples = _decoded(code, name, layout)
+    return samples[..., : layout.num_colour] if layout.has_unknown_channel else samples
+
+
+def _decoded(code: bytes, name: str, layout: Layout) -> NDArray[Any]:
+    """All channels, by whoever knows the compression and loses nothing."""
     if layout.bits < 8:
         return _by_pillow(code, name)
     samples = _by_tifffile(code, name, layout)
     if samples is not None or layout.bits == 8:
         return samples if samples is not None else _by_pillow(code, name)
-    if layout.is_planar or layout.num_channel == 2:
-        raise UserError(
-            f"{name}: {layout.compression} of {layout.bits} bits, in planes or grey with alpha, can't be read; "
-            "save it with deflate or without compression"
-        )
+    if layout.is_planar or layout.num_channel == 2 or layout.compression not in _OPENCVS:
+        how = ", in planes or grey with alpha," if layout.compression in _OPENCVS else ""
+        told = f"{layout.compression} of {layout.bits} bits{how} can't be read"
+        raise UserError(f"{name}: {told}; save it with deflate or without compression")
     samples = decode_samples(code, name)
     highest = 2**16 - 2 ** (16 - layout.bits)  # of 10 to 14 bits OpenCV makes the upper ones of 16
     return _meant(scaled(samples, highest) if samples.dtype == np.uint16 else samples, layout)
@@ -155,11 +174,3 @@ def _divided(samples: Pixels) -> Pixels:
     colours = np.clip(np.rint(samples[..., :-1] * (white / np.maximum(alpha, 1))), 0, white)
     divided: Pixels = np.concatenate([colours.astype(samples.dtype), samples[..., -1:]], axis=2)
     return divided
-
-
-def scaled(samples: Pixels, highest: int) -> Pixels:
-    """Samples whose white is `highest`, over all that their type can hold."""
-    white = full_scale(samples)
-    if highest == white:
-        return samples
-    return in_strips(lambda strip: np.minimum(np.rint(strip * (white / highest)), white).astype(samples.dtype), samples)

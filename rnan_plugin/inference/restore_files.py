@@ -236,7 +236,8 @@ def restore_one(job: Job, pick: Pick, naming: Naming, passes: Progress | None = 
     worker, why = pick(code, photo.pixels)
     lines = [_about(name, why)] if why else []
     if worker is None:
-        told = write_untouched(code, photo, job.copy, naming.quality)
+        called = job.source.suffix if naming.format in (None, "same") else ""
+        told = write_untouched(code, photo, job.copy, naming.quality, called=called)
         return Made(job.copy, {"left_as_it_is": why}, [*lines, *(_about(name, line) for line in told)])
     del code  # large images need the room
     restored, facts, told = restore_photo(photo, worker, name, passes)
@@ -254,7 +255,7 @@ def _about(name: str, line: str) -> str:
     return f"warning: {name}: {line.removeprefix('warning: ')}" if warns else f"{name}: {line}"
 
 
-def write_untouched(code: bytes, photo: Photo, out: Path, quality: int | None = None) -> list[str]:
+def write_untouched(code: bytes, photo: Photo, out: Path, quality: int | None = None, *, called: str = "") -> list[str]:
     """Write what is left as it is: the file's content itself, or its pixels where `out` is of another format.
 
     Args:
@@ -262,6 +263,7 @@ def write_untouched(code: bytes, photo: Photo, out: Path, quality: int | None = 
         photo: As `read_photo` gives it.
         out: Whose ending says the format.
         quality: Of JPEG and WebP.
+        called: The ending of the file; a result with the same has its content, though that is of another format.
 
     Returns:
         What had to be changed, for the user.
@@ -270,7 +272,7 @@ def write_untouched(code: bytes, photo: Photo, out: Path, quality: int | None = 
         UserError: The format can't hold such an image.
         OSError: The disk is full, and the like.
     """
-    if code and FORMATS.get(out.suffix.lower()) in (None, format_of(code)):
+    if code and (out.suffix.lower() == called.lower() or FORMATS.get(out.suffix.lower()) in (None, format_of(code))):
         write_whole([code], out)
         return []
     return [*photo.notes, *write_photo(photo, out, quality)]

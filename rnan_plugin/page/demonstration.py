@@ -9,8 +9,9 @@ from rnan_plugin.data.pairs import pair_of
 from rnan_plugin.evaluation.classical import classical
 from rnan_plugin.evaluation.protocol import score
 from rnan_plugin.files import shortened, write_whole
-from rnan_plugin.images.codec import decode_image, encode_png
+from rnan_plugin.images.codec import encode_png
 from rnan_plugin.images.degradations import Image
+from rnan_plugin.images.eight_bit import decode_image
 from rnan_plugin.paper.tasks import TaskAtLevel
 
 Scores = dict[str, dict[str, float | None]]

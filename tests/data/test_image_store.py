@@ -23,7 +23,8 @@ from rnan_plugin.data.lmdb_writer import Layout, pack_folder
 from rnan_plugin.data.prepare import prepare
 from rnan_plugin.data.restoration_dataset import RestorationDataset
 from rnan_plugin.errors import UserError
-from rnan_plugin.images.codec import decode_image, encode_png
+from rnan_plugin.images.codec import encode_png
+from rnan_plugin.images.eight_bit import decode_image
 
 SHAPES = {"a": (12, 9, 3), "deep/er/b": (7, 20, 3), "deep/c d": (16, 16, 3), "z.1": (8, 8, 3)}
 

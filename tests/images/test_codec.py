@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
 from rnan_plugin.errors import UserError
-from rnan_plugin.images.codec import decode_image, image_size, orientation_of, read_file
+from rnan_plugin.images.codec import orientation_of, read_file
+from rnan_plugin.images.eight_bit import decode_image, image_size
 from rnan_plugin.images.jpeg_segments import is_whole
 from rnan_plugin.images.png_rows import png_pieces
 

@@ -11,9 +11,9 @@ import pytest
 
 from rnan_plugin.data.image_store import FolderStore
 from rnan_plugin.images import bicubic
-from rnan_plugin.images.codec import decode_image
 from rnan_plugin.images.color import rgb2gray, rgb2y
 from rnan_plugin.images.degradations import Awgn, BayerMosaic, BicubicDown, Jpeg, degrade, degrade_crop, total_scale
+from rnan_plugin.images.eight_bit import decode_image
 
 REFERENCE = Path(os.environ.get("RNAN_REFERENCE_DIR", ""), "reference/images")
 needs_reference = pytest.mark.skipif(

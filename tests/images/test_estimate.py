@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from rnan_plugin.images import estimate
+from rnan_plugin.images.degradations import BayerMosaic
 from rnan_plugin.images.estimate import jpeg_quality, luma_table, noise_sigma, quality_in_luma
 
 
@@ -100,6 +101,50 @@ def test_what_is_clipped_tells_nothing() -> None:
     assert noise_sigma(np.clip(np.rint(noisy), 0, 255).astype(np.uint8)) == pytest.approx(20, abs=2)
 
 
+def letters(size: float) -> NDArray[np.uint8]:
+    """A page of text, its edges smoothed."""
+    page = np.full((320, 320), 255, np.uint8)
+    for row in range(12, 320, 14):
+        cv2.putText(page, "The quick brown fox jumps over it", (2, row), 0, size, 0, 1, cv2.LINE_AA)
+    return page[..., None]
+
+
+def mosaic(img: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return BayerMosaic()(img, np.random.default_rng()).astype(np.uint8)
+
+
+@pytest.fixture
+def clean(photo: NDArray[np.uint8]) -> dict[str, NDArray[np.uint8]]:
+    """Images without noise, whose every block is busy."""
+    rng, grey = np.random.default_rng(0), photo.mean(axis=2, keepdims=True)
+    screen = np.tile(np.kron(np.array([[0, 2], [3, 1]]), np.ones((1, 1))), (256, 256))[
+        : len(grey), : grey.shape[1], None
+    ]
+    return {
+        "letters": letters(0.35),
+        "small letters": letters(0.3),
+        "mosaic": mosaic(photo),
+        "screen": np.where(grey / 64 > screen, 255, 0).astype(np.uint8),
+        "halftone": np.where(grey > rng.integers(0, 256, grey.shape), 255, 0).astype(np.uint8),
+        "chessboard": 255 * (np.indices((160, 160)).sum(axis=0) % 2).astype(np.uint8)[..., None],
+        "pale chessboard": np.uint8(120) + 20 * (np.indices((160, 160)).sum(axis=0) % 2).astype(np.uint8)[..., None],
+        "pixels of a drawing": rng.choice(np.array([30, 90, 140, 200], np.uint8), (160, 160, 1)),
+    }
+
+
+KINDS = ["letters", "small letters", "mosaic", "screen", "halftone", "chessboard"]
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "pale chessboard", "pixels of a drawing"])
+def test_what_is_busy_everywhere_is_not_noise(kind: str, clean: dict[str, NDArray[np.uint8]]) -> None:
+    assert noise_sigma(clean[kind]) == 0
+
+
+def test_noise_over_letters_is_seen() -> None:
+    noisy = letters(0.35) * 0.6 + 40 + 20 * np.random.default_rng(0).standard_normal((320, 320, 1))
+    assert noise_sigma(np.clip(np.rint(noisy), 0, 255).astype(np.uint8)) > 15
+
+
 def test_any_image_has_a_sigma() -> None:
     for shape in ((8, 8, 3), (64, 64, 1), (70, 9, 3)):
         assert noise_sigma(np.zeros(shape, np.uint8)) == 0
@@ -110,7 +155,7 @@ def test_large_images_cost_no_more_than_so_many_patches(monkeypatch: pytest.Monk
     looked_at: list[int] = []
     details = estimate._details
     monkeypatch.setattr(estimate, "_details", lambda patch: (looked_at.append(patch.size), details(patch))[1])
-    assert noise_sigma(np.full((4000, 6000, 1), 100, np.uint8)) == 0
+    assert noise_sigma(np.arange(240, dtype=np.uint8).repeat(100_000).reshape(4000, 6000, 1)) == 0
     assert 2**21 < sum(looked_at) <= 2**22
 
 
@@ -118,3 +163,16 @@ def test_a_jpeg_beyond_pillows_own_bound_tells_its_quality(monkeypatch: pytest.M
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     code = cv2.imencode(".jpg", np.zeros((64, 64, 3), np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 30])[1].tobytes()
     assert jpeg_quality(code) == 30
+
+
+def test_the_table_is_the_one_that_luma_has(photo: NDArray[np.uint8]) -> None:
+    code = bytearray(cv2.imencode(".jpg", photo, [cv2.IMWRITE_JPEG_QUALITY, 30])[1].tobytes())
+    place = 2
+    while (kind := code[place + 1]) != 0xDA:  # both tables, and who has which, change places
+        length = int.from_bytes(code[place + 2 : place + 4], "big")
+        numbers = range(place + 4, place + length, 65) if kind == 0xDB else ()
+        for number in range(place + 12, place + 21, 3) if kind == 0xC0 else numbers:
+            code[number] ^= 1
+        place += 2 + length
+    assert Image.open(io.BytesIO(code)).quantization[1] == luma_table(30).tolist()  # type: ignore[attr-defined]
+    assert jpeg_quality(bytes(code)) == 30

@@ -401,6 +401,38 @@ def test_what_can_not_be_read_is_a_line_that_says_why(kind: str) -> None:
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("compression", ["none", "lzw", "deflate"])
+def test_a_channel_that_nobody_knows_is_left_out_and_told(compression: str, tmp_path: Path) -> None:
+    img = smooth(4)
+    tifffile.imwrite(tmp_path / "a.tif", img, photometric="rgb", extrasamples=["unspecified"])
+    if shutil.which("tiffcp") is None:
+        pytest.skip("needs tiffcp, of libtiff-tools")
+    subprocess.run(["tiffcp", "-c", compression.replace("deflate", "zip"), "a.tif", "b.tif"], cwd=tmp_path, check=True)
+    photo = read_photo((tmp_path / "b.tif").read_bytes(), "b.tif")
+    np.testing.assert_array_equal(photo.pixels, img[..., :3])
+    assert photo.alpha is None
+    assert any("not said to be alpha" in note for note in photo.notes)
+
+
+def test_cielab_becomes_srgb() -> None:
+    rgb = Image.fromarray(smooth(3))
+    srgb, lab = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
+    converted, buffer = ImageCms.profileToProfile(rgb, srgb, lab, outputMode="LAB"), io.BytesIO()
+    assert converted is not None
+    converted.save(buffer, "TIFF")
+    photo = read_photo(buffer.getvalue(), "a.tif")
+    assert np.abs(photo.pixels.astype(int) - smooth(3)).mean() < 2
+    assert photo.notes == ("LAB, comes back as sRGB, converted",)
+
+
+def test_black_and_white_is_told() -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(smooth(1)[..., 0] > 128).save(buffer, "PNG")
+    photo = read_photo(buffer.getvalue(), "a.png")
+    assert photo.pixels.shape[2] == 1
+    assert photo.notes == ("black and white alone, comes back in grey",)
+
+
 def test_twelve_bits_are_spread_over_sixteen() -> None:
     """White is white, whichever decoder reads it."""
     levels = np.linspace(0, 4095, 32).astype(np.uint16).reshape(1, 32)

@@ -11,7 +11,8 @@ from PIL import Image
 
 from rnan_plugin.data.image_store import decode_box, shape_of
 from rnan_plugin.errors import UserError
-from rnan_plugin.images.codec import decode_image, encode_png
+from rnan_plugin.images.codec import encode_png
+from rnan_plugin.images.eight_bit import decode_image
 from rnan_plugin.images.png_rows import decode_rows
 
 

@@ -174,6 +174,21 @@ def test_what_was_left_as_it_is_is_a_plain_copy_and_done(tmp_path: Path, capsys:
     np.testing.assert_array_equal(cv2.imread(str(tmp_path / "clean.png")), cv2.imread(str(tmp_path / "clean.jpg")))
 
 
+@pytest.mark.parametrize("ending", ["jpg", "webp", "bmp", "PNG"])
+@pytest.mark.parametrize("kind", [".png", ".webp", ".tif"])
+def test_what_is_called_otherwise_is_a_plain_copy_too(kind: str, ending: str, tmp_path: Path) -> None:
+    clean = np.full((96, 96, 4 if kind == ".png" else 3), 120, np.uint8)
+    code = cv2.imencode(kind, clean)[1].tobytes()
+    (tmp_path / f"clean.{ending}").write_bytes(code)
+    run(tmp_path / f"clean.{ending}", tmp_path / "out", "--task", "colordn")
+    assert (tmp_path / f"out/clean.{ending}").read_bytes() == code
+    if ending != "bmp":
+        run(tmp_path / f"clean.{ending}", tmp_path / f"again.{ending}")
+        assert (tmp_path / f"again.{ending}").read_bytes() == code
+        run(tmp_path / f"clean.{ending}", tmp_path / "same", "--format", "same")
+        assert (tmp_path / f"same/clean.{ending}").read_bytes() == code
+
+
 def test_a_record_that_a_kill_cut_short_loses_that_line_alone(tmp_path: Path) -> None:
     (tmp_path / "restore.jsonl").write_text(
         '{"image": "a", "n": 1}\nmine\n{"image": "a", "n": 2}\n{"image": "b', "utf-8"

@@ -11,7 +11,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from rnan_plugin.data.restoration_dataset import RestorationDataset
-from rnan_plugin.images.codec import decode_image, encode_png
+from rnan_plugin.images.codec import encode_png
+from rnan_plugin.images.eight_bit import decode_image
 from rnan_plugin.images.tensors import to_image
 from rnan_plugin.inference.policy import Policy
 from rnan_plugin.inference.whole_images import restore
