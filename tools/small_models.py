@@ -101,7 +101,8 @@ def pack(option_file: str, which: str) -> Path:
     kept = LOGS / f"{options['name']}.log"
     if Path(options["path"]["pretrain_network_g"] or "").name == file.name:  # it went on from what is packed
         facts["before"] = dict(zip(("iterations", "hours"), training_spent(checkpoints.read(file)), strict=True))
-        text = f"{kept.read_text(encoding='utf-8')}\n{text}"
+        if kept.exists():  # by the same option file
+            text = f"{kept.read_text(encoding='utf-8')}\n{text}"
     LOGS.mkdir(exist_ok=True)
     kept.write_text(text, encoding="utf-8")
     FOLDER.mkdir(exist_ok=True)
