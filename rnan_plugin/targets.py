@@ -26,6 +26,11 @@ def is_file(path: Path) -> bool:
     return stat.S_ISREG(_mode(path))
 
 
+def is_there(path: Path) -> bool:
+    """Whether a path leads anywhere that can be looked at, where `Path.exists` may raise."""
+    return bool(_mode(path))
+
+
 def _mode(path: Path) -> int:
     try:
         return path.stat().st_mode
@@ -100,4 +105,4 @@ def _kind(path: Path) -> str:
         return "a folder"
     if is_file(path):
         return "a file"
-    return "a pipe or device" if _mode(path) else "a link that leads nowhere"
+    return "a pipe or device" if is_there(path) else "a link that leads nowhere"

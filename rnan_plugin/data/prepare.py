@@ -15,6 +15,7 @@ from rnan_plugin.data.lmdb_writer import SKIPPED, Layout, Packed, pack
 from rnan_plugin.data.pack_work import check_target
 from rnan_plugin.errors import UserError
 from rnan_plugin.paper.image_sets import TRAINING_SETS, VALIDATION_SETS, NamedSet
+from rnan_plugin.targets import is_there
 
 
 def prepare(
@@ -98,7 +99,7 @@ def _local_files(sources: Sequence[str], folder: Path, named: NamedSet | None, s
 def _check_source(source: str) -> None:
     """What can be said of a source before hours of downloading others."""
     if "://" not in source:
-        if not Path(source).exists():
+        if not is_there(Path(source)):
             raise UserError(f"{source}: no such file or folder; check the path")
     elif not file_name(source).lower().endswith(".zip"):
         raise UserError(f"{masked(source)}: not the URL of a zip file; unpack it yourself and name the folder")

@@ -106,11 +106,13 @@ def image_size(path: Path) -> tuple[int, int]:
     Raises:
         UserError: As by `read_file` and `decode_image`.
     """
-    size = header_size(path) if path.is_file() else None
-    if size is None:  # OpenCV may read it, and says what is wrong if not
-        height, width = decode_image(read_file(path), str(path)).shape[:2]
-        return height, width
-    return size
+    with suppress(OSError):
+        if path.is_file() and (size := header_size(path)) is not None:
+            return size
+    height, width = decode_image(read_file(path), str(path)).shape[
+        :2
+    ]  # OpenCV may read it, and says what is wrong if not
+    return height, width
 
 
 def decode_image(code: bytes, source: str) -> NDArray[np.uint8]:
