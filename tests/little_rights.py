@@ -1,11 +1,14 @@
-"""Commands as a user whom permissions of files bind, which root is not."""
+"""Commands as a user whom permissions of files bind, which root is not; and with little room on the disk."""
 
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -30,3 +33,14 @@ def bound(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [*_BOUND, sys.executable, "-m", "rnan_plugin", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+@contextmanager
+def little_room(size: int) -> Iterator[None]:
+    """Writing beyond this size of a file fails within it, in the middle of a line."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

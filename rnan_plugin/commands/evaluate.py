@@ -55,7 +55,9 @@ def run(options: argparse.Namespace) -> int:
     from rnan_plugin.evaluation.evaluate import evaluate
     from rnan_plugin.evaluation.reports import as_text, write_report
     from rnan_plugin.perceptual import Lpips
+    from rnan_plugin.targets import check_folder
 
+    check_folder(options.out)
     task = task_of(options)
     assert task is not None
     lpips = Lpips(*options.lpips) if options.lpips else None

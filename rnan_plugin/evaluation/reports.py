@@ -15,7 +15,7 @@ from typing import Any
 from rnan_plugin.evaluation.comparison_file import Comparison
 from rnan_plugin.evaluation.costs import Cost
 from rnan_plugin.evaluation.evaluate import Evaluation, Score
-from rnan_plugin.files import atomic_path
+from rnan_plugin.files import shortened, write_texts
 from rnan_plugin.options.schema import flat
 from rnan_plugin.paper.tables import OTHER_SSIM, Published, published_rows
 
@@ -97,21 +97,25 @@ def write_report(evaluation: Evaluation, folder: Path, *, replace: bool = False)
     """Write the three files, `METHOD_TASK_LEVEL_SET.csv` and so on; return their names.
 
     Files of that name that hold another method, policy or image set stay, unless `replace` is asked for: a number is
-    added to the new one's.
+    added to the new one's. All three are written, or none.
+
+    Raises:
+        UserError: They can't be written.
     """
     task = evaluation.task
     seed = [f"seed{task.noise_seed}"] if task.noise_seed else []
     stem = "_".join([evaluation.method, *str(task).split(), *seed, evaluation.image_set]).replace("/", "_")
-    folder.mkdir(parents=True, exist_ok=True)
-    if not replace:
-        stem = next(name for name in _numbered(stem) if not _holds_another(folder / f"{name}.json", evaluation))
+    stems = map(_fitting, _numbered(stem))
+    stem = next(name for name in stems if replace or not _holds_another(folder / f"{name}.json", evaluation))
     contents = {"csv": as_csv(evaluation), "json": as_json(evaluation) + "\n", "md": as_markdown(evaluation)}
-    files = []
-    for ending, text in contents.items():
-        files.append(folder / f"{stem}.{ending}")
-        with atomic_path(files[-1]) as temporary:
-            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
-    return files
+    files = {folder / f"{stem}.{ending}": text for ending, text in contents.items()}
+    write_texts(files)
+    return list(files)
+
+
+def _fitting(stem: str) -> str:
+    """Cut where a name with the longest of the endings would be too long."""
+    return shortened(stem, ".json").removesuffix(".json")
 
 
 def _numbered(stem: str) -> Iterator[str]:
@@ -204,13 +208,8 @@ def write_comparison(comparison: Comparison, costs: dict[str, Cost], results: Re
         name: {"cost": asdict(costs[name]), "sets": [_scores(item) for item in items]}
         for name, items in results.items()
     }
-    for file, written in (
-        ("table.md", markdown),
-        ("table.csv", text.getvalue()),
-        ("table.json", json.dumps(content, indent=1)),
-    ):
-        with atomic_path(folder / file) as temporary:
-            temporary.write_text(written, encoding="utf-8", errors="backslashreplace")
+    tables = {"md": markdown, "csv": text.getvalue(), "json": json.dumps(content, indent=1)}
+    write_texts({folder / f"table.{ending}": written for ending, written in tables.items()})
     return rows
 
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from rnan_plugin.device import available_bytes
 from rnan_plugin.errors import UserError
-from rnan_plugin.files import readable, remove_leftovers, write_whole
+from rnan_plugin.files import cannot_write, readable, remove_leftovers, write_whole
 from rnan_plugin.images.codec import header_size, read_file
 from rnan_plugin.images.photo import Photo, read_photo
 from rnan_plugin.images.photo_writer import FORMATS, encode_photo, format_of
@@ -170,11 +170,15 @@ class _Session:
         except UserError as error:
             return _Outcome(error=str(error))
         except OSError as error:
-            told = f"{job.out}: can't be written ({error.strerror}); make room, or name another target"
-            return _Outcome(error=told, is_full=error.errno in _NO_ROOM)
+            return _not_written(job.out, error)
 
     def _finish(self, outcome: _Outcome) -> bool:
         """Take down an outcome, in the thread that began it all; whether there was nothing to do."""
+        if outcome.entry is not None:
+            try:
+                self.record.add(outcome.entry)
+            except OSError as error:
+                outcome = replace(_not_written(self.record.file, error), lines=outcome.lines)
         for line in outcome.lines:
             tqdm.write(line)
         self._is_full |= outcome.is_full
@@ -183,7 +187,6 @@ class _Session:
         elif outcome.entry is None:
             self.summary.skipped += 1
         else:
-            self.record.add(outcome.entry)
             is_left = "left_as_it_is" in outcome.entry
             self.summary.left_alone += is_left
             self.summary.restored += not is_left
@@ -218,6 +221,10 @@ class _Outcome:
     lines: Sequence[str] = ()
     error: str = ""
     is_full: bool = False
+
+
+def _not_written(file: Path, error: OSError) -> _Outcome:
+    return _Outcome(error=cannot_write(file, error), is_full=error.errno in _NO_ROOM)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from little_rights import bound, needs_bounds
+from little_rights import bound, little_room, needs_bounds
 
 from rnan_plugin.__main__ import main
 from rnan_plugin.archs.rnan_arch import RNAN
@@ -99,3 +100,42 @@ def test_folders_that_may_not_be_entered_stop_no_other(network: list[str], tmp_p
     assert told.returncode == 2
     (line,) = [line for line in told.stderr.splitlines() if line.startswith("error: ")]
     assert "in/listed/b.png: can't be read (Permission denied)" in line
+
+
+@needs_bounds
+@pytest.mark.parametrize(("mode", "told"), [(0o444, "can't be written"), (0o000, "can't be read")])
+def test_a_record_that_is_closed_is_told_before_anything_is_written(
+    mode: int, told: str, network: list[str], tmp_path: Path
+) -> None:
+    Path("out").mkdir()
+    Path("out/restore.jsonl").touch(mode)
+    said = bound(tmp_path, "restore", "in", "out", *network)
+    assert said.returncode == 2
+    (line,) = [line for line in said.stderr.splitlines() if line.startswith("error: ")]
+    assert f"out/restore.jsonl: {told} (Permission denied)" in line
+    assert names("out") == ["restore.jsonl"]
+
+
+# Full disks
+
+FULL = 100_000  # bytes, more than a result has
+MINE = "mine\n" * (FULL // 5 - 20)
+
+
+@pytest.mark.parametrize("before", ["", MINE, f'{MINE}{{"image": "cut'])
+def test_a_record_without_room_is_one_line_and_has_no_half_lines(
+    before: str, network: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("out").mkdir()
+    Path("out/restore.jsonl").write_text(before)
+    room = FULL if before else 600
+    for _ in range(2):
+        with little_room(room):
+            assert main(["restore", "in", "out", *network]) == 2
+        (line,) = errors(capsys)
+        assert "out/restore.jsonl: can't be written (File too large); make room" in line
+        assert Path("out/restore.jsonl").read_text() == (MINE if before else "")
+        assert names("out") == ["a.png", "restore.jsonl"]
+    assert main(["restore", "in", "out", *network]) == 0  # there is room again
+    lines = Path("out/restore.jsonl").read_text().splitlines()
+    assert json.loads(lines[-1])["image"] == "a.png"
