@@ -15,7 +15,7 @@ from rnan_plugin.commands.arguments import (
     policy_of,
     task_of,
 )
-from rnan_plugin.errors import UserError
+from rnan_plugin.errors import UserError, one_line
 
 if TYPE_CHECKING:
     from rnan_plugin.evaluation.methods import Method
@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
     for root in options.sets:
         evaluation = evaluate(method_of(options, task, root), task, root, lpips=lpips)
         print(as_text(evaluation))
-        print(*(f"-> {file}" for file in write_report(evaluation, options.out)), "", sep="\n")
+        print(*(one_line(f"-> {file}") for file in write_report(evaluation, options.out)), "", sep="\n")
     return 0
 
 

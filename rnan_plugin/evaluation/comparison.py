@@ -67,7 +67,7 @@ def build_for_all_sets(comparison: Comparison, name: str) -> dict[str, Method]:
                     source, comparison.task, settings, [], name
                 )
     except UserError as error:
-        raise UserError(f"{comparison.path}, methods.{name}: {error}") from None
+        raise error.within(f"{comparison.path}, methods.{name}: ") from None
     return methods
 
 

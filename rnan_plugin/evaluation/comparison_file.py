@@ -105,7 +105,7 @@ def read_comparison(path: str) -> Comparison:
             _lpips(content["lpips"]) if "lpips" in content else None,
         )
     except UserError as error:
-        raise UserError(f"{path}: {error}") from None
+        raise error.within(f"{path}: ") from None
 
 
 def _lpips(section: dict[str, Any]) -> Lpips:
@@ -114,7 +114,7 @@ def _lpips(section: dict[str, Any]) -> Lpips:
     try:
         lpips_network(found.weights, found.linear)
     except UserError as error:
-        raise UserError(f"lpips: {error}") from None
+        raise error.within("lpips: ") from None
     return found
 
 

@@ -12,6 +12,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from rnan_plugin.errors import one_line
 from rnan_plugin.evaluation.comparison_file import Comparison
 from rnan_plugin.evaluation.costs import Cost
 from rnan_plugin.evaluation.evaluate import Evaluation, Score
@@ -33,12 +34,13 @@ def measured(score: Score, names: Iterable[str] = METRICS) -> list[str]:
 
 def markdown_table(rows: Rows) -> str:
     """A table in Markdown; the first row has the headings."""
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    lines = ["| " + " | ".join(map(one_line, row)) + " |" for row in rows]
     return "\n".join([lines[0], "|---" * len(rows[0]) + "|", *lines[1:]]) + "\n"
 
 
 def text_table(rows: Rows) -> str:
     """A table for the screen, its columns aligned."""
+    rows = [[one_line(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
@@ -47,13 +49,13 @@ def text_table(rows: Rows) -> str:
 
 def as_text(evaluation: Evaluation) -> str:
     """The table for the screen, the paper's rows below it."""
-    heading = f"{evaluation.task}, {evaluation.image_set}: {evaluation.method}"
+    heading = one_line(f"{evaluation.task}, {evaluation.image_set}: {evaluation.method}")
     return "\n".join([heading, "", text_table(list(_rows(evaluation))), "", *_own_paper_rows(evaluation)])
 
 
 def as_markdown(evaluation: Evaluation) -> str:
     """The table and its protocol."""
-    heading = f"# {evaluation.task}, {evaluation.image_set}: {evaluation.method}\n"
+    heading = one_line(f"# {evaluation.task}, {evaluation.image_set}: {evaluation.method}") + "\n"
     published = [f"- {line}" for line in _own_paper_rows(evaluation)]
     protocol = [f"- {key}: {value}" for key, value in flat(evaluation.protocol)]
     table = markdown_table(list(_rows(evaluation)))

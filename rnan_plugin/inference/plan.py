@@ -122,7 +122,7 @@ def make_plan(sources: Sequence[str], target: str, naming: Naming, *, overwrite:
     _check_results(plan.jobs)
     if not plan.jobs:
         told = f"{', '.join(sources)}: no images in it; known endings are {' '.join(sorted(PHOTO_ENDINGS))}"
-        raise UserError("\n".join([*plan.unreadable, told]))
+        raise UserError(*plan.unreadable, told)
     return _kept_from_the_users(plan, overwrite=overwrite)
 
 

@@ -18,14 +18,14 @@ import torch
 from tqdm import tqdm
 
 from rnan_plugin.device import available_bytes
-from rnan_plugin.errors import UserError
+from rnan_plugin.errors import UserError, one_line
 from rnan_plugin.files import cannot_write, readable, remove_leftovers, write_whole
 from rnan_plugin.images.codec import header_size, read_file
 from rnan_plugin.images.photo import Photo, read_photo
 from rnan_plugin.images.photo_writer import FORMATS, encode_photo, format_of
 from rnan_plugin.inference.pick import Pick, restore_photo
 from rnan_plugin.inference.plan import Job, Naming, Plan, make_plan
-from rnan_plugin.inference.progress import FileProgress
+from rnan_plugin.inference.progress import FileProgress, say
 from rnan_plugin.inference.record import Record
 from rnan_plugin.inference.whole_images import Progress
 
@@ -103,9 +103,9 @@ def restore_files(
 
 def _tell_left_out(plan: Plan) -> None:
     for path, why in plan.left_out[:_MOST_LINES]:
-        tqdm.write(f"left out: {readable(path)} ({why})")
+        say(f"left out: {readable(path)} ({why})")
     if len(plan.left_out) > _MOST_LINES:
-        tqdm.write(f"left out: {len(plan.left_out) - _MOST_LINES} more files that are no images")
+        say(f"left out: {len(plan.left_out) - _MOST_LINES} more files that are no images")
 
 
 class _Session:
@@ -159,7 +159,7 @@ class _Session:
                     for future in done:
                         progress.step(was_done=self._finish(future.result()))
             except KeyboardInterrupt:
-                tqdm.write(f"{len(running)} image(s) in hand are finished; then this ends")
+                say(f"{len(running)} image(s) in hand are finished; then this ends")
                 for future in running:
                     self._finish(future.result())
                 raise
@@ -180,7 +180,7 @@ class _Session:
             except OSError as error:
                 outcome = replace(_not_written(self.record.file, error), lines=outcome.lines)
         for line in outcome.lines:
-            tqdm.write(line)
+            say(line)
         self._is_full |= outcome.is_full
         if outcome.error:
             self.summary.errors.append(outcome.error)
@@ -310,7 +310,7 @@ def _shares(files: int, work: Work) -> tuple[int, int]:
 @contextmanager
 def _pass_progress(name: str) -> Iterator[Progress]:
     """A bar for the passes of one image, on a terminal alone, gone when they are done."""
-    with tqdm(desc=name, unit="pass", leave=False, disable=None, delay=1) as bar:
+    with tqdm(desc=one_line(name), unit="pass", leave=False, disable=None, delay=1) as bar:
 
         def show(done: int, passes: int) -> None:
             bar.total = passes

@@ -307,3 +307,11 @@ def test_a_full_disk_leaves_no_report_without_the_others(photos: Path, tmp_path:
             write_report(evaluation, tmp_path / folder)
     assert sorted((tmp_path / "ev").iterdir()) == sorted(before)
     assert not list((tmp_path / "new").iterdir())
+
+
+def test_a_name_with_a_line_break_is_one_line_of_the_table(photos: Path) -> None:
+    (photos / "a.png").rename(photos / "a\nmean 99\x1b[31m.png")
+    evaluation = evaluate(input_method(TaskAtLevel("car", 10.0)), TaskAtLevel("car", 10.0), str(photos))
+    for text in (as_text(evaluation), as_markdown(evaluation)):
+        assert len([line for line in text.splitlines() if r"a\nmean 99\x1b[31m" in line]) == 1
+        assert "\x1b" not in text

@@ -116,6 +116,28 @@ def test_a_record_that_is_closed_is_told_before_anything_is_written(
     assert names("out") == ["restore.jsonl"]
 
 
+# Names
+
+NAME = "bad\nerror: no line of its own\x1b[31m\u2028.png"
+
+
+def test_names_with_line_breaks_and_escape_sequences_are_printed_in_one_line(
+    network: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("in", NAME).write_bytes(b"no image")
+    Path("in", f"good{NAME}").write_bytes(Path("in/a.png").read_bytes())
+    Path("in", f"{NAME}.txt").touch()
+    assert main(["restore", "in", "out", *network]) == 1
+    told = capsys.readouterr()
+    escaped = r"bad\nerror: no line of its own\x1b[31m\u2028.png"
+    (line,) = [line for line in told.err.splitlines() if line.startswith("error: ")]
+    assert line.startswith(f"error: in/{escaped}: unreadable")
+    assert f"in/good{escaped} -> out/good{escaped} (policy whole)" in told.out.split("\n")
+    assert f"left out: in/{escaped}.txt ('.txt' is no ending of an image)" in told.out.split("\n")
+    assert "\x1b[31m" not in told.out + told.err
+    assert f"good{NAME}" in names("out")
+
+
 # Full disks
 
 FULL = 100_000  # bytes, more than a result has
