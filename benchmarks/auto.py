@@ -19,7 +19,7 @@ from statistics import fmean
 import cv2
 import numpy as np
 
-from rnan_plugin.data.image_store import list_images
+from rnan_plugin.data.image_files import list_images
 from rnan_plugin.images.codec import read_file
 from rnan_plugin.images.color import convert_channels
 from rnan_plugin.images.degradations import Awgn, Image, image_stream

@@ -10,22 +10,30 @@ from collections.abc import Callable, Iterable
 
 
 class UserError(ValueError):
-    """One clear line: what is wrong, where (file, key), what to do.
+    """One clear line: what is wrong, where (file, key), what to do. Or several, each an argument of its own.
 
-    The plugin's own commands print the line and leave with status 2, without a traceback.
+    The plugin's own commands print the lines and leave with status 2, without a traceback. What a file's name holds of
+    line breaks and of what moves a terminal's cursor is escaped there, so that a line of an error is one.
     """
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.args))
+
+    def within(self, where: str) -> UserError:
+        """The same error, of which each line begins with where it was found."""
+        return UserError(*(f"{where}{line}" for line in self.args))
 
 
 def collect(checks: Iterable[Callable[[], object]]) -> None:
     """Run all checks, and raise one `UserError` with a line for each that failed."""
-    problems: list[str] = []
+    problems: list[object] = []
     for check in checks:
         try:
             check()
         except UserError as error:
-            problems += str(error).splitlines()
+            problems += error.args
     if problems:
-        raise UserError("\n".join(dict.fromkeys(problems)))
+        raise UserError(*dict.fromkeys(problems))
 
 
 _MOST_LINES = 20  # of a message; whoever has more problems than that mends these first
@@ -33,7 +41,7 @@ _MOST_LINES = 20  # of a message; whoever has more problems than that mends thes
 
 def tell(error: UserError) -> None:
     """Print the lines of an error to standard error, `error: ` before each; of very many the first."""
-    lines = str(error).splitlines()
+    lines = [one_line(line) for line in error.args]
     shown_lines = lines[:_MOST_LINES]
     if len(lines) > _MOST_LINES:
         shown_lines.append(f"and {len(lines) - _MOST_LINES} more")

@@ -29,6 +29,7 @@ from rnan_plugin.inference.policy import named_policy
 from rnan_plugin.inference.restore_files import write_untouched
 from rnan_plugin.inference.restorer import RestoreSettings
 from rnan_plugin.paper.tasks import TASKS, TaskAtLevel
+from rnan_plugin.targets import real
 
 __all__ = ["evaluate", "load_network", "load_released", "restore"]
 
@@ -132,7 +133,7 @@ def _check(task: str, level: object, channels: object, image: object, out: str |
         return
     if Path(out).suffix.lower() not in FORMATS:
         raise UserError(f"out: {out} can't be written; end it in one of {' '.join(sorted(FORMATS))}")
-    if isinstance(image, str | Path) and Path(out).resolve() == Path(image).resolve():
+    if isinstance(image, str | Path) and real(out) == real(image):
         raise UserError(f"out: {out} would replace its input; name another")
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import uuid
 import zlib
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from rnan_plugin.errors import UserError, shown
@@ -46,9 +47,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         raise UserError(f"{final}: the folder {final.parent} does not exist; create it first")
     if not os.access(final.parent, os.W_OK):
         raise UserError(f"{final}: no permission to write into {final.parent}")
-    # The ending is kept: image writers choose the format by it.
-    mark = f"{uuid.uuid4().hex[:8]}-{os.getpid()}"
-    temporary = final.with_name(shortened(f".{final.stem}", f".{mark}.partial{final.suffix}"))
+    temporary = _temporary(final, final.suffix)  # image writers choose the format by the ending
     try:
         yield temporary
         with temporary.open("rb+") as file:
@@ -56,6 +55,60 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary.replace(final)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield a new folder beside `path`, which takes its name on success, and is removed on failure.
+
+    The folder above is made; what killed processes left in it is removed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(path.parent)
+    temporary = _temporary(path)
+    temporary.mkdir()
+    try:
+        yield temporary
+        temporary.rename(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _temporary(final: Path, ending: str = "") -> Path:
+    """A name beside the final one, which `remove_leftovers` knows; it fits however long that is."""
+    stem = final.name.removesuffix(ending)
+    return final.with_name(shortened(f".{stem}", f".{uuid.uuid4().hex[:8]}-{os.getpid()}.partial{ending}"))
+
+
+@contextmanager
+def writing(target: str | Path) -> Iterator[None]:
+    """Tell in one line that a target can't be written.
+
+    Raises:
+        UserError: The disk is full, and the like.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UserError(cannot_write(target, error)) from None
+
+
+def cannot_write(target: str | Path, error: OSError) -> str:
+    """What is told of a target that can't be written."""
+    return f"{target}: can't be written ({error.strerror or error}); make room, or name another target"
+
+
+def write_texts(texts: Mapping[Path, str]) -> None:
+    """Write files, whose folders are made: all of them, or none where one can't be written.
+
+    Raises:
+        UserError: One can't.
+    """
+    with ExitStack() as stack:
+        for file, text in texts.items():
+            stack.enter_context(writing(file))
+            file.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(atomic_path(file)).write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
 def write_whole(pieces: Iterable[bytes], file: Path) -> None:
@@ -74,10 +127,14 @@ _PARTIAL = re.compile(r"\..*\.[0-9a-f]{8}(?:-(?P<process>\d+))?\.partial(\.[^.]*
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what a process that was killed was writing by `atomic_path`; what others write now stays."""
+    """Remove what a killed process was writing by `atomic_path` or `atomic_folder`; what others write now stays."""
     for path in folder.glob(".*.partial*"):
         match = _PARTIAL.fullmatch(path.name)
-        if match and not (match["process"] and _is_running(int(match["process"]))):
+        if not match or (match["process"] and _is_running(int(match["process"]))):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
             path.unlink(missing_ok=True)
 
 

@@ -73,7 +73,7 @@ def compare(weights: Path) -> float:
     file.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     means = run_comparison(str(file), RESULTS)
     for name in SPLIT["val"]:
-        write_figure(RESULTS / "comparison", "val", name, RESULTS / name)
+        write_figure(RESULTS / "comparison", "val", name, RESULTS / name, overwrite=True)
     return means["restored"][0].mean.psnr - means["JPEG, quality 10"][0].mean.psnr
 
 

@@ -41,7 +41,7 @@ def task_of(options: argparse.Namespace) -> TaskAtLevel | None:
     try:
         return TaskAtLevel(options.task, options.level, getattr(options, "seed", 0))
     except UserError as error:
-        raise UserError(f"--{error}") from None
+        raise error.within("--") from None
 
 
 def add_network(parser: argparse.ArgumentParser | argparse._MutuallyExclusiveGroup) -> None:

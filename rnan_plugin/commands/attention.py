@@ -19,19 +19,22 @@ over the features; bright is let through. Exact on the whole image, in memory li
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command line."""
     parser.add_argument("image", type=Path, help="input of the network")
-    parser.add_argument("picture", type=Path, help="PNG or PDF to write")
+    parser.add_argument("picture", type=Path, help="to write; its ending says the format (PNG without one)")
     parser.add_argument("--pixel", type=int, nargs=2, required=True, metavar=("ROW", "COLUMN"), help="looked from")
     add_task(parser, required=False, why="take the package's weights")
     add_network(parser)
     add_weights(parser)
+    parser.add_argument("--overwrite", action="store_true", help="replace the picture where it is there already")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Draw; see `attention_figure.draw` for errors."""
+    """Draw; see `picture_file` and `attention_figure.draw` for errors."""
     from rnan_plugin.evaluation.attention_figure import draw
+    from rnan_plugin.evaluation.plotting import picture_file
     from rnan_plugin.inference.networks import load_network
 
     task = task_of(options)
+    picture = picture_file(options.picture, [options.image], overwrite=options.overwrite)
     loaded = load_network(options.opt, options.weights, task)
-    draw(loaded, options.image, options.picture, tuple(options.pixel), task)
+    draw(loaded, options.image, picture, tuple(options.pixel), task)
     return 0

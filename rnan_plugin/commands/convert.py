@@ -23,10 +23,9 @@ def run(options: argparse.Namespace) -> int:
 
     from rnan_plugin.archs.official_weights import infer_arguments, load_released, read_state_dict
     from rnan_plugin.checkpoints import save_checkpoint
-    from rnan_plugin.errors import UserError
+    from rnan_plugin.targets import check_new_file
 
-    if options.out.exists() and (not options.overwrite or options.out.samefile(options.released)):
-        raise UserError(f"{options.out}: exists already; name another file, or add --overwrite")
+    check_new_file(options.out, [options.released], overwrite=options.overwrite)
     network = {"type": "RNAN"} | infer_arguments(read_state_dict(options.released))
     net = load_released(options.released)
     save_checkpoint({"params": net.state_dict(), "network_g": network}, options.out)

@@ -15,7 +15,7 @@ from rnan_plugin.commands.arguments import (
     policy_of,
     task_of,
 )
-from rnan_plugin.errors import UserError
+from rnan_plugin.errors import UserError, one_line
 
 if TYPE_CHECKING:
     from rnan_plugin.evaluation.methods import Method
@@ -55,7 +55,9 @@ def run(options: argparse.Namespace) -> int:
     from rnan_plugin.evaluation.evaluate import evaluate
     from rnan_plugin.evaluation.reports import as_text, write_report
     from rnan_plugin.perceptual import Lpips
+    from rnan_plugin.targets import check_folder
 
+    check_folder(options.out)
     task = task_of(options)
     assert task is not None
     lpips = Lpips(*options.lpips) if options.lpips else None
@@ -64,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
     for root in options.sets:
         evaluation = evaluate(method_of(options, task, root), task, root, lpips=lpips)
         print(as_text(evaluation))
-        print(*(f"-> {file}" for file in write_report(evaluation, options.out)), "", sep="\n")
+        print(*(one_line(f"-> {file}") for file in write_report(evaluation, options.out)), "", sep="\n")
     return 0
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 EXAMPLES = """
   rnan figure results/comparison/q10 Classic5 barbara figure --region 250 100 80 60
-  rnan figure results/comparison/q10 Classic5 barbara figure --difference
+  rnan figure results/comparison/q10 Classic5 barbara differences --difference
   rnan figure experiments/train_RNAN_CAR_q10 curves.png
 
-writes figure.png and figure.pdf, PSNR and SSIM of the whole image under each crop. Without --region it is chosen where
+writes FIGURE.png and FIGURE.pdf, PSNR and SSIM of the whole image under each crop. Without --region it is chosen where
 the methods differ most. --difference adds a row with the distance to the ground truth. The last one draws the loss, the
 validation metrics, learning rate and speed of a training, from its TensorBoard log.
 """
@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--region", type=int, nargs=4, metavar=("LEFT", "TOP", "WIDTH", "HEIGHT"))
     parser.add_argument("--size", type=int, nargs=2, default=(80, 60), help="of a chosen region (default: 80 60)")
     parser.add_argument("--difference", action="store_true", help="add maps of the distance to the ground truth")
+    parser.add_argument("--overwrite", action="store_true", help="replace pictures that are there already")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -36,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
             raise UserError("--region, --difference: are for a comparison, whose set and image have to be named")
         from rnan_plugin.evaluation.run_figure import draw_run
 
-        draw_run(options.folder, options.figure)
+        draw_run(options.folder, options.figure, overwrite=options.overwrite)
         return 0
     if options.image is None:
         raise UserError("image: of a comparison, name the set and the image: rnan figure FOLDER SET IMAGE FIGURE")
@@ -50,6 +51,7 @@ def run(options: argparse.Namespace) -> int:
         region=tuple(options.region) if options.region else None,
         size=tuple(options.size),
         maps=options.difference,
+        overwrite=options.overwrite,
     )
     print(f"region {' '.join(map(str, region))} -> {options.figure}.png, {options.figure}.pdf")
     return 0

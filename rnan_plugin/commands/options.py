@@ -132,7 +132,7 @@ def _asked_for(options: argparse.Namespace) -> OptionFile:
         file = _training(options, inputs)
         return recipes.test(file, inputs) if options.test else file
     except UserError as error:
-        raise UserError(f"--{error}") from None
+        raise error.within("--") from None
 
 
 def _training(options: argparse.Namespace, inputs: Inputs) -> OptionFile:

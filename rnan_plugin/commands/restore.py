@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
     print(summary)
     if not summary.errors:
         return 0
-    tell(UserError("\n".join(summary.errors)))
+    tell(UserError(*summary.errors))
     return 1
 
 

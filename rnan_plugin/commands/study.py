@@ -27,9 +27,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Train and report; see `run_study` for the status."""
+    """Train and report; see `run_study` for the status. Where the report can't be written, nothing is trained."""
+    from rnan_plugin.evaluation.plotting import picture_file
     from rnan_plugin.evaluation.study import report_study, run_study
+    from rnan_plugin.targets import check_file
 
+    inputs = [Path(file) for file in options.files]
+    if options.table:
+        check_file(options.table, inputs)
+    if options.curves:
+        options.curves = picture_file(options.curves, inputs, overwrite=True)
     status = 0 if options.only_table else run_study(options.files, options.processes)
     report_study(options.files, options.table, options.curves)
     return status

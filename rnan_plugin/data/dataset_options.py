@@ -181,7 +181,7 @@ def _build_degradation(entry: Any, where: str) -> Degradation | DrawnDegradation
             partial(_at_level, kind, arguments, key, where), levels, whole=has_whole_levels(kind, key)
         )
     except UserError as error:
-        raise UserError(str(error) if str(error).startswith(where) else f"{where}: {error}") from None
+        raise error.within("" if str(error).startswith(where) else f"{where}: ") from None
 
 
 def _at_level(kind: str, arguments: dict[str, Any], key: str, where: str, level: float) -> Degradation:

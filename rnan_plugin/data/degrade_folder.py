@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
-import uuid
+import os
 from pathlib import Path
 
 from tqdm import tqdm
@@ -13,8 +12,10 @@ from tqdm import tqdm
 from rnan_plugin.data.image_store import FolderStore
 from rnan_plugin.data.pairs import pair
 from rnan_plugin.errors import UserError
+from rnan_plugin.files import atomic_folder, writing
 from rnan_plugin.images.codec import encode_png
 from rnan_plugin.paper.tasks import TaskAtLevel
+from rnan_plugin.targets import check_folder, check_names, real
 from rnan_plugin.version import __version__
 
 
@@ -30,22 +31,26 @@ def degrade_folder(input_dir: str, output_dir: Path, task: TaskAtLevel) -> int:
         Number of images.
 
     Raises:
-        UserError: An unreadable image, or an output folder that exists.
+        UserError: An unreadable image, or an output folder that exists, lies in the input or can't be written.
     """
-    if output_dir.exists():
-        raise UserError(f"{output_dir}: exists already; remove it or choose another folder")
+    _check_output(output_dir, Path(input_dir))
     store = FolderStore(input_dir)
-    output_dir.parent.mkdir(parents=True, exist_ok=True)
-    partial = output_dir.with_name(f".{output_dir.name}.{uuid.uuid4().hex[:8]}.partial")
-    try:
+    with writing(output_dir), atomic_folder(output_dir) as folder:
         for name in tqdm(store.names, unit="image"):
-            _write_pair(task, store, name, partial)
+            _write_pair(task, store, name, folder)
         settings = _settings(task) | {"images": len(store.names), "rnan_plugin": __version__}
-        (partial / "settings.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-        partial.rename(output_dir)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        (folder / "settings.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     return len(store.names)
+
+
+def _check_output(output_dir: Path, input_dir: Path) -> None:
+    if os.path.lexists(output_dir):
+        raise UserError(f"{output_dir}: exists already; remove it or choose another folder")
+    if real(input_dir) in real(output_dir).parents:
+        told = "where its images would be taken for the input's; choose a folder outside"
+        raise UserError(f"{output_dir}: lies in the input {input_dir}, {told}")
+    check_folder(output_dir.parent)
+    check_names(output_dir)
 
 
 def _settings(task: TaskAtLevel) -> dict[str, object]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -13,10 +13,11 @@ import lmdb
 import numpy as np
 from numpy.typing import NDArray
 
+from rnan_plugin.data.image_files import index_by_stem, list_images
 from rnan_plugin.data.lmdb_pages import check_pages
 from rnan_plugin.errors import UserError, one_line, shown
 from rnan_plugin.files import readable
-from rnan_plugin.images.codec import IMAGE_ENDINGS, read_file
+from rnan_plugin.images.codec import read_file
 from rnan_plugin.images.degradations import Box
 from rnan_plugin.images.eight_bit import decode_image, image_size
 from rnan_plugin.images.png_rows import decode_rows, read_header
@@ -74,72 +75,6 @@ def shape_of(value: Value, source: str) -> tuple[int, ...]:
     """Shape (H, W, C) of an LMDB's value, by its header."""
     header = None if is_raw(value) else read_header(value)
     return header.shape if header is not None else decode_value(value, source).shape
-
-
-def list_images(folder: Path) -> list[Path]:
-    """Image files below a folder and the folders linked into it, sorted; what is hidden, and no regular file, is not.
-
-    Raises:
-        UserError: No such folder, no image in it, or a folder below it can't be read.
-    """
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; check the path")
-    files = sorted(path for path in files_below(folder) if path.suffix.lower() in IMAGE_ENDINGS)
-    if not files:
-        raise UserError(f"{folder}: no images in it; known endings are {' '.join(sorted(IMAGE_ENDINGS))}")
-    return files
-
-
-def files_below(root: Path, unreadable: Callable[[str], object] | None = None) -> Iterator[Path]:
-    """Files below a folder and the folders linked into it; what is hidden, and no regular file, is left out.
-
-    Each folder is entered once, however many links lead to it, and by its own name if it has one below `root`.
-
-    Args:
-        root: The folder.
-        unreadable: Gets a line for each folder that can't be read; without it that is an error.
-
-    Raises:
-        UserError: A folder below it can't be read.
-    """
-    folders, links, entered = [root], list[Path](), set[str]()
-    while folders or links:
-        folder = folders.pop() if folders else links.pop(0)
-        real = os.path.realpath(folder)
-        if real in entered:
-            continue
-        entered.add(real)
-        for path in _visible(folder, unreadable):
-            if path.is_dir():
-                (links if path.is_symlink() else folders).append(path)
-            elif path.is_file() or not path.exists():
-                yield path  # a link that leads nowhere, too: reading it says so
-
-
-def _visible(folder: Path, unreadable: Callable[[str], object] | None) -> list[Path]:
-    try:
-        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    except OSError as error:
-        told = f"{readable(folder)}: can't be read ({error.strerror}); check the folder's permissions"
-        if unreadable is None:
-            raise UserError(told) from None
-        unreadable(told)
-        return []
-
-
-def index_by_stem(files: Sequence[Path], folder: Path) -> dict[str, Path]:
-    """Map each file's path below `folder`, without its ending and `readable`, to the file.
-
-    Raises:
-        UserError: Two files differ in their ending alone.
-    """
-    index: dict[str, Path] = {}
-    for file in files:
-        name = readable(file.relative_to(folder).with_suffix("").as_posix())
-        if name in index:
-            raise UserError(f"{file} and {index[name]}: two images of one name; rename one")
-        index[name] = file
-    return index
 
 
 class FolderStore:

@@ -6,8 +6,10 @@ it is complete and was read back. A later call with the same images and layout g
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import shutil
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -132,7 +134,7 @@ def pack(images: Mapping[str, ImageSource], lmdb_path: str | Path, layout: Layou
     final = check_target(lmdb_path)
     bad = {name: f"{image.label}: {fault}" for name, image in images.items() if (fault := name_fault(name))}
     if bad and not skip_bad:
-        raise UserError("\n".join(bad.values()))
+        raise UserError(*bad.values())
     images = {name: image for name, image in images.items() if name not in bad}
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
@@ -276,6 +278,10 @@ class _Batch:
                     transaction.put(key, value)
         except lmdb.MapFullError:
             return False
+        except lmdb.Error as error:  # of a full disk, too, it says "Input/output error"
+            if shutil.disk_usage(self.environment.path()).free < self.size + _TRANSACTION_BYTES:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+            raise
         return True
 
 

@@ -14,7 +14,8 @@ from rnan_plugin.data.image_store import close
 from rnan_plugin.data.lmdb_check import check_lmdb
 from rnan_plugin.data.lmdb_pages import check_pages
 from rnan_plugin.errors import UserError
-from rnan_plugin.files import atomic_path
+from rnan_plugin.files import atomic_path, shortened
+from rnan_plugin.targets import check_folder, check_names
 
 fcntl: ModuleType | None
 try:
@@ -30,13 +31,15 @@ def check_target(lmdb_path: str | Path) -> Path:
     """The path of an LMDB to be made.
 
     Raises:
-        UserError: It does not end in `.lmdb`, or is there already.
+        UserError: It does not end in `.lmdb`, is there already, or can't be written.
     """
     final = Path(lmdb_path)
     if final.suffix != ".lmdb":
         raise UserError(f"{final}: the name must end in .lmdb, by which BasicSR knows it")
     if os.path.lexists(final):
         raise UserError(f"{final}: exists already; remove it or choose another name")
+    check_folder(final.parent)
+    check_names(final)
     return final
 
 
@@ -51,7 +54,7 @@ def work_folder(final: Path, job: dict[str, object]) -> Iterator[Path]:
     Raises:
         UserError: Another process is packing the same LMDB.
     """
-    work = final.with_name(f".{final.name}.partial")
+    work = final.with_name(shortened(f".{final.name}", ".partial"))
     work.mkdir(exist_ok=True)
     with _locked(work, final):
         try:

@@ -13,8 +13,9 @@ from rnan_plugin.data.image_store import FolderStore, LmdbStore
 from rnan_plugin.data.lmdb_check import check_lmdb
 from rnan_plugin.data.lmdb_writer import SKIPPED, Layout, Packed, pack
 from rnan_plugin.data.pack_work import check_target
-from rnan_plugin.errors import UserError
+from rnan_plugin.errors import UserError, one_line
 from rnan_plugin.paper.image_sets import TRAINING_SETS, VALIDATION_SETS, NamedSet
+from rnan_plugin.targets import check_names, is_there
 
 
 def prepare(
@@ -46,6 +47,8 @@ def prepare(
     held_path = f"{lmdb_path.removesuffix('.lmdb')}_held_out.lmdb"
     # Before hours of downloading. The part held out comes first: there alone, it is from a run that was interrupted.
     check_target(lmdb_path)
+    if hold_out is not None:
+        check_names(Path(held_path))
     files = _local_files(sources, Path(lmdb_path).parent, named, set_name)
     images = collect_images(files)
     if named is not None and set_name is not None:
@@ -54,7 +57,7 @@ def prepare(
     rest = {name: image for name, image in images.items() if name not in held}
     if hold_out and not held:
         raise UserError(f"--hold-out {hold_out}: too few images for it, {len(images)}; leave it out")
-    if Path(held_path).exists() and held:
+    if held and Path(held_path).exists():
         _check_held(held_path, held)
     elif held:
         _pack({name: images[name] for name in sorted(held)}, held_path, layout, skip_bad=skip_bad)
@@ -98,7 +101,7 @@ def _local_files(sources: Sequence[str], folder: Path, named: NamedSet | None, s
 def _check_source(source: str) -> None:
     """What can be said of a source before hours of downloading others."""
     if "://" not in source:
-        if not Path(source).exists():
+        if not is_there(Path(source)):
             raise UserError(f"{source}: no such file or folder; check the path")
     elif not file_name(source).lower().endswith(".zip"):
         raise UserError(f"{masked(source)}: not the URL of a zip file; unpack it yourself and name the folder")
@@ -114,7 +117,7 @@ def _report(packed: Packed, lmdb_path: str) -> None:
     if packed.resumed:
         print(f"{packed.resumed} images were packed already by an interrupted run")
     for line in packed.skipped.values():
-        tqdm.write(f"left out: {line}")
+        tqdm.write(one_line(f"left out: {line}"))
     if packed.skipped:
         print(f"{len(packed.skipped)} images left out, listed in {Path(lmdb_path, SKIPPED)}")
     print(f"{packed.count} images in {lmdb_path}, verified; in the option file:\n")

@@ -189,5 +189,5 @@ def _open(options: DatasetOptions, key: str, where: str) -> ImageStore:
     roots = root if isinstance(root, list) else [root]
     missing = [one for one in roots if not Path(one).exists()]
     if missing:
-        raise UserError("\n".join(f"{where}.{key}: {one} not found; {missing_data_remedy(one)}" for one in missing))
+        raise UserError(*(f"{where}.{key}: {one} not found; {missing_data_remedy(one)}" for one in missing))
     return JoinedStore(roots) if isinstance(root, list) else open_store(root, is_lmdb=options.is_lmdb)

@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rnan_plugin.evaluation.plotting import pyplot
-from rnan_plugin.files import atomic_path
+from rnan_plugin.evaluation.plotting import pyplot, save_picture
 from rnan_plugin.images.codec import read_file
 from rnan_plugin.images.color import convert_channels
 from rnan_plugin.images.eight_bit import decode_image
@@ -32,12 +31,13 @@ def draw(loaded: Loaded, image: Path, picture: Path, pixel: tuple[int, int], tas
     Args:
         loaded: The network.
         image: Its input.
-        picture: PNG or PDF to write.
+        picture: File to write, as `picture_file` gives it.
         pixel: Row and column that the non-local blocks are looked at from.
         task: What the network is for, if that is known.
 
     Raises:
-        UserError: The image can't be read, the pixel lies outside, the network has no attention, no matplotlib.
+        UserError: The image can't be read, the pixel lies outside, the network has no attention, no matplotlib,
+            or the picture can't be written.
     """
     plt = pyplot()
     img = decode_image(read_file(image), str(image))
@@ -61,9 +61,7 @@ def draw(loaded: Loaded, image: Path, picture: Path, pixel: tuple[int, int], tas
         place.set_title(name, fontsize=9)
         if name in looked or name == "input":
             place.plot(pixel[1], pixel[0], "+", color="cyan", markersize=12)
-    picture.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(picture) as temporary:
-        figure.savefig(temporary, dpi=110)
+    save_picture(figure, picture, dpi=110)
 
 
 def _brightness(weights: torch.Tensor) -> torch.Tensor:

@@ -14,10 +14,11 @@ from rnan_plugin.evaluation.evaluate import Evaluation, evaluate
 from rnan_plugin.evaluation.html_report import write_html
 from rnan_plugin.evaluation.methods import Method, build_method
 from rnan_plugin.evaluation.reports import comparison_paper_rows, text_table, write_comparison, write_report
-from rnan_plugin.files import atomic_path
+from rnan_plugin.files import write_whole, writing
 from rnan_plugin.images.codec import encode_png
 from rnan_plugin.images.degradations import Image
 from rnan_plugin.inference.restorer import RestoreSettings
+from rnan_plugin.targets import check_folder
 
 
 def compare(path: str, out: Path) -> dict[str, list[Evaluation]]:
@@ -27,11 +28,10 @@ def compare(path: str, out: Path) -> dict[str, list[Evaluation]]:
         By method its evaluations, in the order of the sets.
 
     Raises:
-        UserError: The file, a method or an image set has something to mend.
+        UserError: The file, a method or an image set has something to mend, or the results can't be written.
     """
     comparison = read_comparison(path)
-    folder = out / comparison.name
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = check_folder(out / comparison.name)
     methods = {name: build_for_all_sets(comparison, name) for name in comparison.methods}
     first = [next(iter(of_set.values())) for of_set in methods.values()]
     lq = timing_input(comparison.task, comparison.timing_side)
@@ -67,7 +67,7 @@ def build_for_all_sets(comparison: Comparison, name: str) -> dict[str, Method]:
                     source, comparison.task, settings, [], name
                 )
     except UserError as error:
-        raise UserError(f"{comparison.path}, methods.{name}: {error}") from None
+        raise error.within(f"{comparison.path}, methods.{name}: ") from None
     return methods
 
 
@@ -86,10 +86,9 @@ def evaluate_method(comparison: Comparison, method: Method, root: str, images: P
     """
 
     def keep(name: str, restored: Image, gt: Image) -> None:
-        folder = images / Path(root).stem / name
-        folder.mkdir(parents=True, exist_ok=True)
-        for file, img in ((file_name(method.name), restored), (GROUND_TRUTH, gt)):
-            with atomic_path(folder / f"{file}.png") as temporary:
-                temporary.write_bytes(encode_png(img, level=3))
+        for stem, img in ((file_name(method.name), restored), (GROUND_TRUTH, gt)):
+            file = images / Path(root).stem / name / f"{stem}.png"
+            with writing(file):
+                write_whole([encode_png(img, level=3)], file)
 
     return evaluate(method, comparison.task, root, keep=keep, lpips=comparison.lpips)

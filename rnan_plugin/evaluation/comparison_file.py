@@ -10,7 +10,7 @@ from typing import Any
 from rnan_plugin.errors import UserError, nearest, shown
 from rnan_plugin.evaluation.classical import CLASSICAL
 from rnan_plugin.evaluation.methods import MethodSource
-from rnan_plugin.files import one_component
+from rnan_plugin.files import one_component, shortened
 from rnan_plugin.inference.policy import policy_of
 from rnan_plugin.inference.restorer import RestoreSettings
 from rnan_plugin.options.schema import parse, read_yaml
@@ -71,7 +71,7 @@ class Comparison:
 
 def file_name(method: str) -> str:
     """What a method's files are called."""
-    return method.replace("/", "_")
+    return shortened(method.replace("/", "_"), ".png").removesuffix(".png")
 
 
 def read_comparison(path: str) -> Comparison:
@@ -105,7 +105,7 @@ def read_comparison(path: str) -> Comparison:
             _lpips(content["lpips"]) if "lpips" in content else None,
         )
     except UserError as error:
-        raise UserError(f"{path}: {error}") from None
+        raise error.within(f"{path}: ") from None
 
 
 def _lpips(section: dict[str, Any]) -> Lpips:
@@ -114,7 +114,7 @@ def _lpips(section: dict[str, Any]) -> Lpips:
     try:
         lpips_network(found.weights, found.linear)
     except UserError as error:
-        raise UserError(f"lpips: {error}") from None
+        raise error.within("lpips: ") from None
     return found
 
 

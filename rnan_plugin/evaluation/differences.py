@@ -16,7 +16,7 @@ import numpy as np
 
 from rnan_plugin.evaluation.evaluate import Evaluation
 from rnan_plugin.evaluation.reports import METRICS, markdown_table, text_table
-from rnan_plugin.files import atomic_path
+from rnan_plugin.files import write_texts
 
 Metric = Literal["psnr", "ssim", "lpips"]
 
@@ -161,13 +161,12 @@ def write_differences(found: Sequence[Difference], folder: Path) -> None:
         for name in dict.fromkeys(item.image_set for item in found)
     )
     content = {"how": HOW, "differences": [_for_json(item) for item in found]}
-    for ending, written in (
-        ("csv", text.getvalue()),
-        ("json", json.dumps(content, indent=1) + "\n"),
-        ("md", markdown + "".join(f"- {key}: {value}\n" for key, value in HOW.items())),
-    ):
-        with atomic_path(folder / f"differences.{ending}") as temporary:
-            temporary.write_text(written, encoding="utf-8", errors="backslashreplace")
+    tables = {
+        "csv": text.getvalue(),
+        "json": json.dumps(content, indent=1) + "\n",
+        "md": markdown + "".join(f"- {key}: {value}\n" for key, value in HOW.items()),
+    }
+    write_texts({folder / f"differences.{ending}": written for ending, written in tables.items()})
 
 
 def _for_json(item: Difference) -> dict[str, str | int | float | None]:

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from rnan_plugin.data.image_store import ImageStore, is_lmdb, open_store
 from rnan_plugin.data.pairs import pair
-from rnan_plugin.errors import UserError
+from rnan_plugin.errors import UserError, one_line
 from rnan_plugin.evaluation.methods import Method
 from rnan_plugin.evaluation.protocol import score, without_border
 from rnan_plugin.files import readable
@@ -124,7 +124,7 @@ def evaluate(
     """
     store = open_store(root, is_lmdb=is_lmdb(root))
     scores, digest = {}, hashlib.sha256()
-    for key, lq, gt in _pairs(task, store, f"{method.name}, {Path(root).stem}"):
+    for key, lq, gt in _pairs(task, store, one_line(f"{method.name}, {Path(root).stem}")):
         digest.update(f"{key} {gt.shape} ".encode() + gt.tobytes())
         start = time.perf_counter()
         restored = method.restore(lq, key)
@@ -133,7 +133,7 @@ def evaluate(
             distance = lpips(*without_border(restored, gt, task)) if lpips else None
             scores[key] = Score(*score(restored, gt, task), seconds, distance)
         except UserError as error:
-            raise UserError(f"{store.path(key)}: {error}") from None
+            raise error.within(f"{store.path(key)}: ") from None
         if keep is not None:
             keep(key, restored, gt)
     unlike = _set_problems(root, store)

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from rnan_plugin.errors import UserError
 from rnan_plugin.evaluation.classical import CLASSICAL
 from rnan_plugin.evaluation.comparison_file import GROUND_TRUTH, file_name
-from rnan_plugin.evaluation.plotting import pyplot
-from rnan_plugin.files import atomic_path
+from rnan_plugin.evaluation.plotting import picture_file, pyplot, save_picture
 from rnan_plugin.images.codec import read_file
 from rnan_plugin.images.degradations import Image
 from rnan_plugin.images.eight_bit import decode_image
@@ -117,6 +116,7 @@ def write_figure(
     region: Region | None = None,
     size: tuple[int, int] = (80, 60),
     maps: bool = False,
+    overwrite: bool = False,
 ) -> Region:
     """Write FIGURE.png and FIGURE.pdf of one image of a comparison.
 
@@ -128,13 +128,16 @@ def write_figure(
         region: What to enlarge; left out, where the methods differ most.
         size: Width and height of a chosen region.
         maps: Add a row with the distance to the ground truth.
+        overwrite: Replace files that are there already.
 
     Returns:
         The region.
 
     Raises:
-        UserError: No such comparison or image, the region lies outside, or no matplotlib.
+        UserError: No such comparison or image, the region lies outside, no matplotlib, or a file that is there or can't
+            be written.
     """
+    written = [picture_file(figure.with_name(figure.name + end), overwrite=overwrite) for end in (".png", ".pdf")]
     pictures, captions, inputs = read_methods(comparison, image_set, image)
     if not inputs:
         print("no crop of the input: the comparison has no method of type input or bicubic", file=sys.stderr)
@@ -147,8 +150,6 @@ def write_figure(
         restored = [img for method, img in pictures.items() if method not in inputs]
         region = most_different(restored if len(restored) > 1 else list(pictures.values()), *size)
     drawn = draw(gt, pictures, captions, region, maps=maps)
-    figure.parent.mkdir(parents=True, exist_ok=True)
-    for ending in (".png", ".pdf"):
-        with atomic_path(figure.with_name(figure.name + ending)) as temporary:
-            drawn.savefig(temporary, dpi=160)
+    for picture in written:
+        save_picture(drawn, picture, dpi=160)
     return region

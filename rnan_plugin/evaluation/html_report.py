@@ -14,7 +14,7 @@ from rnan_plugin.evaluation.comparison_file import GROUND_TRUTH, Comparison, fil
 from rnan_plugin.evaluation.differences import IN_SHORT, Difference, difference_rows
 from rnan_plugin.evaluation.evaluate import Evaluation
 from rnan_plugin.evaluation.reports import METRICS, measured
-from rnan_plugin.files import atomic_path
+from rnan_plugin.files import write_texts
 from rnan_plugin.images.degradations import Image
 from rnan_plugin.images.eight_bit import decode_image
 from rnan_plugin.training.curves import training_curves
@@ -53,8 +53,7 @@ def write_html(
     data = json.dumps(content).replace("</", "<\\/")
     template = (files("rnan_plugin.evaluation") / "html_report.html").read_text(encoding="utf-8")
     file = folder / "report.html"
-    with atomic_path(file) as temporary:
-        temporary.write_text(template.replace('"THE CONTENT"', data), encoding="utf-8")
+    write_texts({file: template.replace('"THE CONTENT"', data)})
     return file
 
 

@@ -12,10 +12,11 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from rnan_plugin.errors import one_line
 from rnan_plugin.evaluation.comparison_file import Comparison
 from rnan_plugin.evaluation.costs import Cost
 from rnan_plugin.evaluation.evaluate import Evaluation, Score
-from rnan_plugin.files import atomic_path
+from rnan_plugin.files import shortened, write_texts
 from rnan_plugin.options.schema import flat
 from rnan_plugin.paper.tables import OTHER_SSIM, Published, published_rows
 
@@ -33,12 +34,13 @@ def measured(score: Score, names: Iterable[str] = METRICS) -> list[str]:
 
 def markdown_table(rows: Rows) -> str:
     """A table in Markdown; the first row has the headings."""
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    lines = ["| " + " | ".join(map(one_line, row)) + " |" for row in rows]
     return "\n".join([lines[0], "|---" * len(rows[0]) + "|", *lines[1:]]) + "\n"
 
 
 def text_table(rows: Rows) -> str:
     """A table for the screen, its columns aligned."""
+    rows = [[one_line(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
@@ -47,13 +49,13 @@ def text_table(rows: Rows) -> str:
 
 def as_text(evaluation: Evaluation) -> str:
     """The table for the screen, the paper's rows below it."""
-    heading = f"{evaluation.task}, {evaluation.image_set}: {evaluation.method}"
+    heading = one_line(f"{evaluation.task}, {evaluation.image_set}: {evaluation.method}")
     return "\n".join([heading, "", text_table(list(_rows(evaluation))), "", *_own_paper_rows(evaluation)])
 
 
 def as_markdown(evaluation: Evaluation) -> str:
     """The table and its protocol."""
-    heading = f"# {evaluation.task}, {evaluation.image_set}: {evaluation.method}\n"
+    heading = one_line(f"# {evaluation.task}, {evaluation.image_set}: {evaluation.method}") + "\n"
     published = [f"- {line}" for line in _own_paper_rows(evaluation)]
     protocol = [f"- {key}: {value}" for key, value in flat(evaluation.protocol)]
     table = markdown_table(list(_rows(evaluation)))
@@ -97,21 +99,25 @@ def write_report(evaluation: Evaluation, folder: Path, *, replace: bool = False)
     """Write the three files, `METHOD_TASK_LEVEL_SET.csv` and so on; return their names.
 
     Files of that name that hold another method, policy or image set stay, unless `replace` is asked for: a number is
-    added to the new one's.
+    added to the new one's. All three are written, or none.
+
+    Raises:
+        UserError: They can't be written.
     """
     task = evaluation.task
     seed = [f"seed{task.noise_seed}"] if task.noise_seed else []
     stem = "_".join([evaluation.method, *str(task).split(), *seed, evaluation.image_set]).replace("/", "_")
-    folder.mkdir(parents=True, exist_ok=True)
-    if not replace:
-        stem = next(name for name in _numbered(stem) if not _holds_another(folder / f"{name}.json", evaluation))
+    stems = map(_fitting, _numbered(stem))
+    stem = next(name for name in stems if replace or not _holds_another(folder / f"{name}.json", evaluation))
     contents = {"csv": as_csv(evaluation), "json": as_json(evaluation) + "\n", "md": as_markdown(evaluation)}
-    files = []
-    for ending, text in contents.items():
-        files.append(folder / f"{stem}.{ending}")
-        with atomic_path(files[-1]) as temporary:
-            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
-    return files
+    files = {folder / f"{stem}.{ending}": text for ending, text in contents.items()}
+    write_texts(files)
+    return list(files)
+
+
+def _fitting(stem: str) -> str:
+    """Cut where a name with the longest of the endings would be too long."""
+    return shortened(stem, ".json").removesuffix(".json")
 
 
 def _numbered(stem: str) -> Iterator[str]:
@@ -204,13 +210,8 @@ def write_comparison(comparison: Comparison, costs: dict[str, Cost], results: Re
         name: {"cost": asdict(costs[name]), "sets": [_scores(item) for item in items]}
         for name, items in results.items()
     }
-    for file, written in (
-        ("table.md", markdown),
-        ("table.csv", text.getvalue()),
-        ("table.json", json.dumps(content, indent=1)),
-    ):
-        with atomic_path(folder / file) as temporary:
-            temporary.write_text(written, encoding="utf-8", errors="backslashreplace")
+    tables = {"md": markdown, "csv": text.getvalue(), "json": json.dumps(content, indent=1)}
+    write_texts({folder / f"table.{ending}": written for ending, written in tables.items()})
     return rows
 
 

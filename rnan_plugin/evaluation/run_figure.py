@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rnan_plugin.errors import UserError
-from rnan_plugin.evaluation.plotting import pyplot
-from rnan_plugin.files import atomic_path
+from rnan_plugin.evaluation.plotting import picture_file, pyplot, save_picture
 from rnan_plugin.training.curves import METRICS, logged_scalars
 
 _LOSSES = "losses/"
@@ -27,16 +26,18 @@ def log_of(run: Path) -> Path:
     return run.parents[1] / "tb_logger" / run.name if run.parent.name == "experiments" else run
 
 
-def draw_run(run: Path, file: Path) -> None:
+def draw_run(run: Path, file: Path, *, overwrite: bool = False) -> None:
     """Draw loss, validation metrics, learning rate and speed of a training against its iterations.
 
     Args:
         run: `experiments/NAME` or `tb_logger/NAME`.
         file: Picture to write; its ending says the format (PNG without one).
+        overwrite: Replace a file that is there already.
 
     Raises:
-        UserError: No log, an empty one, no matplotlib, or a file that can't be written.
+        UserError: No log, an empty one, no matplotlib, or a file that is there or can't be written.
     """
+    file = picture_file(file, overwrite=overwrite)
     panels = _panels(logged_scalars(log_of(run)))
     if not panels:
         raise UserError(f"{log_of(run)}: nothing is logged yet; draw it once the training has made its first steps")
@@ -47,15 +48,7 @@ def draw_run(run: Path, file: Path) -> None:
         _draw(axis, title, lines)
     axes[0, 0].set_title(run.name)
     axes[-1, 0].set_xlabel("iteration")
-    file = file if file.suffix else file.with_suffix(".png")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(file) as temporary:
-            figure.savefig(temporary, dpi=120, format=file.suffix[1:].lower())
-    except ValueError:
-        raise UserError(f"{file}: no format of a picture; take .png, .pdf or .svg") from None
-    except OSError as error:
-        raise UserError(f"{file}: can't be written ({error.strerror}); choose another place") from None
+    save_picture(figure, file, dpi=120)
 
 
 def _panels(scalars: Lines) -> dict[str, Lines]:

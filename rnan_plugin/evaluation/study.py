@@ -12,9 +12,9 @@ from types import FrameType
 
 from rnan_plugin.checkpoints import iterations, newest_state
 from rnan_plugin.errors import UserError, shown
-from rnan_plugin.evaluation.plotting import pyplot
+from rnan_plugin.evaluation.plotting import pyplot, save_picture
 from rnan_plugin.evaluation.reports import markdown_table
-from rnan_plugin.files import atomic_path
+from rnan_plugin.files import write_texts
 from rnan_plugin.options.schema import read_option_file
 from rnan_plugin.training.curves import Curve, training_curves
 
@@ -135,9 +135,7 @@ def draw_curves(results: Results, file: Path) -> None:
             place.set(xlabel=unit, ylabel=metric)
             place.grid(alpha=0.3)
         row[0].legend(fontsize=8)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(file) as temporary:
-        figure.savefig(temporary, dpi=100)
+    save_picture(figure, file, dpi=100)
 
 
 def run_study(files: Sequence[str], processes: int) -> int:
@@ -166,13 +164,15 @@ def run_study(files: Sequence[str], processes: int) -> int:
 
 
 def report_study(files: Sequence[str], table_file: Path | None, curves_file: Path | None) -> None:
-    """Print the table of all trainings; write it, and the curves, where asked for."""
+    """Print the table of all trainings; write it, and the curves, where asked for, over those of an earlier report.
+
+    Raises:
+        UserError: A file has something to mend, or what is asked for can't be written.
+    """
     results = {training: curves_of(training) for training in read_set(files)}
     text = table(results)
     print(text, end="")
     if table_file:
-        table_file.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(table_file) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        write_texts({table_file: text})
     if curves_file:
         draw_curves(results, curves_file)

@@ -10,6 +10,7 @@ from rnan_plugin.errors import UserError
 from rnan_plugin.export.openmodeldb import Listing, openmodeldb_entry
 from rnan_plugin.inference.networks import Loaded
 from rnan_plugin.portable import BUFFER, describing
+from rnan_plugin.targets import check_new_file
 
 
 def export(
@@ -78,5 +79,4 @@ def _check_target(out: Path, form: ExportForm, source: Path, *, overwrite: bool)
         raise UserError(f"{out}: the folder {out.parent} does not exist; create it first")
     if out.exists() and out.samefile(source):
         raise UserError(f"{out}: is the file that the weights come from; name another")
-    if out.exists() and not overwrite:
-        raise UserError(f"{out}: exists already; name another file, or add --overwrite")
+    check_new_file(out, overwrite=overwrite)

@@ -44,10 +44,11 @@ def image_size(path: Path) -> tuple[int, int]:
     Raises:
         UserError: As by `read_file` and `decode_image`.
     """
-    if path.is_file():
-        with suppress(Exception), opened_by_pillow(path) as image:
-            size = image.height, image.width
-            return size[::-1] if _is_sideways(image) else size
+    with suppress(Exception):  # of any kind; reading it says what is wrong
+        if path.is_file():
+            with opened_by_pillow(path) as image:
+                size = image.height, image.width
+                return size[::-1] if _is_sideways(image) else size
     height, width = decode_image(read_file(path), str(path)).shape[:2]
     return height, width
 

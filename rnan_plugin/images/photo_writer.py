@@ -33,6 +33,7 @@ QUALITY = 95  # of JPEG where nobody says otherwise; WebP is lossless then
 _LEVEL = 3  # of zlib: higher ones take longer than small networks
 _INCH = 0.0254  # in metres, in which PNG counts
 _OPTIMISED = 2**26  # pixels of a JPEG up to which its codes are fitted: that keeps all coefficients, 6 bytes a pixel
+_MOST_SIDE = {"jpg": 65_500, "webp": 16_383}  # pixels: of libjpeg and libwebp
 _PILLOW_ROWS = 1024  # that are handed to Pillow at once
 
 
@@ -66,7 +67,13 @@ def encode_photo(photo: Photo, name: str, quality: int | None = None) -> Written
     if photo.metadata.exif:
         exif, height, width = photo.metadata.exif, *photo.pixels.shape[:2]
         photo = replace(photo, metadata=replace(photo.metadata, exif=_or_as_it_is(exif, width, height)))
-    return _WRITERS[FORMATS[Path(name).suffix.lower()]](photo, name, quality)
+    kind = FORMATS[Path(name).suffix.lower()]
+    height, width = photo.pixels.shape[:2]
+    most = _MOST_SIDE.get(kind)
+    if most is not None and max(height, width) > most:
+        told = f"{kind} holds at most {most:,} pixels a side, the image has {height}×{width}"
+        raise UserError(f"{name}: {told}; choose --format png")
+    return _WRITERS[kind](photo, name, quality)
 
 
 def _or_as_it_is(exif: bytes, width: int, height: int) -> bytes:

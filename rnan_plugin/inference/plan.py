@@ -10,13 +10,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rnan_plugin.choices import OutputFormat
-from rnan_plugin.data.image_store import files_below
+from rnan_plugin.data.image_files import files_below
 from rnan_plugin.errors import UserError
 from rnan_plugin.files import readable, shortened
 from rnan_plugin.images.photo import PHOTO_ENDINGS
 from rnan_plugin.images.photo_writer import FORMATS
 from rnan_plugin.inference.record import NAME as RECORD_NAME
 from rnan_plugin.inference.record import Record
+from rnan_plugin.targets import check_file, check_folder, is_file, is_folder, real
+
+_SEPARATORS = tuple(filter(None, (os.sep, os.altsep)))
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,8 @@ def make_plan(sources: Sequence[str], target: str, naming: Naming, *, overwrite:
 
     Args:
         sources: Image files, folders, patterns such as `*.jpg`.
-        target: A file for a single image, else a folder; what a folder holds keeps its place below it.
+        target: A file for a single image, else a folder, as is what ends in a separator; what a folder holds keeps its
+            place below it.
         naming: How results are called.
         overwrite: Results may replace files that are no results of earlier runs.
 
@@ -100,25 +104,25 @@ def make_plan(sources: Sequence[str], target: str, naming: Naming, *, overwrite:
     """
     paths, out = [path for source in sources for path in _expanded(source)], Path(target)
     if len(paths) > 1:  # a pattern such as * finds the target of an earlier run too
-        paths = [path for path in paths if not (path.is_dir() and path.resolve() == out.resolve())]
-    is_file = out.suffix.lower() in PHOTO_ENDINGS and not out.is_dir()
-    if len(paths) == 1 and not paths[0].is_dir() and is_file:
+        paths = [path for path in paths if not (is_folder(path) and real(path) == real(out))]
+    names_file = out.suffix.lower() in PHOTO_ENDINGS and not is_folder(out) and not target.endswith(_SEPARATORS)
+    if len(paths) == 1 and not is_folder(paths[0]) and names_file:
         return _kept_from_the_users(_single(paths[0], out, naming), overwrite=overwrite)
-    if is_file:
+    if names_file:
         raise UserError(f"{out}: several images need a folder to write to; name one without such an ending")
-    plan = Plan([], _writable(out))
-    several = sum(path.is_dir() for path in paths) > 1
+    plan = Plan([], check_folder(out))
+    several = sum(map(is_folder, paths)) > 1
     taken: set[Path] = set()
     files = dict(pair for source in paths for pair in _files(source, out, plan, several=several))
-    if len(paths) == 1 and not paths[0].is_dir():  # named, whatever its ending
+    if len(paths) == 1 and not is_folder(paths[0]):  # named, whatever its ending
         files, plan.left_out = {paths[0]: Path(paths[0].name)}, []
     stems = Counter(place.with_suffix("") for place in files.values())
     for path, place in files.items():
         plan.jobs.append(_job(path, out / place, naming, taken, is_alone=stems[place.with_suffix("")] == 1))
-    _refuse_to_replace(plan.jobs)
+    _check_results(plan.jobs)
     if not plan.jobs:
         told = f"{', '.join(sources)}: no images in it; known endings are {' '.join(sorted(PHOTO_ENDINGS))}"
-        raise UserError("\n".join([*plan.unreadable, told]))
+        raise UserError(*plan.unreadable, told)
     return _kept_from_the_users(plan, overwrite=overwrite)
 
 
@@ -128,7 +132,7 @@ def _kept_from_the_users(plan: Plan, *, overwrite: bool) -> Plan:
         return plan
     for job in plan.jobs:
         for out in (job.out, job.copy):
-            if out.is_file() and out.stat().st_size:
+            if is_file(out) and out.stat().st_size:
                 raise UserError(f"{out}: is there already; name another target, a --suffix, or add --overwrite")
     return plan
 
@@ -136,16 +140,23 @@ def _kept_from_the_users(plan: Plan, *, overwrite: bool) -> Plan:
 def _expanded(source: str) -> list[Path]:
     """The path itself, or what a pattern matches that no shell has replaced."""
     path = Path(source)
-    if path.exists() or not glob.has_magic(source):
-        if not path.exists():
-            raise UserError(f"{source}: no such image or folder; check the path")
-        if not (path.is_dir() or path.is_file()):
-            raise UserError(f"{source}: neither an image file nor a folder; check the path")
+    if is_file(path) or is_folder(path):
         return [path]
-    found = sorted(glob.glob(source, recursive=True))  # noqa: PTH207 - of a path that may be absolute
+    found = sorted(glob.glob(source, recursive=True)) if glob.has_magic(source) else []  # noqa: PTH207 - may be absolute
     if not found:
-        raise UserError(f"{source}: nothing matches this pattern")
+        raise UserError(f"{source}: {_why_nothing(source)}")
     return [Path(name) for name in found]
+
+
+def _why_nothing(source: str) -> str:
+    try:
+        Path(source).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        is_pattern = glob.has_magic(source)
+        return "nothing matches this pattern" if is_pattern else "no such image or folder; check the path"
+    except OSError as error:
+        return f"can't be read ({error.strerror}); check the path and its permissions"
+    return "neither an image file nor a folder; check the path"
 
 
 def _single(source: Path, out: Path, naming: Naming) -> Plan:
@@ -158,18 +169,18 @@ def _single(source: Path, out: Path, naming: Naming) -> Plan:
     if naming.suffix:
         raise UserError(f"--suffix: goes with a folder as target; {out} is named already")
     job = Job(source, out, out)
-    _refuse_to_replace([job])
-    return Plan([job], _writable(out.parent))
+    _check_results([job])
+    return Plan([job], out.parent)
 
 
 def _files(source: Path, target: Path, plan: Plan, *, several: bool) -> list[tuple[Path, Path]]:
     """Images with their place below the target; of several folders each has one of its own there."""
-    if not source.is_dir():
+    if not is_folder(source):
         return [(path, Path(path.name)) for path in _images([source], target, plan)]
-    top = Path(source.resolve().name) if several else Path()
-    files = sorted(files_below(source, plan.unreadable.append))
-    if source.resolve() in target.resolve().parents:
-        files = [path for path in files if target.resolve() not in path.resolve().parents]
+    top = Path(real(source).name) if several else Path()
+    files, there = sorted(files_below(source, plan.unreadable.append)), real(target)
+    if real(source) in there.parents:
+        files = [path for path in files if there not in real(path).parents]
     return [(path, top / path.relative_to(source)) for path in _images(files, target, plan)]
 
 
@@ -188,14 +199,14 @@ class _Results:
     """What the record of a folder says is a result, and therefore no source."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder, self._images = folder.resolve(), set(Record(folder).images)
+        self._folder, self._images = real(folder), set(Record(folder).images)
 
     def have(self, path: Path) -> bool:
         """Whether a file is one of them."""
-        resolved = path.resolve()
-        if self._folder not in resolved.parents:
+        leads_to = real(path)
+        if self._folder not in leads_to.parents:
             return False
-        return readable(resolved.relative_to(self._folder).as_posix()) in self._images
+        return readable(leads_to.relative_to(self._folder).as_posix()) in self._images
 
 
 def _job(source: Path, place: Path, naming: Naming, taken: set[Path], *, is_alone: bool) -> Job:
@@ -216,19 +227,10 @@ def _named(place: Path, stem: str, suffix: str, ending: str) -> Path:
     return place.with_name(shortened(stem, f"{suffix}{ending}"))
 
 
-def _refuse_to_replace(jobs: Sequence[Job]) -> None:
-    sources = {job.source.resolve() for job in jobs}
+def _check_results(jobs: Sequence[Job]) -> None:
+    sources = {real(job.source) for job in jobs}
     for job in jobs:
-        for out in (job.out, job.copy):
-            if out.resolve() in sources:
+        for out in dict.fromkeys((job.out, job.copy)):
+            if real(out) in sources:
                 raise UserError(f"{out}: the result would replace its input; name another target, or a --suffix")
-
-
-def _writable(folder: Path) -> Path:
-    """The folder itself, if it can be made and written to; it is made with the first result."""
-    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    if not there.is_dir():
-        raise UserError(f"{folder}: {there} is a file, not a folder; name another target")
-    if not os.access(there, os.W_OK):
-        raise UserError(f"{folder}: no permission to write into {there}; name another target")
-    return folder
+            check_file(out)

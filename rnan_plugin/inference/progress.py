@@ -8,7 +8,14 @@ from types import TracebackType
 
 from tqdm import tqdm
 
+from rnan_plugin.errors import one_line
+
 EVERY = 10.0  # seconds between two lines
+
+
+def say(line: str) -> None:
+    """Print a line above the bars, one whatever the names of files in it hold."""
+    tqdm.write(one_line(line))
 
 
 class FileProgress:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from rnan_plugin.files import atomic_path
+from rnan_plugin.errors import UserError
+from rnan_plugin.files import atomic_path, writing
+from rnan_plugin.targets import check_file
 
 NAME = "restore.jsonl"
 
@@ -19,17 +23,24 @@ class Record:
 
     Args:
         folder: Of the results; it may not be there yet.
+
+    Raises:
+        UserError: It is there and can't be read.
     """
 
     def __init__(self, folder: Path) -> None:
         self.file = folder / NAME
         self._made = False  # the folder, by this command
+        self._lacks = False  # a result, for which there was no room
         self._read()
 
     def _read(self) -> None:
         self._entries: dict[str, dict[str, Any]] = {}
         self._others: list[str] = []
-        text = self.file.read_text(encoding="utf-8", errors="surrogateescape") if self.file.is_file() else ""
+        try:
+            text = self.file.read_text(encoding="utf-8", errors="surrogateescape") if self.file.is_file() else ""
+        except OSError as error:
+            raise UserError(f"{self.file}: can't be read ({error.strerror}); check its permissions") from None
         lines = text.split("\n")
         for line in lines[:-1]:
             self._take(line)
@@ -54,10 +65,16 @@ class Record:
         return self.file.exists()
 
     def begin(self) -> None:
-        """Take note that results are about to be written into the folder, should there be any kill."""
+        """Take note that results are about to be written into the folder, should there be any kill.
+
+        Raises:
+            UserError: The record can't be written.
+        """
+        check_file(self.file)
         self._made = not self.file.parent.exists()
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        self.file.touch()
+        with writing(self.file):
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            self.file.open("ab").close()
 
     def holds(self, image: str, input_sha256: str, asked: str) -> bool:
         """Whether a result was made of this input, and asked for in the same way."""
@@ -66,24 +83,42 @@ class Record:
 
     def add(self, entry: dict[str, Any]) -> None:
         """Write down a result, whose entry has `image`, `source`, `input_sha256` and `asked`."""
+        self._lacks = True
         if self._is_cut_short:
-            self.tidy()
+            self._rewrite()
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        with self.file.open("a", encoding="utf-8", errors="surrogateescape") as file:
-            file.write(json.dumps(entry) + "\n")
+        self._append(json.dumps(entry) + "\n")
+        self._lacks = False
         self._is_tidy &= entry["image"] not in self._entries
         self._entries[entry["image"]] = entry
 
+    def _append(self, line: str) -> None:
+        """Add a line, or nothing where the disk is full."""
+        before = self.file.stat().st_size if self.file.exists() else 0
+        try:
+            with self.file.open("a", encoding="utf-8", errors="surrogateescape") as file:
+                file.write(line)
+        except OSError:
+            with suppress(OSError):
+                os.truncate(self.file, before)
+            raise
+
     def tidy(self) -> None:
-        """Leave one line for each result, the last, also of what other processes wrote; without any, nothing."""
+        """Leave one line for each result, the last, also of what other processes wrote; without any, nothing.
+
+        Where the disk is full the lines stay as they are: they can be read all the same.
+        """
         if not self._is_tidy:
             self._read()  # another process may have written since
-        if self.is_there and not self._entries and not self._others:
-            self.file.unlink()
-            if self._made and not any(self.file.parent.iterdir()):
-                self.file.parent.rmdir()
-        if self._is_tidy:
-            return
+        with suppress(OSError, UserError):
+            if self.is_there and not self._entries and not self._others and not self._lacks:
+                self.file.unlink()
+                if self._made and not any(self.file.parent.iterdir()):
+                    self.file.parent.rmdir()
+            elif not self._is_tidy:
+                self._rewrite()
+
+    def _rewrite(self) -> None:
         lines = [*self._others, *map(json.dumps, self._entries.values())]
         with atomic_path(self.file) as temporary:
             temporary.write_text("".join(f"{line}\n" for line in lines), "utf-8", "surrogateescape")

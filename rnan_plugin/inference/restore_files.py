@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -18,14 +18,14 @@ import torch
 from tqdm import tqdm
 
 from rnan_plugin.device import available_bytes
-from rnan_plugin.errors import UserError
-from rnan_plugin.files import readable, remove_leftovers, write_whole
+from rnan_plugin.errors import UserError, one_line
+from rnan_plugin.files import cannot_write, readable, remove_leftovers, write_whole
 from rnan_plugin.images.codec import header_size, read_file
 from rnan_plugin.images.photo import Photo, read_photo
 from rnan_plugin.images.photo_writer import FORMATS, encode_photo, format_of
 from rnan_plugin.inference.pick import Pick, restore_photo
 from rnan_plugin.inference.plan import Job, Naming, Plan, make_plan
-from rnan_plugin.inference.progress import FileProgress
+from rnan_plugin.inference.progress import FileProgress, say
 from rnan_plugin.inference.record import Record
 from rnan_plugin.inference.whole_images import Progress
 
@@ -103,9 +103,9 @@ def restore_files(
 
 def _tell_left_out(plan: Plan) -> None:
     for path, why in plan.left_out[:_MOST_LINES]:
-        tqdm.write(f"left out: {readable(path)} ({why})")
+        say(f"left out: {readable(path)} ({why})")
     if len(plan.left_out) > _MOST_LINES:
-        tqdm.write(f"left out: {len(plan.left_out) - _MOST_LINES} more files that are no images")
+        say(f"left out: {len(plan.left_out) - _MOST_LINES} more files that are no images")
 
 
 class _Session:
@@ -159,7 +159,7 @@ class _Session:
                     for future in done:
                         progress.step(was_done=self._finish(future.result()))
             except KeyboardInterrupt:
-                tqdm.write(f"{len(running)} image(s) in hand are finished; then this ends")
+                say(f"{len(running)} image(s) in hand are finished; then this ends")
                 for future in running:
                     self._finish(future.result())
                 raise
@@ -170,20 +170,23 @@ class _Session:
         except UserError as error:
             return _Outcome(error=str(error))
         except OSError as error:
-            told = f"{job.out}: can't be written ({error.strerror}); make room, or name another target"
-            return _Outcome(error=told, is_full=error.errno in _NO_ROOM)
+            return _not_written(job.out, error)
 
     def _finish(self, outcome: _Outcome) -> bool:
         """Take down an outcome, in the thread that began it all; whether there was nothing to do."""
+        if outcome.entry is not None:
+            try:
+                self.record.add(outcome.entry)
+            except OSError as error:
+                outcome = replace(_not_written(self.record.file, error), lines=outcome.lines)
         for line in outcome.lines:
-            tqdm.write(line)
+            say(line)
         self._is_full |= outcome.is_full
         if outcome.error:
             self.summary.errors.append(outcome.error)
         elif outcome.entry is None:
             self.summary.skipped += 1
         else:
-            self.record.add(outcome.entry)
             is_left = "left_as_it_is" in outcome.entry
             self.summary.left_alone += is_left
             self.summary.restored += not is_left
@@ -218,6 +221,10 @@ class _Outcome:
     lines: Sequence[str] = ()
     error: str = ""
     is_full: bool = False
+
+
+def _not_written(file: Path, error: OSError) -> _Outcome:
+    return _Outcome(error=cannot_write(file, error), is_full=error.errno in _NO_ROOM)
 
 
 @dataclass(frozen=True)
@@ -305,7 +312,7 @@ def _shares(files: int, work: Work) -> tuple[int, int]:
 @contextmanager
 def _pass_progress(name: str) -> Iterator[Progress]:
     """A bar for the passes of one image, on a terminal alone, gone when they are done."""
-    with tqdm(desc=name, unit="pass", leave=False, disable=None, delay=1) as bar:
+    with tqdm(desc=one_line(name), unit="pass", leave=False, disable=None, delay=1) as bar:
 
         def show(done: int, passes: int) -> None:
             bar.total = passes

@@ -96,7 +96,7 @@ class Restorer:
             with devices.autocast(self.device, self.precision):
                 return restore_image(self.net, img, self.policy, self.device, progress)
         except UserError as error:
-            raise UserError(f"{name}: {error}") from None
+            raise error.within(f"{name}: ") from None
         except (RuntimeError, MemoryError) as error:
             if "InvalidCxxCompiler" in str(error):
                 raise UserError("--compile: needs a C++ compiler; install g++, or leave it out") from None

@@ -116,7 +116,7 @@ def unknown_keys(keys: Mapping[Any, Any], legal: Sequence[str] | frozenset[str],
 def check_keys(keys: Mapping[str, Any], legal: Sequence[str] | frozenset[str], where: str) -> None:
     """Raise a `UserError` with a line for each key that is not legal."""
     if unknown := list(unknown_keys(keys, legal, where)):
-        raise UserError("\n".join(unknown))
+        raise UserError(*unknown)
 
 
 def normalise(
@@ -188,7 +188,7 @@ def parse(options: type[Options], mapping: Mapping[str, Any], where: str) -> Opt
             values.pop(item.name, None)
             problems.append(f"{where}: key '{item.name}' is missing")
     if problems := [*normalise(values, [options], where), *problems]:
-        raise UserError("\n".join(problems))
+        raise UserError(*problems)
     return options(**values)
 
 

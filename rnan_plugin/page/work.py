@@ -51,7 +51,7 @@ class PageWork:
         try:
             self._restore(job)
         except UserError as error:
-            raise UserError(_without_folder(str(error), job)) from None
+            raise UserError(*(_without_folder(line, job) for line in error.args)) from None
 
     def _restore(self, job: Job) -> None:
         asked, source = job.asked, job.source

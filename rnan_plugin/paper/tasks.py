@@ -269,7 +269,7 @@ class TaskAtLevel:
         try:
             return build(**{self.row.level: level})
         except UserError as error:
-            raise UserError(f"level: {error}") from None
+            raise error.within("level: ") from None
 
     @property
     def scale(self) -> int:

@@ -230,7 +230,7 @@ def _check_lpips(metric: dict[str, Any], where: str) -> None:
     try:
         lpips_network(metric["weights"], metric["linear"])
     except UserError as error:
-        raise UserError(f"{where}: {error}") from None
+        raise error.within(f"{where}: ") from None
 
 
 def _check_best(opt: Mapping[str, Any], path: str) -> None:
@@ -247,15 +247,15 @@ def _check_step(opt: Mapping[str, Any], path: str) -> None:
     try:
         step_options(opt.get("train") or {})
     except UserError as error:
-        raise UserError(f"{path}, train: {error}") from None
+        raise error.within(f"{path}, train: ") from None
     try:
         devices.choose(opt.get("device") or "auto", gpu=opt["num_gpu"] != 0)
     except UserError as error:
-        raise UserError(f"{path}, {error}") from None
+        raise error.within(f"{path}, ") from None
 
 
 def _check_policy(val: Mapping[str, Any], where: str) -> None:
     try:
         policy_of(val)
     except UserError as error:
-        raise UserError(f"{where}: {error}") from None
+        raise error.within(f"{where}: ") from None

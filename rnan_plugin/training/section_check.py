@@ -49,7 +49,7 @@ def check_values(opt: dict[str, Any], path: str, *, is_train: bool) -> list[str]
     if ours and is_train:
         lines += [*_wandb(opt, path), *_mlflow(opt, path)]
     if basic:
-        raise UserError("\n".join([*basic, *lines]))
+        raise UserError(*basic, *lines)
     return lines
 
 
@@ -93,4 +93,4 @@ def check_type(section: Any, key: str, registry: Any, where: str) -> None:
 def raise_lines(lines: Sequence[str]) -> None:
     """Raise a `UserError` with the lines, if there are any."""
     if lines:
-        raise UserError("\n".join(lines))
+        raise UserError(*lines)

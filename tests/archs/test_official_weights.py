@@ -117,9 +117,14 @@ def test_convert_replaces_nothing_unasked_and_never_its_input(tmp_path, capsys):
     own = tmp_path / "own.pt"
     own.write_bytes((GOLD / "CAR.pt").read_bytes())
     (tmp_path / "out.pth").write_text("a user's")
-    for out, more in (("own.pt", []), ("own.pt", ["--overwrite"]), ("out.pth", [])):
+    cases = (
+        ("own.pt", [], "would replace its input"),
+        ("own.pt", ["--overwrite"], "would replace its input"),
+        ("out.pth", [], "exists already"),
+    )
+    for out, more, told in cases:
         assert main(["convert", str(own), str(tmp_path / out), *more]) == 2
-        assert "exists already" in capsys.readouterr().err
+        assert told in capsys.readouterr().err
     assert own.read_bytes() == (GOLD / "CAR.pt").read_bytes()
     assert (tmp_path / "out.pth").read_text() == "a user's"
     assert main(["convert", str(own), str(tmp_path / "out.pth"), "--overwrite"]) == 0

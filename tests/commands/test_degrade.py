@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 from conftest import REPOSITORY
+from little_rights import bound, little_room, needs_bounds
 
 import rnan_plugin
 from rnan_plugin.data.degrade_folder import degrade_folder
@@ -183,6 +184,67 @@ def test_error_leaves_nothing_behind(
         degrade_folder(str(photos), tmp_path / "out", TaskAtLevel(task, level, seed))
     assert "\n" not in str(error.value)
     assert [path.name for path in tmp_path.iterdir()] == ["photos"]
+
+
+def degrade(photos: Path, out: Path) -> int:
+    return degrade_folder(str(photos), out, TaskAtLevel("car", 10.0, 0))
+
+
+@pytest.mark.parametrize("name", ["n" * 240, "n" * 255, "é" * 127])
+def test_output_with_a_long_name(name: str, photos: Path, tmp_path: Path) -> None:
+    assert degrade(photos, tmp_path / name) == len(NAMES)
+    assert {path.name for path in tmp_path.iterdir()} == {"photos", name}
+
+
+OUTPUTS = [
+    ("photos/deep/out", "lies in the input"),
+    ("link/out", "lies in the input"),
+    ("photos/a.1.png/out", r"a\.1\.png is a file, not a folder"),
+    ("n" * 256, "a name of 256 bytes"),
+    ("loop", "exists already"),
+    ("loop/out", "is a link that leads nowhere, not a folder"),
+]
+
+
+@pytest.mark.parametrize(("name", "told"), OUTPUTS)
+def test_output_that_is_refused(name: str, told: str, photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(photos)
+    (tmp_path / "loop").symlink_to("loop")
+    source = tmp_path / "elsewhere" if name.startswith("photos/a") else photos
+    (tmp_path / "elsewhere").symlink_to(photos / "deep")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UserError, match=told) as error:
+        degrade(source, tmp_path / name)
+    assert "\n" not in str(error.value)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@needs_bounds
+@pytest.mark.usefixtures("photos")
+def test_output_in_a_closed_folder_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(0o555)
+    told = bound(tmp_path, "degrade", "photos", "closed/out", "--task", "car", "--level", "10")
+    assert told.returncode == 2
+    assert told.stderr.splitlines() == [
+        f"error: closed: no permission to write into {tmp_path / 'closed'}; name another target"
+    ]
+
+
+def test_full_disk_is_one_line_and_leaves_nothing(photos: Path, tmp_path: Path) -> None:
+    with little_room(500), pytest.raises(UserError, match=r"out: can't be written \(File too large\); make room, or"):
+        degrade(photos, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["photos"]
+
+
+def test_what_a_killed_run_left_is_removed_by_the_next(photos: Path, tmp_path: Path) -> None:
+    with subprocess.Popen(["sleep", "60"]) as other:
+        kept = [f".out.1a2b3c4d-{other.pid}.partial", ".mine.partial"]
+        for name in (*kept, ".out.1a2b3c4d-999999999.partial", ".out.1a2b3c4d.partial"):
+            (tmp_path / name / "lq").mkdir(parents=True)
+            (tmp_path / name / "lq/a.png").touch()
+        degrade(photos, tmp_path / "out")
+        assert {path.name for path in tmp_path.iterdir()} == {"photos", "out", *kept}
+        other.kill()
 
 
 def test_command_line(photos: Path, tmp_path: Path) -> None:

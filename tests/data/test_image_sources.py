@@ -18,8 +18,9 @@ from conftest import REPOSITORY
 
 from rnan_plugin.__main__ import main
 from rnan_plugin.data import image_sources
+from rnan_plugin.data.image_files import list_images
 from rnan_plugin.data.image_sources import collect_images
-from rnan_plugin.data.image_store import LmdbStore, close, list_images
+from rnan_plugin.data.image_store import LmdbStore, close
 from rnan_plugin.data.lmdb_writer import SKIPPED
 from rnan_plugin.errors import UserError
 

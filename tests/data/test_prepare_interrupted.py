@@ -12,6 +12,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import lmdb
 import numpy as np
@@ -19,7 +20,7 @@ import pytest
 from packing import ENVIRONMENT, command, content, error_of, write
 
 from rnan_plugin.__main__ import main
-from rnan_plugin.data import pack_work
+from rnan_plugin.data import lmdb_writer, pack_work
 from rnan_plugin.data.image_store import LmdbStore
 from rnan_plugin.data.pack_work import PACK_INFO
 from rnan_plugin.errors import UserError
@@ -119,6 +120,38 @@ def test_full_disk_is_one_line_and_keeps_what_is_packed(tmp_path: Path) -> None:
     done = subprocess.run(arguments, env=ENVIRONMENT, capture_output=True, text=True, check=False)
     assert "images were packed already by an interrupted run" in done.stdout
     assert len(LmdbStore(str(tmp_path / "x.lmdb")).names) == 70
+
+
+class Broken:
+    """An LMDB's environment on a broken or full disk."""
+
+    def begin(self, **_: object) -> None:
+        raise lmdb.Error("mdb_txn_commit: Input/output error")
+
+    def path(self) -> str:
+        return "x.lmdb"
+
+
+@pytest.mark.parametrize(("free", "told"), [(2**20, "No space left on device"), (2**40, "Input/output error")])
+def test_an_error_of_the_library_on_a_full_disk_says_so(free: int, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lmdb_writer.shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    with pytest.raises((OSError, lmdb.Error), match=told):
+        lmdb_writer._Batch(Broken()).commit()
+
+
+@pytest.mark.parametrize("name", ["n" * 246, "n" * 250])
+def test_names_as_long_as_the_file_system_takes(name: str, tmp_path: Path) -> None:
+    write(tmp_path / "in", ["a"])
+    assert main(["prepare", str(tmp_path / "in"), str(tmp_path / f"{name}.lmdb")]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"in", f"{name}.lmdb"}
+
+
+def test_names_that_are_too_long_are_told_before(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path / "in", ["a"])
+    for name, more in (("n" * 251, []), ("n" * 242, ["--hold-out", "2"])):
+        told = error_of(capsys, "prepare", tmp_path / "in", tmp_path / f"{name}.lmdb", *more)
+        assert "more than fit here; choose a shorter one" in told
+    assert {path.name for path in tmp_path.iterdir()} == {"in"}
 
 
 def test_other_images_or_another_layout_begin_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

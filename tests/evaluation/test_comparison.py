@@ -18,6 +18,7 @@ import yaml
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
+from rnan_plugin.__main__ import main
 from rnan_plugin.archs.rnan_arch import RNAN
 from rnan_plugin.data.image_store import FolderStore
 from rnan_plugin.data.pairs import pair
@@ -328,3 +329,17 @@ def test_mistakes_in_the_file_are_one_line(
 def test_method_of_another_task_is_one_line() -> None:
     with pytest.raises(UserError, match=r"^menon is not for car 10; it is for demosaic$"):
         classical("menon", TaskAtLevel("car", 10))
+
+
+@pytest.mark.parametrize("out", ["file", "file/below", "loop"])
+def test_a_target_that_is_no_folder_is_one_line(
+    out: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    content = {"task": "graydn", "level": 25, "sets": ["photos"], "methods": {"noisy": {"type": "input"}}}
+    Path("c.yml").write_text(yaml.safe_dump(content))
+    Path("file").touch()
+    Path("loop").symlink_to("loop")
+    assert main(["compare", "c.yml", "--out", out]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "not a folder; name another target" in line

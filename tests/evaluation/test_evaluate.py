@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from little_rights import little_room
 
 from rnan_plugin.__main__ import main
 from rnan_plugin.data.image_store import FolderStore
@@ -265,3 +266,52 @@ def test_names_that_are_no_utf8_are_scored_and_reported(tmp_path: Path, capsys: 
     for ending in ("csv", "md"):
         (report,) = out.glob(f"*.{ending}")
         assert "caf\\xe9" in report.read_text(encoding="utf-8")
+
+
+# Where the reports go
+
+INPUT = ["evaluate", "photos", "--input", "--task", "car", "--level", "10"]
+OUTS = [("file", "file is a file, not a folder"), ("loop/ev", "is a link that leads nowhere"), ("n" * 256, "256 bytes")]
+
+
+@pytest.mark.parametrize(("out", "told"), OUTS)
+def test_reports_that_cannot_be_written_are_told_before_scoring(
+    out: str, told: str, photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(photos.parent)
+    Path("file").touch()
+    Path("loop").symlink_to("loop")
+    assert main([*INPUT, "--out", out]) == 2
+    said = capsys.readouterr()
+    (line,) = said.err.splitlines()  # no progress
+    assert told in line
+
+
+def test_reports_of_a_long_name_lie_beside_each_other(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(photos.parent)
+    for seed in ("0", "0", "1"):
+        assert main([*INPUT, "--out", "ev", "--name", "n" * 300, "--seed", seed]) == 0
+    files = sorted(Path("ev").iterdir())
+    assert sorted(Counter(file.suffix for file in files).items()) == [(".csv", 2), (".json", 2), (".md", 2)]
+    assert len({file.stem for file in files}) == 2
+
+
+def test_a_full_disk_leaves_no_report_without_the_others(photos: Path, tmp_path: Path) -> None:
+    task = TaskAtLevel("car", 10.0)
+    evaluation = evaluate(input_method(task), task, str(photos))
+    before = write_report(evaluation, tmp_path / "ev")
+    sizes = {file.suffix: file.stat().st_size for file in before}
+    assert sizes[".csv"] < sizes[".json"]
+    for folder in ("ev", "new"):
+        with little_room(sizes[".csv"] + 1), pytest.raises(UserError, match=r"json: can't be written \(File too large"):
+            write_report(evaluation, tmp_path / folder)
+    assert sorted((tmp_path / "ev").iterdir()) == sorted(before)
+    assert not list((tmp_path / "new").iterdir())
+
+
+def test_a_name_with_a_line_break_is_one_line_of_the_table(photos: Path) -> None:
+    (photos / "a.png").rename(photos / "a\nmean 99\x1b[31m.png")
+    evaluation = evaluate(input_method(TaskAtLevel("car", 10.0)), TaskAtLevel("car", 10.0), str(photos))
+    for text in (as_text(evaluation), as_markdown(evaluation)):
+        assert len([line for line in text.splitlines() if r"a\nmean 99\x1b[31m" in line]) == 1
+        assert "\x1b" not in text

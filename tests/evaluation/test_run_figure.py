@@ -45,6 +45,8 @@ def test_every_curve_is_drawn_and_named(run: Path, folder: str, monkeypatch: pyt
         (["experiments/none", "x.png"], "tb_logger/none: no such log"),
         (["experiments/empty", "x.png"], "nothing is logged yet"),
         (["experiments/small", "x.xyz"], "x.xyz: no format of a picture"),
+        (["experiments/small", "mine.png"], "mine.png: exists already; name another file, or add --overwrite"),
+        (["results", "set", "a", "mine"], "mine.png: exists already; name another file, or add --overwrite"),
         (["experiments/small", "Classic5", "x.png"], "image: of a comparison, name the set and the image"),
         (["experiments/small", "x.png", "--difference"], "--difference: are for a comparison"),
     ],
@@ -54,6 +56,7 @@ def test_what_can_not_be_drawn_is_told(
 ) -> None:
     monkeypatch.chdir(run)
     (run / "tb_logger/empty").mkdir()
+    (run / "mine.png").touch()
     before = sorted(run.rglob("*"))
     assert main(["figure", *arguments]) == 2
     assert told in capsys.readouterr().err

@@ -8,8 +8,11 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 import yaml
 from conftest import tiny_options
+
+from rnan_plugin.__main__ import main
 
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
@@ -64,3 +67,15 @@ def test_two_of_one_name_are_refused(data: Path, tmp_path: Path) -> None:
     process = start(tmp_path, "a.yml", "b.yml")
     assert "error: a.yml, b.yml: both are called tiny" in process.communicate(timeout=100)[0]
     assert process.returncode == 2
+
+
+@pytest.mark.parametrize("report", [["--table", "a.yml"], ["--curves", "a.yml"], ["--curves", "x.xyz"]])
+def test_a_report_that_cannot_be_written_is_told_before_training(
+    report: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.yml").write_text("name: mine")
+    assert main(["study", "a.yml", *report]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "would replace its input" in line or "no format of a picture" in line
+    assert Path("a.yml").read_text() == "name: mine"

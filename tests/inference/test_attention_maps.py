@@ -63,13 +63,51 @@ def test_what_cannot_be_looked_at_is_one_line() -> None:
         non_local_maps(network("keys", num_rnab=0), torch.rand(1, 1, 6, 7), 0, 0)
 
 
-def test_command_draws_a_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
     photo = np.random.default_rng(0).integers(0, 256, (24, 20, 3), dtype=np.uint8)
     cv2.imwrite(str(tmp_path / "a.png"), photo)
-    arguments = ["attention", str(tmp_path / "a.png"), str(tmp_path / "maps.png"), "--task", "car", "--level", "10"]
+    return tmp_path / "a.png"
+
+
+def test_command_draws_a_picture(image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["attention", str(image), str(tmp_path / "maps"), "--task", "car", "--level", "10", "--overwrite"]
     assert main([*arguments, "--pixel", "12", "10"]) == 0
     picture = cv2.imread(str(tmp_path / "maps.png"))
     assert picture is not None
     assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 100  # colours of maps, not a blank page
     assert main([*arguments, "--pixel", "24", "0"]) == 2
     assert "lies outside the image of 24×20" in capsys.readouterr().err
+
+
+TARGETS = [
+    ("a.png", [], "the result would replace its input"),
+    ("a.png", ["--overwrite"], "the result would replace its input"),
+    ("link.png", ["--overwrite"], "the result would replace its input"),
+    ("mine.png", [], "exists already; name another file, or add --overwrite"),
+    ("maps.xyz", [], "maps.xyz: no format of a picture; end it in one of .png .pdf .svg"),
+    ("folder.png", ["--overwrite"], "folder.png: is a folder, which no file is to replace"),
+    ("mine.png/maps.png", [], "mine.png is a file, not a folder"),
+]
+
+
+@pytest.mark.parametrize(("target", "more", "told"), TARGETS)
+def test_a_picture_replaces_nothing_unasked(
+    target: str, more: list[str], told: str, image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.png").write_bytes(b"mine")
+    (tmp_path / "link.png").symlink_to(image)
+    (tmp_path / "folder.png").mkdir()
+    before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    arguments = ["attention", str(image), str(tmp_path / target), "--task", "car", "--level", "10"]
+    assert main([*arguments, "--pixel", "12", "10", *more]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert told in line
+    assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+
+
+def test_a_picture_that_is_there_is_replaced_where_that_is_asked_for(image: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.PDF").write_bytes(b"mine")
+    arguments = ["attention", str(image), str(tmp_path / "mine.PDF"), "--task", "car", "--level", "10", "--overwrite"]
+    assert main([*arguments, "--pixel", "12", "10"]) == 0
+    assert (tmp_path / "mine.PDF").read_bytes().startswith(b"%PDF")

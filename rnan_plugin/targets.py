@@ -1,0 +1,108 @@
+"""Whether what a command makes can be written where it is asked to, told before the work starts; nothing is made."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+
+from rnan_plugin.errors import UserError
+
+
+def real(path: str | Path) -> Path:
+    """Where a path leads; of a link that leads to itself the link, for which `Path.resolve` raises."""
+    return Path(os.path.realpath(path))
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a path leads to a folder; not if it can't be looked at, where `Path.is_dir` raises."""
+    return stat.S_ISDIR(_mode(path))
+
+
+def is_file(path: Path) -> bool:
+    """Whether a path leads to a regular file; not if it can't be looked at, where `Path.is_file` raises."""
+    return stat.S_ISREG(_mode(path))
+
+
+def is_there(path: Path) -> bool:
+    """Whether a path leads anywhere that can be looked at, where `Path.exists` may raise."""
+    return bool(_mode(path))
+
+
+def _mode(path: Path) -> int:
+    try:
+        return path.stat().st_mode
+    except OSError:
+        return 0
+
+
+def check_folder(folder: Path) -> Path:
+    """The folder itself, if it is there or can be made, and can be written to.
+
+    Raises:
+        UserError: It can't.
+    """
+    there = _nearest(folder)
+    if not is_folder(there):
+        raise UserError(f"{folder}: {there} is {_kind(there)}, not a folder; name another target")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(f"{folder}: no permission to write into {there}; name another target")
+    check_names(folder)
+    return folder
+
+
+def check_names(path: Path) -> None:
+    """Whether the file system takes those names of a path that are not there yet.
+
+    Raises:
+        UserError: One is too long.
+    """
+    there = _nearest(path)
+    for name in path.absolute().relative_to(there).parts:
+        try:
+            (there / name).lstat()
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                told = f"a name of {len(os.fsencode(name))} bytes, more than fit here; choose a shorter one"
+                raise UserError(f"{there / name}: {told}") from None
+
+
+def _nearest(path: Path) -> Path:
+    """The path itself or the nearest folder above it that is there."""
+    return next(place for place in (path.absolute(), *path.absolute().parents) if os.path.lexists(place))
+
+
+def check_file(file: Path, inputs: Iterable[str | Path] = ()) -> None:
+    """Whether a file can be written, whatever its name holds now.
+
+    Raises:
+        UserError: Its folder can't be written, its name is too long, or holds an input or what is no file.
+    """
+    check_folder(file.parent)
+    check_names(file)
+    if os.path.lexists(file) and not is_file(file):
+        raise UserError(f"{file}: is {_kind(file)}, which no file is to replace; name another target")
+    if real(file) in map(real, inputs):
+        raise UserError(f"{file}: the result would replace its input; name another target")
+
+
+def check_new_file(file: Path, inputs: Iterable[str | Path] = (), *, overwrite: bool) -> None:
+    """As `check_file`, of a file that is not there yet, or may be replaced.
+
+    Raises:
+        UserError: It is there, and may not.
+    """
+    check_file(file, inputs)
+    if is_file(file) and not overwrite:
+        raise UserError(f"{file}: exists already; name another file, or add --overwrite")
+
+
+def _kind(path: Path) -> str:
+    """What stands there in place of what is needed."""
+    if is_folder(path):
+        return "a folder"
+    if is_file(path):
+        return "a file"
+    return "a pipe or device" if is_there(path) else "a link that leads nowhere"

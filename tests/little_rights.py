@@ -1,0 +1,46 @@
+"""Commands as a user whom permissions of files bind, which root is not; and with little room on the disk."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY
+
+_RIGHTS = "-dac_override,-dac_read_search"
+_BOUND = ["setpriv", "--bounding-set", _RIGHTS, "--inh-caps", _RIGHTS] if os.geteuid() == 0 else []
+
+
+def _can_be_bound() -> bool:
+    if _BOUND and not shutil.which("setpriv"):
+        return False
+    told = subprocess.run([*_BOUND, "test", "-w", "/proc/self/status"], check=False, capture_output=True)
+    return told.returncode == 1  # a file that nobody may write
+
+
+needs_bounds = pytest.mark.skipif(not _can_be_bound(), reason="root, and can't leave its rights: needs setpriv")
+
+
+def bound(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run one of the plugin's commands in a folder."""
+    command = [*_BOUND, sys.executable, "-m", "rnan_plugin", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+@contextmanager
+def little_room(size: int) -> Iterator[None]:
+    """Writing beyond this size of a file fails within it, in the middle of a line."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
