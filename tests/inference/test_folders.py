@@ -211,6 +211,9 @@ def test_files_of_the_users_are_not_replaced_unasked(
     assert (tmp_path / "a.png").read_bytes() == own
     run(tmp_path / "in/a.jpg", tmp_path / "a.png", "--weights", weights, "--overwrite")
     run(tmp_path / "in/a.jpg", tmp_path / "a.png", "--weights", weights, "--self-ensemble")  # now it is a result
+    mine = save(tmp_path / "mine.png", 6).read_bytes()  # beside results, and none of them
+    run(tmp_path / "in/a.jpg", tmp_path / "mine.png", "--weights", weights, status=2)
+    assert (tmp_path / "mine.png").read_bytes() == mine
 
 
 def test_what_another_process_writes_is_left_to_it(tmp_path: Path, weights: str) -> None:
