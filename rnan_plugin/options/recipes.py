@@ -154,6 +154,7 @@ def small(inputs: Inputs) -> OptionFile:
 PATCH64 = {
     ("car", None): 1500,
     ("graydn", 50): 2500,
+    ("graydn", 70): 2500,
     ("colordn", 10): 2000,
     ("colordn", None): 2500,
     ("demosaic", None): 1500,

@@ -59,6 +59,7 @@ PATCH64 = {  # files that go on with larger patches, and from what
     "ColorDN_blind": "colordn_0-75",
     "ColorDN_s10": "colordn_10",
     "GrayDN_s50": "graydn_50",
+    "GrayDN_s70": "graydn_70",
     "Demosaic": "demosaic",
 }
 
