@@ -132,9 +132,12 @@ def test_jpeg_takes_a_quality_and_refuses_alpha() -> None:
         encode_photo(Photo(smooth(3), smooth(1)), "a.jpg")
 
 
-def test_what_is_too_large_for_a_format_is_one_line() -> None:
-    with pytest.raises(UserError, match=r"^a\.jpg: this format can't hold the image .*; choose --format png$"):
-        encode_photo(Photo(np.zeros((1, 70_000, 3), np.uint8)), "a.jpg")
+@pytest.mark.parametrize(("ending", "most"), [("jpg", 65_500), ("webp", 16_383)])
+def test_what_is_too_large_for_a_format_is_one_line(ending: str, most: int, capfd: pytest.CaptureFixture[str]) -> None:
+    encode_photo(Photo(np.zeros((1, most, 1), np.uint8)), f"a.{ending}")
+    with pytest.raises(UserError, match=f"a.{ending}: {ending} holds at most {most:,} pixels a side, the image has"):
+        encode_photo(Photo(np.zeros((most + 1, 1, 1), np.uint8)), f"a.{ending}")
+    assert capfd.readouterr().err == ""
 
 
 def test_sixteen_bits_become_the_nearest_of_eight() -> None:
@@ -477,13 +480,3 @@ def test_pictures_that_pillow_holds_are_photographs(mode: str) -> None:
     if mode not in {"I;16", "CMYK"}:
         shown = np.asarray(image.convert("RGBA" if photo.alpha is not None else "RGB"))
         np.testing.assert_array_equal(photo.pixels, shown[..., : photo.pixels.shape[2]])
-
-
-@pytest.mark.parametrize(("ending", "most"), [("jpg", 65_500), ("webp", 16_383)])
-def test_sides_that_a_format_cannot_hold_are_one_line(
-    ending: str, most: int, capfd: pytest.CaptureFixture[str]
-) -> None:
-    encode_photo(Photo(np.zeros((1, most, 1), np.uint8)), f"a.{ending}")
-    with pytest.raises(UserError, match=f"a.{ending}: {ending} holds at most {most:,} pixels a side, the image has"):
-        encode_photo(Photo(np.zeros((most + 1, 1, 1), np.uint8)), f"a.{ending}")
-    assert capfd.readouterr().err == ""
