@@ -25,7 +25,7 @@ from rnan_plugin.__main__ import main as rnan
 from rnan_plugin.archs.rnan_arch import RNAN
 from rnan_plugin.images.color import Pixels
 from rnan_plugin.images.photo import Photo
-from rnan_plugin.inference.restore_files import write_photo
+from rnan_plugin.inference.results import write_photo
 
 ROWS = 500
 

@@ -26,8 +26,8 @@ from rnan_plugin.inference import networks
 from rnan_plugin.inference.choose import AUTO
 from rnan_plugin.inference.pick import NamedPick, PackagePick, Pick, build_worker, restore_photo
 from rnan_plugin.inference.policy import named_policy
-from rnan_plugin.inference.restore_files import write_untouched
 from rnan_plugin.inference.restorer import RestoreSettings
+from rnan_plugin.inference.results import write_untouched
 from rnan_plugin.paper.tasks import TASKS, TaskAtLevel
 from rnan_plugin.targets import real
 

@@ -38,9 +38,9 @@ from rnan_plugin.inference.networks import load_network
 from rnan_plugin.inference.policy import Policy
 from rnan_plugin.inference.restorer import Restorer, RestoreSettings
 from rnan_plugin.inference.shipped import FOLDER, OVERLAP, TILE, ShippedNetwork, shipped_networks, training_spent
-from rnan_plugin.options.inputs import inputs_of
+from rnan_plugin.options.inputs import inputs_of, trained_task
 from rnan_plugin.options.schema import read_option_file
-from rnan_plugin.paper.tasks import TaskAtLevel, trained_task
+from rnan_plugin.paper.tasks import TaskAtLevel
 from rnan_plugin.version import __version__
 
 BENCHMARKS = {"car": "Classic5", "graydn": "Kodak24", "colordn": "Kodak24", "demosaic": "Kodak24", "sr": "Set5"}

@@ -19,14 +19,14 @@ from tqdm import tqdm
 
 from rnan_plugin.device import available_bytes
 from rnan_plugin.errors import UserError, one_line
-from rnan_plugin.files import cannot_write, readable, remove_leftovers, write_whole
+from rnan_plugin.files import cannot_write, readable, remove_leftovers
 from rnan_plugin.images.codec import header_size, read_file
-from rnan_plugin.images.photo import Photo, read_photo
-from rnan_plugin.images.photo_writer import FORMATS, encode_photo, format_of
+from rnan_plugin.images.photo import read_photo
 from rnan_plugin.inference.pick import Pick, restore_photo
 from rnan_plugin.inference.plan import Job, Naming, Plan, make_plan
 from rnan_plugin.inference.progress import FileProgress, say
 from rnan_plugin.inference.record import Record
+from rnan_plugin.inference.results import write_photo, write_untouched
 from rnan_plugin.inference.whole_images import Progress
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
@@ -260,36 +260,6 @@ def restore_one(job: Job, pick: Pick, naming: Naming, passes: Progress | None = 
 def _about(name: str, line: str) -> str:
     warns = line.startswith("warning: ")
     return f"warning: {name}: {line.removeprefix('warning: ')}" if warns else f"{name}: {line}"
-
-
-def write_untouched(code: bytes, photo: Photo, out: Path, quality: int | None = None, *, called: str = "") -> list[str]:
-    """Write what is left as it is: the file's content itself, or its pixels where `out` is of another format.
-
-    Args:
-        code: The content; empty where there was no file.
-        photo: As `read_photo` gives it.
-        out: Whose ending says the format.
-        quality: Of JPEG and WebP.
-        called: The ending of the file; a result with the same has its content, though that is of another format.
-
-    Returns:
-        What had to be changed, for the user.
-
-    Raises:
-        UserError: The format can't hold such an image.
-        OSError: The disk is full, and the like.
-    """
-    if code and (out.suffix.lower() == called.lower() or FORMATS.get(out.suffix.lower()) in (None, format_of(code))):
-        write_whole([code], out)
-        return []
-    return [*photo.notes, *write_photo(photo, out, quality)]
-
-
-def write_photo(photo: Photo, out: Path, quality: int | None = None) -> list[str]:
-    """Write a photograph; return what the format could not hold. Arguments and errors as of `write_untouched`."""
-    pieces, lost = encode_photo(photo, str(out), quality)
-    write_whole(pieces, out)
-    return [f"warning: {readable(out.name)} can't hold {what} of the image" for what in lost]
 
 
 def _check_room(size: tuple[int, int], name: str) -> None:

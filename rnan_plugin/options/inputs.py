@@ -10,7 +10,7 @@ from typing import Any
 
 from rnan_plugin.errors import UserError
 from rnan_plugin.images.color import Channels
-from rnan_plugin.paper.tasks import TASKS, Blind, TaskAtLevel
+from rnan_plugin.paper.tasks import TASKS, Blind, Task, TaskAtLevel
 
 _CHANNELS_TAG = {"rgb": "color", "gray": "gray", "y": "y"}
 _CHANNELS_NAME = {"rgb": "RGB", "gray": "grey", "y": "Y"}
@@ -136,3 +136,18 @@ def _blind_task(name: str, level: float | None) -> TaskAtLevel:
 def plain_number(value: float) -> float:
     """A whole number as such, so that files read `50` and not `50.0`."""
     return int(value) if float(value).is_integer() else value
+
+
+def trained_task(degradation: object, channels: str) -> tuple[Task, object] | None:
+    """The task that an entry of `datasets` trains, and its level; None where no row is like it.
+
+    Args:
+        degradation: As an option file has it, `{type: jpeg, quality: 10}`; the level may be a range.
+        channels: As an option file has them.
+    """
+    if not isinstance(degradation, dict):
+        return None
+    for task in TASKS.values():
+        if task.degradation == degradation.get("type") and channels in (task.channels, *task.other_channels):
+            return task, degradation.get(task.level) if task.level else None
+    return None

@@ -314,18 +314,3 @@ class TaskAtLevel:
         if self.row.released is None or (self.level is not None and self.level not in self.row.levels):
             return None
         return self.row.released.format(level=self.level or 0)
-
-
-def trained_task(degradation: object, channels: str) -> tuple[Task, object] | None:
-    """The task that an entry of `datasets` trains, and its level; None where no row is like it.
-
-    Args:
-        degradation: As an option file has it, `{type: jpeg, quality: 10}`; the level may be a range.
-        channels: As an option file has them.
-    """
-    if not isinstance(degradation, dict):
-        return None
-    for task in TASKS.values():
-        if task.degradation == degradation.get("type") and channels in (task.channels, *task.other_channels):
-            return task, degradation.get(task.level) if task.level else None
-    return None
