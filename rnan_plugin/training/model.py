@@ -298,7 +298,7 @@ class RestorationModel(ValidatedModel):
                 f"train.scheduler.periods end before iteration {reached}, from which the run goes on; add periods"
             ) from None
         if resume_state.get("best"):
-            self.best_metric_results = deepcopy(resume_state["best"])
+            self.take_over_best(resume_state["best"])
         self.skipped_steps = resume_state.get("skipped_steps", 0)
 
 
