@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from rnan_plugin.checkpoints import iterations, newest_state
 from rnan_plugin.errors import UserError, shown
 from rnan_plugin.evaluation.plotting import pyplot
 from rnan_plugin.evaluation.reports import markdown_table
 from rnan_plugin.files import atomic_path
 from rnan_plugin.options.schema import read_option_file
 from rnan_plugin.training.curves import Curve, training_curves
+from rnan_plugin.training.states import iterations, newest_state
 
 EXPERIMENTS, LOGS = Path("experiments"), Path("tb_logger")
 

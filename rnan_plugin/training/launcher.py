@@ -16,7 +16,6 @@ import torch
 import yaml
 from torch import distributed as dist
 
-from rnan_plugin.checkpoints import iterations, load_state, newest_state
 from rnan_plugin.errors import UserError, nearest, tell
 from rnan_plugin.images.levels import expand_levels
 from rnan_plugin.options.schema import flat, read_option_file
@@ -25,6 +24,7 @@ from rnan_plugin.toolbox.api import check_resume, get_dist_info, set_random_seed
 from rnan_plugin.training.option_check import check_option_file
 from rnan_plugin.training.run_lock import hold_run
 from rnan_plugin.training.section_check import check_values
+from rnan_plugin.training.states import iterations, load_state, newest_state
 
 _PATHS = ("resume_state", "pretrain_network")  # beginnings or parts of keys whose `~` stands for the home folder
 

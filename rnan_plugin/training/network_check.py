@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rnan_plugin.archs.official_weights import rename
-from rnan_plugin.checkpoints import fitting, read, weights_in
+from rnan_plugin.checkpoints import fitting, key_in, read, weights_in
 from rnan_plugin.errors import UserError, shown
 from rnan_plugin.inference.whole_images import size_multiple_of
 from rnan_plugin.options.schema import check_arguments, check_call
@@ -96,21 +96,25 @@ def check_pretrained(opt: Mapping[str, Any], path: str) -> None:
     paths = opt["path"]
     if (file := paths.get("pretrain_network_g")) is not None:
         net = _build(opt["network_g"], f"{path}, network_g")
-        weights = weights_to_begin_with(file, paths.get("param_key_g"))
+        weights, _ = weights_to_begin_with(file, paths.get("param_key_g"))
         fitting(net, weights, f"{path}, path.pretrain_network_g: {file}", strict=paths.get("strict_load_g", True))
 
 
-def weights_to_begin_with(file: str | Path, key: str | None) -> dict[str, Tensor]:
+def weights_to_begin_with(file: str | Path, key: str | None) -> tuple[dict[str, Tensor], str | None]:
     """The weights of a checkpoint, by the names of the plugin's networks: those of the release are translated.
+
+    Returns:
+        Weights, and the key that they had in the file, if any.
 
     Raises:
         UserError: The file is missing or damaged, or has no weights of this key.
     """
-    weights = weights_in(read(file), file, key)
+    checkpoint = read(file)
+    weights, taken = weights_in(checkpoint, file, key), key_in(checkpoint, file, key)
     try:
-        return rename(weights)
+        return rename(weights), taken
     except KeyError:  # no released file
-        return weights
+        return weights, taken
 
 
 def _side(net: nn.Module, gt_size: int | None, scale: int) -> int:
