@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from rnan_plugin.archs.official_weights import rename
 from rnan_plugin.checkpoints import fitting, key_in, read, weights_in
-from rnan_plugin.errors import UserError, shown
+from rnan_plugin.errors import UserError
 from rnan_plugin.inference.whole_images import size_multiple_of
+from rnan_plugin.options.networks import check_size
 from rnan_plugin.options.schema import check_arguments, check_call
 from rnan_plugin.toolbox.api import ARCH_REGISTRY
 from rnan_plugin.training.section_check import check_type, raise_lines
 
-_LARGEST_ARGUMENT = 2**14  # of blocks, features and the like; building more would not end
 _SIDE = 16  # pixels of the patch, where training's own is no better
 
 
@@ -33,13 +33,7 @@ def check_network(network: dict[str, Any], where: str) -> None:
     architecture = ARCH_REGISTRY.get(network["type"])
     check_call(architecture, network, where)
     raise_lines(list(check_arguments(architecture, network, where)))
-    raise_lines(
-        [
-            f"{where}.{key}: {shown(value)} is larger than any network can be built with"
-            for key, value in network.items()
-            if isinstance(value, int | float) and abs(value) > _LARGEST_ARGUMENT
-        ]
-    )
+    check_size(network, where)
     _build(network, where)
 
 
