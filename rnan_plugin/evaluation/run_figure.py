@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rnan_plugin.errors import UserError
-from rnan_plugin.evaluation.plotting import pyplot
-from rnan_plugin.files import atomic_path
+from rnan_plugin.evaluation.plotting import picture_file, pyplot, save_figure
 from rnan_plugin.training.curves import METRICS, logged_scalars
 
 _LOSSES = "losses/"
@@ -37,6 +36,7 @@ def draw_run(run: Path, file: Path) -> None:
     Raises:
         UserError: No log, an empty one, no matplotlib, or a file that can't be written.
     """
+    file = picture_file(file)
     panels = _panels(logged_scalars(log_of(run)))
     if not panels:
         raise UserError(f"{log_of(run)}: nothing is logged yet; draw it once the training has made its first steps")
@@ -47,15 +47,7 @@ def draw_run(run: Path, file: Path) -> None:
         _draw(axis, title, lines)
     axes[0, 0].set_title(run.name)
     axes[-1, 0].set_xlabel("iteration")
-    file = file if file.suffix else file.with_suffix(".png")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(file) as temporary:
-            figure.savefig(temporary, dpi=120, format=file.suffix[1:].lower())
-    except ValueError:
-        raise UserError(f"{file}: no format of a picture; take .png, .pdf or .svg") from None
-    except OSError as error:
-        raise UserError(f"{file}: can't be written ({error.strerror}); choose another place") from None
+    save_figure(figure, file, dpi=120)
 
 
 def _panels(scalars: Lines) -> dict[str, Lines]:

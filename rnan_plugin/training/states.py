@@ -1,4 +1,4 @@
-"""Training states: which of a run's are whole, and the last of them; the old ones are removed."""
+"""Training states: where a run's are, which of them are whole, and the last; the old ones are removed."""
 
 from __future__ import annotations
 
@@ -102,6 +102,22 @@ def iterations(files: Iterable[Path]) -> dict[int, Path]:
     ends = {file: file.stem.rpartition("_")[2] for file in files}
     found = {int(end): file for file, end in ends.items() if end.isascii() and end.isdigit()}
     return dict(sorted(found.items(), reverse=True))
+
+
+def place_of_run(option_file: str | Path, name: str) -> Path:
+    """The folder that a run is to go on in: the current one, or the next above its option file that has its states.
+
+    A run of this name that was begun in the current folder comes first, also before it has saved anything.
+
+    Args:
+        option_file: Of the run.
+        name: The run's.
+    """
+    here = Path.cwd()
+    if Path("experiments", name).is_dir():
+        return here
+    above = Path(option_file).absolute().parents
+    return next((one for one in above if any((one / "experiments" / name / "training_states").glob("*.state"))), here)
 
 
 def newest_state(states: Path, models: Path) -> tuple[Path, dict[str, Any], list[str]] | None:
