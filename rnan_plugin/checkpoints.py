@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from rnan_plugin.errors import UserError
-from rnan_plugin.files import atomic_path
+from rnan_plugin.files import absence, atomic_path
 from rnan_plugin.portable import ENDING, packed, read_packed
 
 USUAL_KEYS = ("params_ema", "params")  # of the weights in a checkpoint of BasicSR: the average first
@@ -81,8 +81,9 @@ def read(path: str | Path) -> dict[str, Any]:
         UserError: Missing, damaged, with pickled code, or not a dictionary.
     """
     path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; check the path")
+    if (absent := absence(path)) is not None or not path.is_file():
+        reason = "no such file" if absent in (None, "not found") else absent
+        raise UserError(f"{path}: {reason}; check the path")
     if path.suffix.lower() == ENDING:
         return read_packed(path)
     # Files of torch before 1.6 are no zip files and have no checksums.

@@ -16,6 +16,7 @@ import torch
 from rnan_plugin import device as devices
 from rnan_plugin.data.restoration_dataset import RestorationDataset
 from rnan_plugin.errors import UserError, collect, nearest, shown
+from rnan_plugin.files import absence
 from rnan_plugin.inference.policy import policy_of
 from rnan_plugin.options.optimisers import SCHEDULE_FREE
 from rnan_plugin.options.schema import check_arguments, check_call, normalise
@@ -197,10 +198,12 @@ def _check_schedule(train: dict[str, Any], where: str) -> None:
 
 def _check_weights(paths: Mapping[str, Any], path: str) -> None:
     weights = paths.get("pretrain_network_g")
-    if weights is not None and not Path(weights).is_file():
+    if weights is None:
+        return
+    if (reason := absence(weights)) is not None or not Path(weights).is_file():
         raise UserError(
-            f"{path}, path.pretrain_network_g: {weights} not found; train it first, or for released weights run: "
-            "rnan convert RELEASED.pt OUT.pth"
+            f"{path}, path.pretrain_network_g: {weights} {reason or 'is no file'}; train it first, or for released "
+            "weights run: rnan convert RELEASED.pt OUT.pth"
         )
 
 
