@@ -23,7 +23,7 @@ from rnan_plugin.options.values import number_in
 from rnan_plugin.toolbox.api import check_resume, get_dist_info, set_random_seed, stock_init_dist
 from rnan_plugin.training.option_check import check_option_file
 from rnan_plugin.training.run_lock import hold_run
-from rnan_plugin.training.section_check import check_values
+from rnan_plugin.training.section_check import OUR_MODEL, check_values
 from rnan_plugin.training.states import iterations, load_state, newest_state
 
 _PATHS = ("resume_state", "pretrain_network")  # beginnings or parts of keys whose `~` stands for the home folder
@@ -38,19 +38,34 @@ def parse_options(root_path: str, is_train: bool = True) -> tuple[dict[str, Any]
     """
     args = _arguments()
     try:
-        opt = dict(read_option_file(args.opt))
-        for entry in args.force_yml or []:
-            _force(opt, entry)
-        problems = check_values(opt, args.opt, is_train=is_train)
-        _distribute(opt, args.launcher)
-        _derive(opt, args, root_path, is_train=is_train)
-        check_option_file(opt, args.opt, problems)
-        if is_train and opt["model_type"] == "RestorationModel":
-            _refuse_to_archive(opt, args)
+        return _options(args, root_path, is_train=is_train), args
     except UserError as error:
         tell(error)
         raise SystemExit(2) from None
-    return opt, args
+
+
+def check_file(option_file: str) -> None:
+    """Check an option file as its training does, or where it has none its test; nothing is made.
+
+    Raises:
+        UserError: A line for each problem.
+    """
+    content = read_option_file(option_file)
+    args = argument_parser().parse_args(["-opt", option_file, "--archive"])
+    _options(args, str(Path.cwd()), is_train="train" in content or "train" in content["datasets"])
+
+
+def _options(args: argparse.Namespace, root_path: str, *, is_train: bool) -> dict[str, Any]:
+    opt = dict(read_option_file(args.opt))
+    for entry in args.force_yml or []:
+        _force(opt, entry)
+    problems = check_values(opt, args.opt, is_train=is_train)
+    _distribute(opt, args.launcher)
+    _derive(opt, args, root_path, is_train=is_train)
+    check_option_file(opt, args.opt, problems)
+    if is_train and opt["model_type"] == OUR_MODEL:
+        _refuse_to_archive(opt, args)
+    return opt
 
 
 def argument_parser() -> argparse.ArgumentParser:
