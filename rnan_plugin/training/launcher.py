@@ -145,6 +145,9 @@ def _derive(opt: dict[str, Any], args: argparse.Namespace, root_path: str, *, is
         opt["name"] = f"debug_{opt['name']}"
     if opt["num_gpu"] == "auto":
         opt["num_gpu"] = torch.cuda.device_count()
+    if not is_train and opt["model_type"] == OUR_MODEL and opt["datasets"].get("train"):
+        _say(opt, "datasets.train: passed over, a test is on the other sets")
+        opt["datasets"] = {phase: section for phase, section in opt["datasets"].items() if phase != "train"}
     _derive_paths(opt)
     opt["path"] |= _folders(root_path, opt["name"], is_train=is_train)
     if is_train and "debug" in opt["name"]:
