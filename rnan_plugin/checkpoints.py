@@ -80,6 +80,8 @@ def read(path: str | Path) -> dict[str, Any]:
     Raises:
         UserError: Missing, damaged, with pickled code, or not a dictionary.
     """
+    if not str(path):
+        raise UserError("the name of the weights' file is empty; name one")
     path = Path(path)
     if (absent := absence(path)) is not None or not path.is_file():
         reason = "no such file" if absent in (None, "not found") else absent

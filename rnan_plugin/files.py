@@ -104,6 +104,11 @@ def _is_running(process: int) -> bool:
     return True
 
 
+def _is_text(name: str) -> bool:
+    """Whether a name can be written as UTF-8: half of a pair of UTF-16 can't."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
 def one_component(name: object, where: str) -> str:
     """A name that a folder is to be called by, checked to be one component of a path.
 
@@ -112,8 +117,8 @@ def one_component(name: object, where: str) -> str:
     """
     if not isinstance(name, str):
         raise UserError(f"{where}: {shown(name)} is not a text; folders are called by it")
-    forbidden = next((part for part in ("/", "\\", "\0", "\n", "\r") if part in name), None)
-    if forbidden is not None or name.strip() in ("", ".", "..") or len(os.fsencode(name)) > _LONGEST_NAME:
+    forbidden = any(part in name for part in ("/", "\\", "\0", "\n", "\r")) or not _is_text(name)
+    if forbidden or name.strip() in ("", ".", "..") or len(os.fsencode(name)) > _LONGEST_NAME:
         raise UserError(
             f"{where}: {shown(name)} can't be the name of a folder; use letters, digits, - and _, "
             f"at most {_LONGEST_NAME} bytes"

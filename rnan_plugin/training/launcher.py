@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import distributed as dist
 
 from rnan_plugin.errors import UserError, nearest, tell
 from rnan_plugin.images.levels import expand_levels
-from rnan_plugin.options.schema import flat, read_option_file
+from rnan_plugin.options.schema import check_sections, flat, parse_yaml, read_option_file
 from rnan_plugin.options.values import number_in
 from rnan_plugin.toolbox.api import check_resume, get_dist_info, set_random_seed, stock_init_dist
 from rnan_plugin.training.option_check import check_option_file
@@ -59,6 +58,7 @@ def _options(args: argparse.Namespace, root_path: str, *, is_train: bool) -> dic
     opt = dict(read_option_file(args.opt))
     for entry in args.force_yml or []:
         _force(opt, entry)
+    check_sections(opt, args.opt)
     problems = check_values(opt, args.opt, is_train=is_train)
     _distribute(opt, args.launcher)
     _derive(opt, args, root_path, is_train=is_train)
@@ -101,9 +101,9 @@ def _force(opt: dict[str, Any], entry: str) -> None:
         raise UserError(f"--force_yml {entry}: is not KEY:KEY=VALUE")
     _child(place, key, entry)
     try:
-        value = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError, TypeError):
-        raise UserError(f"--force_yml {entry}: the value is not YAML") from None
+        value = parse_yaml(text)
+    except UserError as error:
+        raise UserError(f"--force_yml {entry}: the value is {error}") from None
     number = number_in(value) if isinstance(value, str) else None  # 1e-4, which YAML takes for a text
     place[key] = value if number is None else number
 

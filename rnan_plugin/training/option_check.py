@@ -101,7 +101,7 @@ def _check_dataset(opt: Mapping[str, Any], dataset: dict[str, Any], path: str, w
         check_type(dataset, "type", DATASET_REGISTRY, where)
         _check_metrics_have_gt(opt, dataset, where)
     if dataset.get("type") == "RestorationDataset":
-        check_type(opt, "model_type", MODEL_REGISTRY, path)
+        check_type(opt, "model_type", MODEL_REGISTRY, path, joint=", ")
         options = RestorationDataset(dataset).options
         dataset |= {key: getattr(options, key) for key in dataset}
         if options.prefetch_mode == "cuda" and not torch.cuda.is_available():

@@ -97,6 +97,11 @@ def test_the_task_says_the_channels_of_released_weights(tmp_path: Path) -> None:
     assert restored.shape == photo.shape
 
 
+def test_an_empty_name_of_weights() -> None:
+    with pytest.raises(UserError, match="the name of the weights' file is empty; name one"):
+        load_network(None, "")
+
+
 @pytest.mark.parametrize(
     ("network", "told"),
     [

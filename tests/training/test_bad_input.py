@@ -178,7 +178,7 @@ WRONG = {
         ["path.pretrain_network_g", "w.pth not found", "convert"],
     ),
     "no blocks": ({"network_g.num_rab": -1}, ["network_g", "num_rab -1"]),
-    "model type": ({"model_type": "RestorationModle"}, ["model_type", "did you mean 'RestorationModel'"]),
+    "model type": ({"model_type": "RestorationModle"}, ["small.yml, model_type: ", "did you mean 'RestorationModel'"]),
     "data set type": ({f"{TRAIN}.type": "RestorationDatset"}, [TRAIN, "did you mean 'RestorationDataset'"]),
     "network type": ({"network_g.type": "RNNA"}, ["network_g.type", "did you mean 'RNAN'"]),
     "loss type": ({"train.pixel_opt.type": "MSLoss"}, ["train.pixel_opt.type", "did you mean 'MSELoss'"]),
@@ -205,6 +205,8 @@ WRONG = {
         {"scale": 3, f"{TRAIN}.degradation": {"type": "bicubic", "scale": 3}},
         [".gt_size", "16 is not a multiple of the scale 3"],
     ),
+    "no levels": ({f"{VAL}.degradation.quality": []}, [f"{VAL} (photos).degradation: [] has no level in it"]),
+    "half a letter": ({"name": "a\ud800"}, ["small.yml, name: ", "is not a text that a folder can be called by"]),
     "better and best": (
         {"val.metrics.psnr.better": "lower"},
         ["val.metrics.psnr.better: lower, but of PSNR higher is better; take the key out"],
@@ -369,6 +371,31 @@ def test_lower_is_better_of_niqe_where_nothing_is_said(legal: dict[str, Any], mo
     legal["val"]["metrics"]["niqe"] = {"type": "calculate_niqe", "crop_border": 0}
     opt, _ = parse(legal, monkeypatch)
     assert opt["val"]["metrics"]["niqe"]["better"] == "lower"
+
+
+@pytest.mark.parametrize(
+    ("forced", "told"),
+    [
+        ("datasets:val=~", "small.yml, datasets.val: the section is empty"),
+        ("datasets=5", "small.yml, datasets: the section is empty or not 'key: value' lines"),
+        ("path=~", "small.yml, path: the section is empty"),
+        ("datasets:val:degradation={type: jpeg, quality: 10, quality: 20}", "key 'quality' stands twice"),
+        ("train:total_iter=[", "--force_yml train:total_iter=[: the value is not valid YAML"),
+    ],
+)
+def test_forced_values_are_judged_as_those_of_the_file(
+    legal: dict[str, Any], forced: str, told: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    Path("small.yml").write_text(yaml.safe_dump(legal), encoding="utf-8")
+    with pytest.raises(SystemExit, match="2"):
+        main(["train", "-opt", "small.yml", "--force_yml", forced])
+    (line,) = capfd.readouterr().err.splitlines()
+    assert told in line
+
+
+def test_equal_levels_are_one_set(legal: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    opt, _ = parse(change(legal, {f"{VAL}.degradation.quality": [10, 10.0, 20]}), monkeypatch)
+    assert list(opt["datasets"]) == ["train", "val_quality10", "val_quality20"]
 
 
 # Tests
