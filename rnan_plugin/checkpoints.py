@@ -1,24 +1,25 @@
 """Checkpoints: the only place that reads and writes them, and puts weights into networks.
 
-They are whole or not there: written aside and renamed, verified when read, the old ones removed.
+They are whole or not there: written aside and renamed, verified when read. What a training state has to hold is told
+in `rnan_plugin.training.states`.
 """
 
 from __future__ import annotations
 
 import pickle
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from rnan_plugin.errors import UserError, shown
-from rnan_plugin.files import atomic_path
+from rnan_plugin.errors import UserError
+from rnan_plugin.files import absence, atomic_path
 from rnan_plugin.portable import ENDING, packed, read_packed
 
-_STATE_KEYS = {"epoch", "iter", "optimizers", "schedulers"}
+USUAL_KEYS = ("params_ema", "params")  # of the weights in a checkpoint of BasicSR: the average first
 
 
 def save_checkpoint(content: dict[str, Any], path: Path) -> None:
@@ -79,9 +80,12 @@ def read(path: str | Path) -> dict[str, Any]:
     Raises:
         UserError: Missing, damaged, with pickled code, or not a dictionary.
     """
+    if not str(path):
+        raise UserError("the name of the weights' file is empty; name one")
     path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; check the path")
+    if (absent := absence(path)) is not None or not path.is_file():
+        reason = "no such file" if absent in (None, "not found") else absent
+        raise UserError(f"{path}: {reason}; check the path")
     if path.suffix.lower() == ENDING:
         return read_packed(path)
     # Files of torch before 1.6 are no zip files and have no checksums.
@@ -109,15 +113,42 @@ def weights_in(checkpoint: Mapping[str, Any], path: str | Path, key: str | None 
     Raises:
         UserError: There are none, or they are not finite; names the tensor.
     """
-    wanted = [key, "params"] if key is not None else ["params_ema", "params"]
-    found = next((checkpoint[name] for name in wanted if name in checkpoint), checkpoint)
+    taken = key_in(checkpoint, path, key)
+    found = checkpoint if taken is None else checkpoint[taken]
     if not isinstance(found, Mapping) or not found or not all(isinstance(value, Tensor) for value in found.values()):
-        there = ", ".join(map(str, checkpoint))[:100]
-        raise UserError(f"{path}: no weights '{key or 'params'}' in it (path.param_key_g); it has {there or 'nothing'}")
+        raise UserError(f"{path}: no weights '{key or 'params'}' in it (path.param_key_g); it has {_keys(checkpoint)}")
     for name, value in found.items():
-        if value.is_floating_point() and not value.isfinite().all():
-            raise UserError(f"{path}: {name} holds NaN or infinite values; take another checkpoint")
+        _check_tensor(value, f"{path}: {name}")
     return {str(name).removeprefix("module."): value for name, value in found.items()}
+
+
+def key_in(checkpoint: Mapping[str, Any], path: str | Path, key: str | None = None) -> str | None:
+    """The key of the weights to take from a checkpoint; None where it is a flat state dict. Arguments as `weights_in`.
+
+    `params_ema` gives way to `params`, as in BasicSR, which asks for the one by itself where it averages weights.
+
+    Raises:
+        UserError: A key of another name is not in the file.
+    """
+    if key not in (None, *USUAL_KEYS):
+        if key not in checkpoint:
+            raise UserError(f"{path}: no weights '{key}' in it (path.param_key_g); it has {_keys(checkpoint)}")
+        return key
+    wanted = USUAL_KEYS if key is None else (key, "params")
+    return next((name for name in wanted if name in checkpoint), None)
+
+
+def _keys(checkpoint: Mapping[str, Any]) -> str:
+    return ", ".join(map(str, checkpoint))[:100] or "nothing"
+
+
+def _check_tensor(value: Tensor, where: str) -> None:
+    """Weights are plain tensors of finite real numbers; whole ones are counters, which some layers keep."""
+    if value.layout != torch.strided or value.is_meta or value.is_complex() or value.is_quantized:
+        kind = "without values" if value.is_meta else f"{value.layout}, {value.dtype}".replace("torch.", "")
+        raise UserError(f"{where} is a tensor {kind}, which no network has here; take another checkpoint")
+    if value.is_floating_point() and not value.isfinite().all():
+        raise UserError(f"{where} holds NaN or infinite values; take another checkpoint")
 
 
 def load_weights(net: nn.Module, path: str | Path, key: str | None = None) -> None:
@@ -173,6 +204,12 @@ def fitting(
             *(f"{what}: {_first(names)}" for what, names in left_over.items() if names),
         ]
     )
+    of_numbers = next(
+        (name for name in found if found[name].is_floating_point() != own[name].is_floating_point()), None
+    )
+    if of_numbers is not None:
+        kinds = f"{found[of_numbers].dtype} in the file, {own[of_numbers].dtype} in network_g".replace("torch.", "")
+        raise UserError(f"{path}: {of_numbers} is of {kinds}; take another checkpoint")
     if strict and any(left_over.values()):
         raise UserError(f"{path}: weights of another network than network_g ({told})")
     if not found:
@@ -195,124 +232,3 @@ _MOST_NAMED = 5  # tensors in a report
 def _first(names: list[str]) -> str:
     more = len(names) - _MOST_NAMED
     return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
-
-
-def load_state(path: Path, models: Path) -> dict[str, Any]:
-    """Read a training state, and verify it and the weights that belong to it.
-
-    Args:
-        path: `training_states/ITER.state`.
-        models: Folder of the run's weights.
-
-    Raises:
-        UserError: Missing, damaged, or foreign.
-    """
-    state = read(path)
-    if not state.keys() >= _STATE_KEYS:
-        raise UserError(f"{path}: not a readable training state, it holds no {', '.join(sorted(_STATE_KEYS))}")
-    wrong = next((key for key, legal in _STATE_PARTS.items() if key in state and not legal(state[key])), None)
-    if wrong is not None:
-        raise UserError(f"{path}: not a readable training state, its '{wrong}' is {shown(state[wrong])}")
-    named = next(iter(iterations([path])), state["iter"])
-    if named != state["iter"]:
-        raise UserError(f"{path}: is the state of iteration {state['iter']}; give it its name, {state['iter']}.state")
-    weights = models / f"net_g_{state['iter']}.pth"
-    for file in (path, weights):
-        if not is_intact(file):
-            raise UserError(f"{file}: {'damaged' if file.exists() else 'missing'}; resume from another state")
-    return state
-
-
-_LARGEST = 2**31  # of iterations
-_DEEPEST = 20  # of an option file's sections
-
-
-def _is_count(value: Any) -> bool:
-    return type(value) is int and 0 <= value < _LARGEST
-
-
-def _is_whole(value: Any) -> bool:
-    return type(value) is int and abs(value) < _LARGEST
-
-
-def _is_list_of_states(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(item, dict) for item in value)
-
-
-def _is_plain(value: Any, depth: int = 0) -> bool:
-    """Whether a value is one that an option file can hold."""
-    if isinstance(value, dict):
-        value = [*value.keys(), *value.values()]
-    if isinstance(value, list | tuple | set | frozenset):
-        return depth < _DEEPEST and all(_is_plain(item, depth + 1) for item in value)
-    return value is None or isinstance(value, str | int | float)
-
-
-def _are_options(value: Any) -> bool:
-    seed = value.get("manual_seed", 0) if isinstance(value, dict) else None
-    legal = type(seed) is int and 0 <= seed < 2**32
-    return legal and _is_plain(value) and all(isinstance(key, str) for key in value)
-
-
-def _is_best(value: Any) -> bool:
-    """Whether a value is BasicSR's record of the best: `{SET: {METRIC: {better, val, iter}}}`."""
-    sets = value.values() if isinstance(value, dict) else [None]
-    rows = [row for metrics in sets for row in (metrics.values() if isinstance(metrics, dict) else [None])]
-    return all(
-        isinstance(row, dict)
-        and isinstance(row.get("better"), str)
-        and isinstance(row.get("val"), float | int)
-        and _is_whole(row.get("iter"))
-        for row in rows
-    )
-
-
-# What the parts of a training state may be; those of other programs than the plugin hold no more than the first four.
-_STATE_PARTS: dict[str, Callable[[Any], bool]] = {
-    "epoch": _is_whole,
-    "iter": _is_count,
-    "optimizers": _is_list_of_states,
-    "schedulers": _is_list_of_states,
-    "scaler": lambda value: isinstance(value, dict),
-    "draws": lambda value: type(value) is int and 0 <= value < _LARGEST * _LARGEST,
-    "validated": _is_whole,
-    "best": _is_best,
-    "skipped_steps": _is_count,
-    "options": _are_options,
-}
-
-
-def iterations(files: Iterable[Path]) -> dict[int, Path]:
-    """Files by the iteration that their names end in (`5000.state`, `net_g_5000.pth`), the last first."""
-    ends = {file: file.stem.rpartition("_")[2] for file in files}
-    found = {int(end): file for file, end in ends.items() if end.isascii() and end.isdigit()}
-    return dict(sorted(found.items(), reverse=True))
-
-
-def newest_state(states: Path, models: Path) -> tuple[Path, dict[str, Any], list[str]] | None:
-    """Find the last training state that is whole.
-
-    Returns:
-        Its path, its content, and why later ones were passed over; None where there is no state at all.
-
-    Raises:
-        UserError: There are states, but not one is whole.
-    """
-    problems: list[str] = []
-    for path in iterations(states.glob("*.state")).values():
-        try:
-            return path, load_state(path, models), problems
-        except UserError as error:
-            problems.append(str(error))
-        except Exception as error:  # whatever it is: not whole
-            problems.append(f"{path}: not a readable training state ({type(error).__name__})")
-    if problems:
-        raise UserError(f"{states}: no training state is whole; the last: {problems[0]}")
-    return None
-
-
-def remove_old(states: Path, models: Path, keep: int) -> None:
-    """Remove all but the last `keep` numbered checkpoints, states before their weights."""
-    for files in (states.glob("*.state"), models.glob("net_g_*.pth")):
-        for path in list(iterations(files).values())[keep:]:
-            path.unlink(missing_ok=True)

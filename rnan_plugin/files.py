@@ -17,6 +17,17 @@ _MOST_BYTES = 255  # of a name, in all usual file systems
 _LONGEST_NAME = 200  # of a run: endings and dates are added to it
 
 
+def absence(path: str | Path) -> str | None:
+    """Why there is nothing under a path: "not found", or what the system says; None if there is something."""
+    try:
+        Path(path).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return "not found"
+    except (OSError, ValueError) as error:
+        return f"can't be read ({getattr(error, 'strerror', error)})"
+    return None
+
+
 def readable(name: str | Path) -> str:
     r"""A file's name as text that can be written anywhere: bytes that are no UTF-8 become \xe9 and the like."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
@@ -150,6 +161,11 @@ def _is_running(process: int) -> bool:
     return True
 
 
+def _is_text(name: str) -> bool:
+    """Whether a name can be written as UTF-8: half of a pair of UTF-16 can't."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
 def one_component(name: object, where: str) -> str:
     """A name that a folder is to be called by, checked to be one component of a path.
 
@@ -158,8 +174,8 @@ def one_component(name: object, where: str) -> str:
     """
     if not isinstance(name, str):
         raise UserError(f"{where}: {shown(name)} is not a text; folders are called by it")
-    forbidden = next((part for part in ("/", "\\", "\0", "\n", "\r") if part in name), None)
-    if forbidden is not None or name.strip() in ("", ".", "..") or len(os.fsencode(name)) > _LONGEST_NAME:
+    forbidden = any(part in name for part in ("/", "\\", "\0", "\n", "\r")) or not _is_text(name)
+    if forbidden or name.strip() in ("", ".", "..") or len(os.fsencode(name)) > _LONGEST_NAME:
         raise UserError(
             f"{where}: {shown(name)} can't be the name of a folder; use letters, digits, - and _, "
             f"at most {_LONGEST_NAME} bytes"

@@ -10,7 +10,8 @@ import yaml
 import rnan_plugin.training.connect  # noqa: F401 - BasicSR has to know the plugin
 from rnan_plugin.errors import UserError
 from rnan_plugin.training.launcher import _derive_paths
-from rnan_plugin.training.option_check import _unlike_the_paper, _unreached, check_option_file
+from rnan_plugin.training.option_check import check_option_file
+from rnan_plugin.training.option_doubts import doubts
 
 
 def check_printed_options(text: str) -> dict[str, Any]:
@@ -22,5 +23,5 @@ def check_printed_options(text: str) -> dict[str, Any]:
         check_option_file(opt, "mine.yml")
     missing = ("dataroot_gt: datasets/", "path.pretrain_network_g: ")
     assert [line for line in str(error.value).splitlines() if not any(key in line for key in missing)] == []
-    assert [*_unreached(opt), *_unlike_the_paper(opt)] == []  # no warning either, once the data are there
+    assert list(doubts(opt)) == []  # no warning either, once the data are there
     return opt

@@ -23,10 +23,11 @@ from conftest import log_of, tiny_options, write_options
 
 from rnan_plugin.__main__ import main
 from rnan_plugin.archs.rnan_arch import RNAN
-from rnan_plugin.checkpoints import is_intact, load_state, newest_state, read, save_checkpoint
+from rnan_plugin.checkpoints import is_intact, read, save_checkpoint
 from rnan_plugin.errors import UserError
 from rnan_plugin.inference.networks import load_network
 from rnan_plugin.training.launcher import changed_keys
+from rnan_plugin.training.states import load_state, newest_state
 
 
 def checkpoint(folder: Path, iteration: int) -> Path:

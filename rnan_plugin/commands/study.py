@@ -20,10 +20,18 @@ that validation, pauses and other work on the machine do not count.
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command line."""
     parser.add_argument("files", nargs="+", help="option files")
-    parser.add_argument("--processes", type=int, default=1, help="of each training, by torchrun (default: 1, without)")
+    parser.add_argument(
+        "--processes", type=_at_least_one, default=1, help="of each training, by torchrun (default: 1, without)"
+    )
     parser.add_argument("--table", type=Path, help="Markdown file to write the table to, too")
     parser.add_argument("--curves", type=Path, help="PNG, SVG or PDF to draw the validation metrics to")
     parser.add_argument("--only-table", action="store_true", help="train nothing")
+
+
+def _at_least_one(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of 1 or more")
+    return int(text)
 
 
 def run(options: argparse.Namespace) -> int:

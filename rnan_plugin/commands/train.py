@@ -54,12 +54,13 @@ def _test(pipeline: Callable[[str], None]) -> None:
 
 
 def find_run(argv: Sequence[str]) -> None:
-    """With `--auto_resume`, go where the run is: the current folder, or one above the option file.
+    """With `--auto_resume`, go where the run is; see `place_of_run`.
 
     The option file's relative paths, such as those of data sets, then count from there.
     """
     from rnan_plugin.files import one_component
     from rnan_plugin.options.schema import read_option_file
+    from rnan_plugin.training.states import place_of_run
 
     arguments = list(argv)
     resumes = {"--auto_resume", "--auto-resume"} & set(arguments)
@@ -68,11 +69,7 @@ def find_run(argv: Sequence[str]) -> None:
     place = arguments.index("-opt") + 1
     file = Path(arguments[place]).absolute()
     name = one_component(read_option_file(str(file))["name"], f"{file}, name")
-    for folder in (Path.cwd(), *file.parents):
-        if any((folder / "experiments" / name / "training_states").glob("*.state")):
-            break
-    else:
-        return
+    folder = place_of_run(file, name)
     if folder != Path.cwd():
         print(f"the run is below {folder}: going on there", flush=True)
         sys.argv[sys.argv.index(arguments[place])] = str(file)

@@ -19,6 +19,24 @@ from rnan_plugin.images.raw_codec import Value, is_intact, is_raw
 _CRC = struct.Struct(">I")
 
 
+def check_listing(root: str) -> int:
+    """Compare an LMDB's number of images with that of its index; a look at its ends that takes no time.
+
+    Returns:
+        Number of images.
+
+    Raises:
+        UserError: They differ, an end of the index is not there, or there is no such LMDB, or it is damaged.
+    """
+    store = LmdbStore(root)
+    missing = next((name for name in (store.names[0], store.names[-1]) if not store.holds(name)), None)
+    if missing is not None:
+        raise UserError(f"{root}: {META_INFO} lists {one_line(missing)}, which it does not hold; pack the LMDB again")
+    if (stored := store.stored()) != len(store.names):
+        raise UserError(f"{root}: {META_INFO} lists {len(store.names)} images, but it holds {stored}; pack it again")
+    return stored
+
+
 def check_lmdb(root: str) -> tuple[int, list[str]]:
     """Decode every value and compare names, shapes and checksums, on all cores, with progress.
 

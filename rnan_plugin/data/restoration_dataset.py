@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -15,8 +16,10 @@ from torch.utils.data import Dataset
 
 from rnan_plugin.data.augmentation import augment_view, recoloured, unflipped
 from rnan_plugin.data.dataset_options import DatasetOptions, missing_data_remedy, option_file, parse_dataset
-from rnan_plugin.data.image_store import ImageStore, JoinedStore, open_store
-from rnan_plugin.errors import RnanWarning, UserError, shown
+from rnan_plugin.data.image_store import ImageStore, JoinedStore, is_lmdb, open_store
+from rnan_plugin.data.lmdb_check import check_listing
+from rnan_plugin.errors import RnanWarning, UserError, collect, shown
+from rnan_plugin.files import absence
 from rnan_plugin.images.color import convert_channels
 from rnan_plugin.images.degradations import (
     Box,
@@ -30,6 +33,8 @@ from rnan_plugin.images.degradations import (
 )
 from rnan_plugin.images.levels import fixed
 from rnan_plugin.images.tensors import to_tensor
+
+_TRIED = 64  # pixels of the side of what a chain is tried on, after it has shrunk
 
 
 class Sample(TypedDict):
@@ -64,8 +69,10 @@ class RestorationDataset(Dataset[Sample]):
         self.gt_store = _open(self.options, "dataroot_gt", where)
         self.lq_store = _open(self.options, "dataroot_lq", where) if self.options.dataroot_lq else None
         self._check_images(where)
+        self._try_chain(f"{where}.degradation")
         self._grey_told = torch.zeros((), dtype=torch.bool).share_memory_()  # type: ignore[no-untyped-call]
-        self._patch_count = self._count_patches() if self.options.sampling == "pixels" else None
+        draws_pixels = self.options.phase == "train" and self.options.sampling == "pixels"
+        self._patch_count = self._count_patches() if draws_pixels else None
 
     def __len__(self) -> int:
         return len(self.gt_store.names)
@@ -76,17 +83,27 @@ class RestorationDataset(Dataset[Sample]):
         return {"lq": to_tensor(lq), "gt": to_tensor(gt), "lq_path": lq_path, "gt_path": self.gt_store.path(name)}
 
     def _check_images(self, where: str) -> None:
-        """What can be said about the images without decoding any."""
+        """What can be said about the images by their headers alone."""
         if self.lq_store is not None:
             missing = {self._lq_name(name) for name in self.gt_store.names} - set(self.lq_store.names)
             if missing:
                 raise UserError(f"{where}.dataroot_lq: {self.options.dataroot_lq} has no image '{min(missing)}'")
-        if self.options.phase == "train":
-            self._sizes = self.gt_store.sizes()
-            ready = self.lq_store.sizes() if self.lq_store is not None else None
-            for name, size in self._sizes.items():
+        self._sizes = self.gt_store.sizes()
+        ready = self.lq_store.sizes() if self.lq_store is not None else None
+        for name, size in self._sizes.items():
+            if self.options.phase == "train":
                 self._check_patch_fits(size, name)
-                self._lq_size(size, ready[self._lq_name(name)] if ready is not None else None, name)
+            self._lq_size(size, ready[self._lq_name(name)] if ready is not None else None, name)
+
+    def _try_chain(self, where: str) -> None:
+        """Degrade a small image of the set's channels: what a degradation has against them is told before the start."""
+        rng = np.random.default_rng(0)
+        side = _TRIED * self.options.scale
+        img = np.zeros((side, side, 3 if self.options.channels == "rgb" else 1), np.uint8)
+        try:
+            degrade(img, fixed(self.chain, rng), rng)
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from None
 
     def _count_patches(self) -> NDArray[np.int64]:
         """Cumulative number of places for a patch, over the images."""
@@ -187,7 +204,23 @@ def _random_box(size: tuple[int, int], side: int, rng: np.random.Generator) -> B
 def _open(options: DatasetOptions, key: str, where: str) -> ImageStore:
     root: str | list[str] = getattr(options, key)
     roots = root if isinstance(root, list) else [root]
-    missing = [one for one in roots if not Path(one).exists()]
+    missing = {one: reason for one in roots if (reason := absence(one)) is not None}
     if missing:
-        raise UserError(*(f"{where}.{key}: {one} not found; {missing_data_remedy(one)}" for one in missing))
-    return JoinedStore(roots) if isinstance(root, list) else open_store(root, is_lmdb=options.is_lmdb)
+        raise UserError(
+            *(f"{where}.{key}: {one} {reason}; {missing_data_remedy(one)}" for one, reason in missing.items())
+        )
+    packed = is_lmdb if isinstance(root, list) else lambda _: options.is_lmdb
+    try:
+        collect(partial(check_listing if packed(one) else _check_folder, one) for one in roots)
+        return JoinedStore(roots) if isinstance(root, list) else open_store(root, is_lmdb=options.is_lmdb)
+    except OSError as error:  # a folder that may not be entered
+        raise UserError(
+            f"{where}.{key}: {error.filename}: can't be read ({error.strerror}); check the folder"
+        ) from None
+    except UserError as error:
+        raise error.within(f"{where}.{key}: ") from None
+
+
+def _check_folder(root: str) -> None:
+    if Path(root, "data.mdb").exists():
+        raise UserError(f"{root}: is an LMDB; set io_backend.type: lmdb in this entry, or name it NAME.lmdb in a list")

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from rnan_plugin.environment.finding import Finding
-from rnan_plugin.errors import UserError, one_line
+from rnan_plugin.errors import UserError
+from rnan_plugin.files import absence
 from rnan_plugin.options.schema import read_yaml
 
 
 def check_option_file(path: Path) -> Iterator[Finding]:
-    """The option file can be read and the data it names are there."""
+    """The option file can be read, the data it names are there, and its command would begin."""
     try:
         options = read_yaml(path, "option file")
     except UserError as error:
@@ -23,8 +25,28 @@ def check_option_file(path: Path) -> Iterator[Finding]:
         yield Finding("FAIL", f"{path}: no data sets", "add `datasets:`, as in the plugin's options folder")
         return
     yield Finding("ok", f"{path}: readable, {len(datasets)} data set(s)")
-    for name, settings in datasets.items():
-        yield from _check_dataset(f"datasets.{name}", settings if isinstance(settings, dict) else {})
+    places = [
+        finding
+        for name, settings in datasets.items()
+        for finding in _check_dataset(f"datasets.{name}", settings if isinstance(settings, dict) else {})
+    ]
+    told = list(_as_its_command(path))
+    # What both find, the command puts as it will when it is typed.
+    yield from (finding for finding in places if finding.verdict == "ok" or not told)
+    yield from told
+
+
+def _as_its_command(path: Path) -> Iterator[Finding]:
+    """What `rnan train` or `rnan test` would refuse; nothing where BasicSR, which both need, is missing."""
+    if importlib.util.find_spec("basicsr") is None:
+        return
+    import rnan_plugin.training.connect  # noqa: F401 - BasicSR has to know the plugin's classes
+    from rnan_plugin.training.launcher import check_file
+
+    try:
+        check_file(str(path))
+    except UserError as error:
+        yield from (Finding("FAIL", line) for line in map(str, error.args))
 
 
 def _check_dataset(where: str, settings: Mapping[str, Any]) -> Iterator[Finding]:
@@ -41,23 +63,15 @@ def _check_dataset(where: str, settings: Mapping[str, Any]) -> Iterator[Finding]
 
 
 def _check_folder(where: str, folder: Path) -> Finding:
-    if folder.exists():
+    if (reason := absence(folder)) is None:
         return Finding("ok", f"{where}: {folder}")
-    return Finding("FAIL", f"{where}: {folder} does not exist", "prepare the data there, or correct the path")
+    return Finding("FAIL", f"{where}: {folder} {reason}", "prepare the data there, or correct the path")
 
 
 def _check_lmdb(where: str, folder: Path) -> Finding:
-    from rnan_plugin.data.image_store import LmdbStore  # needs libraries that may be what is broken
+    from rnan_plugin.data.lmdb_check import check_listing  # needs libraries that may be what is broken
 
-    remedy = f"`rnan prepare FOLDER {folder}`"
     try:
-        store = LmdbStore(str(folder))
-        missing = [name for name in (store.names[0], store.names[-1]) if not store.holds(name)]
-        stored = store.stored()
+        return Finding("ok", f"{where}: {folder}, {check_listing(str(folder))} images")
     except UserError as error:
-        return Finding("FAIL", f"{where}: {error}", remedy)
-    if missing:
-        return Finding("FAIL", f"{where}: {folder} lists {one_line(missing[0])} but does not hold it", remedy)
-    if stored != len(store.names):
-        return Finding("FAIL", f"{where}: {folder} lists {len(store.names)} images but holds {stored}", remedy)
-    return Finding("ok", f"{where}: {folder}, {stored} images")
+        return Finding("FAIL", f"{where}: {error}", f"`rnan prepare FOLDER {folder}`")

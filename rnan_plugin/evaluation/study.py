@@ -5,20 +5,19 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from rnan_plugin.checkpoints import iterations, newest_state
 from rnan_plugin.errors import UserError, shown
 from rnan_plugin.evaluation.plotting import pyplot, save_picture
 from rnan_plugin.evaluation.reports import markdown_table
-from rnan_plugin.files import write_texts
+from rnan_plugin.files import one_component, write_texts
 from rnan_plugin.options.schema import read_option_file
+from rnan_plugin.options.values import MISFIT, Count, describe, fitted
 from rnan_plugin.training.curves import Curve, training_curves
-
-EXPERIMENTS, LOGS = Path("experiments"), Path("tb_logger")
+from rnan_plugin.training.states import iterations, newest_state, place_of_run
 
 
 @dataclass(frozen=True)
@@ -30,15 +29,25 @@ class Training:
     total: int
 
     @property
+    def folder(self) -> Path:
+        """Where it is begun or gone on with, as by the command that trains."""
+        return place_of_run(self.file, self.name)
+
+    @property
+    def run(self) -> Path:
+        """The folder of its weights and states."""
+        return self.folder / "experiments" / self.name
+
+    @property
     def done(self) -> int:
         """Iterations that are saved."""
-        states = iterations((EXPERIMENTS / self.name / "training_states").glob("[0-9]*.state"))
+        states = iterations((self.run / "training_states").glob("[0-9]*.state"))
         return max(states, default=0)
 
     @property
     def finished(self) -> bool:
         """Whether it came to its end, the last validation and the last weights included."""
-        run = EXPERIMENTS / self.name
+        run = self.run
         if self.done < self.total or not (run / "models/net_g_latest.pth").is_file():
             return False
         found = newest_state(run / "training_states", run / "models")
@@ -50,10 +59,13 @@ def read_set(files: Sequence[str]) -> list[Training]:
     trainings = []
     for file in files:
         options = read_option_file(file)
-        total = (options.get("train") or {}).get("total_iter")
-        if not isinstance(total, int):
-            raise UserError(f"{file}, train.total_iter: {shown(total)} is no whole number; only trainings can be run")
-        trainings.append(Training(file, options["name"], total))
+        name, train = one_component(options["name"], f"{file}, name"), options.get("train")
+        written = train.get("total_iter") if isinstance(train, Mapping) else None
+        total = fitted(written, Count)
+        if total is MISFIT:
+            told = f"{shown(written)} is not {describe(Count)}"
+            raise UserError(f"{file}, train.total_iter: {told}; only trainings can be run")
+        trainings.append(Training(file, name, total))
     names = [training.name for training in trainings]
     for name in names:
         if names.count(name) > 1:
@@ -99,7 +111,7 @@ Results = dict[Training, dict[str, Curve]]
 
 def curves_of(training: Training) -> dict[str, Curve]:
     """Its validation metrics, by `SET/METRIC`; none where logger.use_tb_logger is false."""
-    folder = LOGS / training.name
+    folder = training.folder / "tb_logger" / training.name
     return training_curves(folder) if training.done and folder.is_dir() else {}
 
 

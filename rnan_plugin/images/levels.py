@@ -124,6 +124,8 @@ def level_range(value: Any) -> LevelRange | None:
             )
         return LevelRange(**value)
     if isinstance(value, list | tuple):
+        if not value:
+            raise UserError("[] has no level in it; name one, or two for a range")
         if len(value) != 2:
             raise UserError(f"{shown(list(value))} is no range; it needs two numbers, the smaller first")
         return LevelRange(*value)
@@ -149,11 +151,12 @@ def expand_levels(phase: str, section: Mapping[str, Any]) -> dict[str, dict[str,
         key = level_key(kind) if isinstance(section.get("name"), str) else None
         if key is not None and entry.get(key) and _are_levels(entry[key]):
             expanded = {}
-            for level in dict.fromkeys(map(str, entry[key])):
+            for value in dict.fromkeys(entry[key]):  # 10 and 10.0 are one
+                level = str(value)
                 own = copy.deepcopy(dict(section))
                 own["name"] = f"{section.get('name')}_{key}{level}"
                 chosen = own["degradation"] if isinstance(degradation, Mapping) else own["degradation"][place]
-                chosen[key] = next(value for value in entry[key] if str(value) == level)
+                chosen[key] = value
                 expanded[f"{phase}_{key}{level}"] = own
             return expanded
     return {phase: dict(section)}

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from rnan_plugin import checkpoints
 from rnan_plugin.archs.official_weights import infer_arguments, load_released
@@ -16,6 +18,7 @@ from rnan_plugin.archs.rnan_arch import RNAN
 from rnan_plugin.errors import UserError, nearest
 from rnan_plugin.images.color import Channels
 from rnan_plugin.inference.shipped import named_network, shipped_file, shipped_names
+from rnan_plugin.options.networks import check_size
 from rnan_plugin.options.schema import check_call, read_option_file
 from rnan_plugin.paper.tasks import TaskAtLevel
 
@@ -73,8 +76,7 @@ def _load_alone(weights: str) -> Loaded:
     checkpoint = checkpoints.read(weights)
     described = checkpoint.get("network_g")
     if isinstance(described, Mapping):
-        net = _build(described, f"{weights}, network_g")
-        checkpoints.fill(net, checkpoints.weights_in(checkpoint, weights), weights)
+        net = _build_described(described, checkpoints.weights_in(checkpoint, weights), weights)
         return Loaded(net.eval(), _channels_of(net), weights, _whole(described))
     if "params" in checkpoint or "params_ema" in checkpoint:
         return _load_described(_option_file_of(weights), weights)
@@ -112,15 +114,35 @@ def _load_described(option_file: str, weights: str | None) -> Loaded:
 
 
 def _build(network: Mapping[str, Any], where: str) -> nn.Module:
-    """A network from a `network_g` section; without a type it is RNAN."""
+    """A network from a `network_g` section."""
     arguments = {key: value for key, value in network.items() if key != "type"}
-    kind = network.get("type", "RNAN")
-    architecture = RNAN if kind == "RNAN" else _basicsr_architecture(kind, where)
+    architecture = _architecture(network, where)
     check_call(architecture, arguments, where)
     try:
         return architecture(**arguments)
     except (TypeError, ValueError) as error:
         raise UserError(f"{where}: {' '.join(str(error).split())}") from None
+
+
+def _build_described(network: Mapping[str, Any], weights: Mapping[str, Tensor], file: str) -> nn.Module:
+    """The network that a file says its weights are of, with them; files are strangers, and build nothing else.
+
+    BasicSR's classes that read or fetch other files are not built, and no memory is taken but for weights that fit.
+    """
+    where = f"{file}, network_g"
+    check_size(network, where)
+    architecture = _architecture(network, where)
+    if architecture.__module__.startswith("basicsr.") and architecture.__name__ not in _OF_IMAGES:
+        legal = ", ".join(sorted({"RNAN", *_OF_IMAGES}))
+        raise UserError(f"{where}.type: {architecture.__name__} restores no image (legal: {legal}); take another file")
+    with suppress(NotImplementedError, RuntimeError), torch.device("meta"):  # some compute while they are built
+        checkpoints.fitting(_build(network, where), weights, file, strict=True)
+    net = _build(network, where)
+    checkpoints.fill(net, weights, file)
+    return net
+
+
+_OF_IMAGES = frozenset({"EDSR", "ECBSR", "MSRResNet", "RCAN", "RIDNet", "RRDBNet", "SRVGGNetCompact", "SwinIR"})
 
 
 def _whole(network: Mapping[str, Any]) -> dict[str, Any]:
@@ -135,11 +157,17 @@ def _whole(network: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": kind, **bound.arguments, "img_mean": mean if mean is None else [*map(float, mean)]}
 
 
+def _architecture(network: Mapping[str, Any], where: str) -> type[nn.Module]:
+    """The class of a section; without a type it is RNAN."""
+    kind = network.get("type", "RNAN")
+    return RNAN if kind == "RNAN" else _basicsr_architecture(kind, where)
+
+
 def _basicsr_architecture(kind: Any, where: str) -> type[nn.Module]:
     import rnan_plugin.toolbox.networks  # noqa: F401 - takes seconds; RNAN needs none of it
     from rnan_plugin.toolbox.api import ARCH_REGISTRY
 
-    if kind not in ARCH_REGISTRY:
+    if not isinstance(kind, str) or kind not in ARCH_REGISTRY:
         raise UserError(f"{where}.type: no '{kind}' in BasicSR{nearest(str(kind), {*ARCH_REGISTRY.keys(), 'RNAN'})}")
     architecture: type[nn.Module] = ARCH_REGISTRY.get(kind)
     return architecture

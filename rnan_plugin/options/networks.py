@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from rnan_plugin.archs.rnan_arch import DIV2K_MEAN, UPSCALES
 from rnan_plugin.choices import NetworkName
-from rnan_plugin.errors import UserError
+from rnan_plugin.errors import UserError, shown
 
 Section = dict[str, Any]
 
+LARGEST_ARGUMENT = 2**14  # of blocks, features and the like; building more would not end
 PATCH = 48  # side of the LQ patch of the paper's training, in pixels
 
 
@@ -28,6 +29,29 @@ class Network:
     build: Callable[[int, int], Section]
     scales: tuple[int, ...]
     colour_only: bool = False
+
+
+def check_size(network: Mapping[str, Any], where: str) -> None:
+    """Refuse a section with a number that no network can be built with.
+
+    Raises:
+        UserError: A line for each.
+    """
+    lines = [
+        f"{where}.{key}: {shown(value)} is larger than any network can be built with"
+        for key, value in network.items()
+        if any(abs(number) > LARGEST_ARGUMENT for number in _numbers(value))
+    ]
+    if lines:
+        raise UserError(*lines)
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    if isinstance(value, int | float):
+        yield value
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _numbers(item)
 
 
 def network_section(name: NetworkName, num_channel: int, scale: int) -> Section:

@@ -52,17 +52,29 @@ def read_yaml(path: str | Path, kind: str) -> dict[str, Any]:
     """
     try:
         if Path(path).stat().st_size > _LARGEST_FILE:
-            raise UserError(f"{path}: larger than {_LARGEST_FILE >> 20} MiB, which no {kind} is")
-        content = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
+            raise UserError(f"larger than {_LARGEST_FILE >> 20} MiB, which no {kind} is")
+        content = parse_yaml(Path(path).read_text(encoding="utf-8"))
     except OSError:
         raise UserError(f"{path}: no such {kind}; check the path") from None
-    except (yaml.YAMLError, ValueError, RecursionError, TypeError, LookupError, AttributeError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())[:300]})") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not valid YAML ({error})") from None
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: not a file of keys and values; start from one of options/*.yml")
     return content
+
+
+def parse_yaml(text: str) -> Any:
+    """What a YAML text says, by the safe loader, in which no key stands twice.
+
+    Raises:
+        UserError: It is not YAML.
+    """
+    try:
+        return yaml.load(text, _Loader)
+    except (yaml.YAMLError, ValueError, RecursionError, TypeError, LookupError, AttributeError) as error:
+        raise UserError(f"not valid YAML ({' '.join(str(error).split())[:300]})") from None
 
 
 def flat(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -83,6 +95,12 @@ def read_option_file(path: str) -> Mapping[str, Any]:
         UserError: Missing, not YAML, or without a section that the toolbox needs.
     """
     config = read_yaml(path, "option file")
+    check_sections(config, path)
+    return config
+
+
+def check_sections(config: Mapping[str, Any], path: str) -> None:
+    """Check that the sections that the toolbox's parsing reads are there; errors as of `read_option_file`."""
     ours = config.get("model_type") == "RestorationModel"
     sections = ("datasets", "path", "network_g") if ours else ("datasets", "path")
     for key in ("name", "model_type", "num_gpu", *sections):
@@ -92,7 +110,6 @@ def read_option_file(path: str) -> Mapping[str, Any]:
         _check_section(config[key], f"{path}, {key}")
     for phase, dataset in config["datasets"].items():
         _check_section(dataset, f"{path}, datasets.{phase}")
-    return config
 
 
 def _check_section(section: Any, where: str) -> None:

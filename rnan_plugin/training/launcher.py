@@ -13,18 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import distributed as dist
 
-from rnan_plugin.checkpoints import iterations, load_state, newest_state
 from rnan_plugin.errors import UserError, nearest, tell
 from rnan_plugin.images.levels import expand_levels
-from rnan_plugin.options.schema import flat, read_option_file
+from rnan_plugin.options.schema import check_sections, flat, parse_yaml, read_option_file
 from rnan_plugin.options.values import number_in
 from rnan_plugin.toolbox.api import check_resume, get_dist_info, set_random_seed, stock_init_dist
 from rnan_plugin.training.option_check import check_option_file
 from rnan_plugin.training.run_lock import hold_run
-from rnan_plugin.training.section_check import check_values
+from rnan_plugin.training.section_check import OUR_MODEL, check_values
+from rnan_plugin.training.states import iterations, load_state, newest_state
 
 _PATHS = ("resume_state", "pretrain_network")  # beginnings or parts of keys whose `~` stands for the home folder
 
@@ -38,19 +37,35 @@ def parse_options(root_path: str, is_train: bool = True) -> tuple[dict[str, Any]
     """
     args = _arguments()
     try:
-        opt = dict(read_option_file(args.opt))
-        for entry in args.force_yml or []:
-            _force(opt, entry)
-        problems = check_values(opt, args.opt, is_train=is_train)
-        _distribute(opt, args.launcher)
-        _derive(opt, args, root_path, is_train=is_train)
-        check_option_file(opt, args.opt, problems)
-        if is_train and opt["model_type"] == "RestorationModel":
-            _refuse_to_archive(opt, args)
+        return _options(args, root_path, is_train=is_train), args
     except UserError as error:
         tell(error)
         raise SystemExit(2) from None
-    return opt, args
+
+
+def check_file(option_file: str) -> None:
+    """Check an option file as its training does, or where it has none its test; nothing is made.
+
+    Raises:
+        UserError: A line for each problem.
+    """
+    content = read_option_file(option_file)
+    args = argument_parser().parse_args(["-opt", option_file, "--archive"])
+    _options(args, str(Path.cwd()), is_train="train" in content or "train" in content["datasets"])
+
+
+def _options(args: argparse.Namespace, root_path: str, *, is_train: bool) -> dict[str, Any]:
+    opt = dict(read_option_file(args.opt))
+    for entry in args.force_yml or []:
+        _force(opt, entry)
+    check_sections(opt, args.opt)
+    problems = check_values(opt, args.opt, is_train=is_train)
+    _distribute(opt, args.launcher)
+    _derive(opt, args, root_path, is_train=is_train)
+    check_option_file(opt, args.opt, problems)
+    if is_train and opt["model_type"] == OUR_MODEL:
+        _refuse_to_archive(opt, args)
+    return opt
 
 
 def argument_parser() -> argparse.ArgumentParser:
@@ -86,9 +101,9 @@ def _force(opt: dict[str, Any], entry: str) -> None:
         raise UserError(f"--force_yml {entry}: is not KEY:KEY=VALUE")
     _child(place, key, entry)
     try:
-        value = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError, TypeError):
-        raise UserError(f"--force_yml {entry}: the value is not YAML") from None
+        value = parse_yaml(text)
+    except UserError as error:
+        raise UserError(f"--force_yml {entry}: the value is {error}") from None
     number = number_in(value) if isinstance(value, str) else None  # 1e-4, which YAML takes for a text
     place[key] = value if number is None else number
 
@@ -130,6 +145,9 @@ def _derive(opt: dict[str, Any], args: argparse.Namespace, root_path: str, *, is
         opt["name"] = f"debug_{opt['name']}"
     if opt["num_gpu"] == "auto":
         opt["num_gpu"] = torch.cuda.device_count()
+    if not is_train and opt["model_type"] == OUR_MODEL and opt["datasets"].get("train"):
+        _say(opt, "datasets.train: passed over, a test is on the other sets")
+        opt["datasets"] = {phase: section for phase, section in opt["datasets"].items() if phase != "train"}
     _derive_paths(opt)
     opt["path"] |= _folders(root_path, opt["name"], is_train=is_train)
     if is_train and "debug" in opt["name"]:

@@ -29,4 +29,10 @@ def calculate_lpips(
 
 
 METRIC_REGISTRY.register(calculate_lpips)
-LOWER_IS_BETTER = frozenset({"calculate_lpips"})
+# Of the metrics whose direction is known; `better` of an option file can only say the same.
+BETTER = {
+    "calculate_lpips": "lower",
+    "calculate_niqe": "lower",
+    "calculate_psnr": "higher",
+    "calculate_ssim": "higher",
+}

@@ -15,12 +15,13 @@ from torch import distributed as dist
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from rnan_plugin import device as devices
-from rnan_plugin.checkpoints import fill, remove_old, save_checkpoint
+from rnan_plugin.checkpoints import USUAL_KEYS, fill, save_checkpoint
 from rnan_plugin.errors import UserError
 from rnan_plugin.toolbox.api import get_root_logger
 from rnan_plugin.training.network_check import weights_to_begin_with
 from rnan_plugin.training.optimisers import build_optimiser, is_schedule_free, take_over, write_average
 from rnan_plugin.training.schedule import fast_forward
+from rnan_plugin.training.states import remove_old
 from rnan_plugin.training.step import step_options
 from rnan_plugin.training.validation import ValidatedModel
 
@@ -267,11 +268,12 @@ class RestorationModel(ValidatedModel):
         Raises:
             UserError: The file is damaged, or its weights are of another network.
         """
-        if (self.opt.get("path") or {}).get("param_key_g") is None:
-            param_key = None  # the toolbox's default, which the option file does not ask for
+        named = (self.opt.get("path") or {}).get("param_key_g")
+        # The toolbox asks for keys of its own where the file names none, and for an average beside any that it names.
+        weights, key = weights_to_begin_with(load_path, param_key if named in USUAL_KEYS else named)
         net = self.get_bare_model(net)
-        told = fill(net, weights_to_begin_with(load_path, param_key), load_path, strict=strict)
-        get_root_logger().info(f"{load_path}, for {type(net).__name__}, key {param_key or 'found'}: {told}")
+        told = fill(net, weights, load_path, strict=strict)
+        get_root_logger().info(f"{load_path}, for {type(net).__name__}, key {key or '(none)'}: {told}")
 
     def resume_training(self, resume_state: dict[str, Any]) -> None:
         """Take over a training state; hyperparameters and schedule are the option file's, up to its iteration."""
@@ -298,7 +300,7 @@ class RestorationModel(ValidatedModel):
                 f"train.scheduler.periods end before iteration {reached}, from which the run goes on; add periods"
             ) from None
         if resume_state.get("best"):
-            self.best_metric_results = deepcopy(resume_state["best"])
+            self.take_over_best(resume_state["best"])
         self.skipped_steps = resume_state.get("skipped_steps", 0)
 
 

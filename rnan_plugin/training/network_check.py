@@ -10,14 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from rnan_plugin.archs.official_weights import rename
-from rnan_plugin.checkpoints import fitting, read, weights_in
-from rnan_plugin.errors import UserError, shown
+from rnan_plugin.checkpoints import fitting, key_in, read, weights_in
+from rnan_plugin.errors import UserError
 from rnan_plugin.inference.whole_images import size_multiple_of
+from rnan_plugin.options.networks import check_size
 from rnan_plugin.options.schema import check_arguments, check_call
 from rnan_plugin.toolbox.api import ARCH_REGISTRY
+from rnan_plugin.training.other_sets import first_channels
 from rnan_plugin.training.section_check import check_type, raise_lines
 
-_LARGEST_ARGUMENT = 2**14  # of blocks, features and the like; building more would not end
 _SIDE = 16  # pixels of the patch, where training's own is no better
 
 
@@ -33,13 +34,7 @@ def check_network(network: dict[str, Any], where: str) -> None:
     architecture = ARCH_REGISTRY.get(network["type"])
     check_call(architecture, network, where)
     raise_lines(list(check_arguments(architecture, network, where)))
-    raise_lines(
-        [
-            f"{where}.{key}: {shown(value)} is larger than any network can be built with"
-            for key, value in network.items()
-            if isinstance(value, int | float) and abs(value) > _LARGEST_ARGUMENT
-        ]
-    )
+    check_size(network, where)
     _build(network, where)
 
 
@@ -72,19 +67,29 @@ def check_fit(opt: Mapping[str, Any], path: str) -> None:
     """
     net, scale, seen = _build(opt["network_g"], f"{path}, network_g"), opt.get("scale", 1), set()
     for phase, dataset in opt["datasets"].items():
-        colours = dataset.get("channels", "rgb")
-        if dataset.get("type") != "RestorationDataset" or colours in seen:
+        where = f"{path}, datasets.{phase}"
+        channels, of_gt = _channels(dataset, where)
+        if (channels, of_gt) in seen:
             continue
-        seen.add(colours)
-        channels, side = (3 if colours == "rgb" else 1), _side(net, dataset.get("gt_size"), scale)
-        wanted = (1, channels, side * scale, side * scale)
-        found = _output_shape(net, opt["network_g"], (1, channels, side, side), f"{path}, datasets.{phase}")
+        seen.add((channels, of_gt))
+        side = _side(net, dataset.get("gt_size"), scale)
+        found = _output_shape(net, opt["network_g"], (1, channels, side, side), where)
+        wanted = (1, found[1] if of_gt is None else of_gt, side * scale, side * scale)
         if found != wanted:
             raise UserError(
-                f"{path}, datasets.{phase}: network_g makes {_size(found)} of an input of {channels} channel(s) of "
-                f"{side}×{side}, the ground truth has {_size(wanted)}; look at scale: {scale}, channels: {colours}, "
-                "and the channels and scale of network_g (num_in_ch, num_out_ch, upscale)"
+                f"{where}: network_g makes {_size(found)} of an input of {channels} channel(s) of "
+                f"{side}×{side}, the ground truth has {_size(wanted)}; look at scale: {scale}, channels: "
+                f"{dataset.get('channels', 'rgb')}, and the channels and scale of network_g (num_in_ch, num_out_ch, "
+                "upscale)"
             )
+
+
+def _channels(dataset: Mapping[str, Any], where: str) -> tuple[int, int | None]:
+    """Channels of a set's inputs and ground truth, if it has any."""
+    if dataset.get("type") != "RestorationDataset":
+        return first_channels(dataset, where)
+    count = 3 if dataset.get("channels", "rgb") == "rgb" else 1
+    return count, count
 
 
 def check_pretrained(opt: Mapping[str, Any], path: str) -> None:
@@ -96,28 +101,32 @@ def check_pretrained(opt: Mapping[str, Any], path: str) -> None:
     paths = opt["path"]
     if (file := paths.get("pretrain_network_g")) is not None:
         net = _build(opt["network_g"], f"{path}, network_g")
-        weights = weights_to_begin_with(file, paths.get("param_key_g"))
+        weights, _ = weights_to_begin_with(file, paths.get("param_key_g"))
         fitting(net, weights, f"{path}, path.pretrain_network_g: {file}", strict=paths.get("strict_load_g", True))
 
 
-def weights_to_begin_with(file: str | Path, key: str | None) -> dict[str, Tensor]:
+def weights_to_begin_with(file: str | Path, key: str | None) -> tuple[dict[str, Tensor], str | None]:
     """The weights of a checkpoint, by the names of the plugin's networks: those of the release are translated.
+
+    Returns:
+        Weights, and the key that they had in the file, if any.
 
     Raises:
         UserError: The file is missing or damaged, or has no weights of this key.
     """
-    weights = weights_in(read(file), file, key)
+    checkpoint = read(file)
+    weights, taken = weights_in(checkpoint, file, key), key_in(checkpoint, file, key)
     try:
-        return rename(weights)
+        return rename(weights), taken
     except KeyError:  # no released file
-        return weights
+        return weights, taken
 
 
-def _side(net: nn.Module, gt_size: int | None, scale: int) -> int:
+def _side(net: nn.Module, gt_size: Any, scale: int) -> int:
     """Side of the patch, in LQ pixels: small, but a multiple of the network's windows where training's is one."""
     window = size_multiple_of(net)
     small = max(_SIDE // window, 1) * window
-    own = gt_size // scale if gt_size else small
+    own = gt_size // scale if isinstance(gt_size, int) and gt_size >= scale else small
     return own if own % window else min(own, small)
 
 

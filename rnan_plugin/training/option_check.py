@@ -6,7 +6,7 @@ import inspect
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,8 @@ import torch
 from rnan_plugin import device as devices
 from rnan_plugin.data.restoration_dataset import RestorationDataset
 from rnan_plugin.errors import UserError, collect, nearest, shown
+from rnan_plugin.files import absence
 from rnan_plugin.inference.policy import policy_of
-from rnan_plugin.options.inputs import trained_task
 from rnan_plugin.options.optimisers import SCHEDULE_FREE
 from rnan_plugin.options.schema import check_arguments, check_call, normalise
 from rnan_plugin.options.sections import NEEDED, SCHEDULERS, Metric
@@ -25,9 +25,10 @@ from rnan_plugin.perceptual import lpips_network
 from rnan_plugin.toolbox.api import DATASET_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY
 from rnan_plugin.training.data_workers import check_shared_memory
 from rnan_plugin.training.loss_check import check_losses
-from rnan_plugin.training.metrics import LOWER_IS_BETTER
+from rnan_plugin.training.metrics import BETTER
 from rnan_plugin.training.network_check import check_fit, check_network, check_pretrained
 from rnan_plugin.training.optimisers import check_optimiser
+from rnan_plugin.training.option_doubts import doubts
 from rnan_plugin.training.section_check import OUR_MODEL, check_type, raise_lines
 from rnan_plugin.training.step import step_options
 
@@ -52,8 +53,7 @@ def check_option_file(opt: Mapping[str, Any], path: str, problems: Sequence[str]
     ours = opt.get("model_type") == OUR_MODEL
     checks: list[Callable[[], object]] = [partial(raise_lines, problems)]
     if ours:
-        if opt.get("is_train"):
-            checks.append(partial(_check_training, opt, path))
+        checks.append(partial(_check_training if opt.get("is_train") else _check_testing, opt, path))
         val, train = opt.get("val") or {}, opt.get("train") or {}
         checks += [
             partial(check_optimiser, train, f"{path}, train.optim_g"),
@@ -74,7 +74,7 @@ def check_option_file(opt: Mapping[str, Any], path: str, problems: Sequence[str]
         check_fit(opt, path)
         check_pretrained(opt, path)
         if opt.get("rank", 0) == 0:
-            for line in (*_unreached(opt), *_unlike_the_paper(opt)):
+            for line in doubts(opt):
                 print(f"warning: {path}, {line}", file=sys.stderr)
 
 
@@ -101,7 +101,7 @@ def _check_dataset(opt: Mapping[str, Any], dataset: dict[str, Any], path: str, w
         check_type(dataset, "type", DATASET_REGISTRY, where)
         _check_metrics_have_gt(opt, dataset, where)
     if dataset.get("type") == "RestorationDataset":
-        check_type(opt, "model_type", MODEL_REGISTRY, path)
+        check_type(opt, "model_type", MODEL_REGISTRY, path, joint=", ")
         options = RestorationDataset(dataset).options
         dataset |= {key: getattr(options, key) for key in dataset}
         if options.prefetch_mode == "cuda" and not torch.cuda.is_available():
@@ -123,38 +123,16 @@ def _check_metrics_have_gt(opt: Mapping[str, Any], dataset: Mapping[str, Any], w
             )
 
 
-def _unreached(opt: Mapping[str, Any]) -> Iterator[str]:
-    """What of a schedule lies beyond the run."""
-    train = opt.get("train") or {}
-    scheduler, last = train.get("scheduler") or {}, train.get("total_iter")
-    if last is None:
-        return
-    late = [milestone for milestone in scheduler.get("milestones", []) if milestone > last]
-    if late:
-        yield f"train.scheduler.milestones: {shown(late)} lie beyond total_iter {last} and are never reached"
-    periods = scheduler.get("periods", [])
-    if sum(periods) > last:
-        yield f"train.scheduler.periods: {shown(periods)} end beyond total_iter {last}, before the rate is down"
-
-
-def _unlike_the_paper(opt: Mapping[str, Any]) -> Iterator[str]:
-    """Metrics that are not the task's: Y and a border of the scale, or all channels without a border."""
-    scale = opt.get("scale", 1)
-    on_y = _scored_on_y(opt)
-    wanted = {"test_y_channel": on_y, "crop_border": scale if on_y else 0}
-    for name, metric in ((opt.get("val") or {}).get("metrics") or {}).items():
-        for key, value in wanted.items():
-            if key in metric and metric[key] != value:
-                yield f"val.metrics.{name}.{key}: {metric[key]}, the paper's protocol for this task has {value}"
-
-
-def _scored_on_y(opt: Mapping[str, Any]) -> bool:
-    """As the task's row has it; what is no task is taken for super-resolution if it enlarges."""
-    for dataset in opt["datasets"].values():
-        found = trained_task(dataset.get("degradation"), dataset.get("channels", "rgb"))
-        if found is not None:
-            return found[0].scored_on == "y"
-    return bool(opt.get("scale", 1) > 1)
+def _check_testing(opt: Mapping[str, Any], path: str) -> None:
+    """Check what only a test reads."""
+    lines = []
+    if not opt["datasets"]:
+        lines.append(f"{path}, datasets: no set to test on; add datasets.test")
+    if (opt.get("val") or {}).get("save_img") is None:
+        lines.append(f"{path}, val: key 'save_img' is missing")
+    if opt["path"].get("pretrain_network_g") is None:
+        lines.append(f"{path}, path.pretrain_network_g: is empty; name the weights to test")
+    raise_lines(lines)
 
 
 def _check_training(opt: Mapping[str, Any], path: str) -> None:
@@ -197,10 +175,12 @@ def _check_schedule(train: dict[str, Any], where: str) -> None:
 
 def _check_weights(paths: Mapping[str, Any], path: str) -> None:
     weights = paths.get("pretrain_network_g")
-    if weights is not None and not Path(weights).is_file():
+    if weights is None:
+        return
+    if (reason := absence(weights)) is not None or not Path(weights).is_file():
         raise UserError(
-            f"{path}, path.pretrain_network_g: {weights} not found; train it first, or for released weights run: "
-            "rnan convert RELEASED.pt OUT.pth"
+            f"{path}, path.pretrain_network_g: {weights} {reason or 'is no file'}; train it first, or for released "
+            "weights run: rnan convert RELEASED.pt OUT.pth"
         )
 
 
@@ -220,13 +200,16 @@ def _check_metric(metrics: dict[Any, Any], name: Any, where: str) -> None:
     arguments = {key: value for key, value in metric.items() if key not in _METRIC_EXTRA}
     check_call(function, arguments, where, supplied=["img", "img2"])
     raise_lines(list(check_arguments(function, metric, where, Metric)))
-    if metric["type"] in LOWER_IS_BETTER:
+    right, name = BETTER.get(metric["type"]), metric["type"].removeprefix("calculate_").upper()
+    if right is not None and metric.get("better", right) != right:
+        raise UserError(f"{where}.better: {metric['better']}, but of {name} {right} is better; take the key out")
+    if right == "lower":  # BasicSR takes the opposite where nothing is said
+        metric["better"] = right
+    if name == "LPIPS":
         _check_lpips(metric, where)
 
 
 def _check_lpips(metric: dict[str, Any], where: str) -> None:
-    if metric.setdefault("better", "lower") != "lower":
-        raise UserError(f"{where}.better: higher, but of LPIPS lower is better; take the key out")
     try:
         lpips_network(metric["weights"], metric["linear"])
     except UserError as error:
@@ -240,6 +223,8 @@ def _check_best(opt: Mapping[str, Any], path: str) -> None:
         raise UserError(
             f"{path}, logger.save_best: no metric {shown(best)} in val.metrics{nearest(str(best), metrics)}"
         )
+    if best is not None and opt.get("is_train") and not opt["datasets"].keys() - {"train"}:
+        raise UserError(f"{path}, logger.save_best: {best}, but there is no set to validate on; add datasets.val")
 
 
 def _check_step(opt: Mapping[str, Any], path: str) -> None:

@@ -80,14 +80,14 @@ def _mlflow(opt: dict[str, Any], path: str) -> Iterator[str]:
         )
 
 
-def check_type(section: Any, key: str, registry: Any, where: str) -> None:
+def check_type(section: Any, key: str, registry: Any, where: str, joint: str = ".") -> None:
     """Raise a `UserError` unless a key of a section names something that a registry knows."""
     if not isinstance(section, Mapping):
         raise UserError(f"{where}: {shown(section)} is no section of keys; it needs a '{key}'")
     kind = section.get(key)
     if not isinstance(kind, str) or kind not in registry:
         known = nearest(kind if isinstance(kind, str) else "", registry.keys())
-        raise UserError(f"{where}.{key}: no {shown(kind)} in BasicSR{known}")
+        raise UserError(f"{where}{joint}{key}: no {shown(kind)} in BasicSR{known}")
 
 
 def raise_lines(lines: Sequence[str]) -> None:

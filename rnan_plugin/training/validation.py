@@ -6,6 +6,7 @@ import math
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,8 @@ class ValidatedModel(SRModel):
     Args:
         opt: The whole option file, as the toolbox parsed it.
     """
+
+    best_metric_results: dict[str, Any]
 
     def __init__(self, opt: dict[str, Any]) -> None:
         self.should_stop: Callable[[], bool] = lambda: False  # asked between validation images
@@ -122,14 +125,17 @@ class ValidatedModel(SRModel):
         In a training that validates on several sets, each has a folder. Names are cut where a file system needs it.
         """
         folder, image = Path(self.opt["path"]["visualization"]), place_in_set(lq_path, dataset)
-        sets = [phase for phase in self.opt.get("datasets", {}) if phase != "train"]
-        if not self.opt["is_train"] or len(sets) > 1:
+        if not self.opt["is_train"] or len(self._set_names()) > 1:
             folder /= dataset["name"]
         if self.opt["is_train"]:
             return folder / image / shortened(image.name, f"_{current_iter}.png")
         return (
             folder / image.parent / shortened(image.name, f"_{self.opt['val'].get('suffix') or self.opt['name']}.png")
         )
+
+    def _set_names(self) -> list[str]:
+        """Names of the sets that the option file validates on, in its order."""
+        return [entry.get("name", phase) for phase, entry in self.opt.get("datasets", {}).items() if phase != "train"]
 
     def _record_metrics(self, name: str, images: list[dict[str, Any]], current_iter: int, tb_logger: Any) -> None:
         self._initialize_best_metric_results(name)
@@ -140,15 +146,26 @@ class ValidatedModel(SRModel):
             self._update_best_metric_result(name, metric, value, current_iter)
         if self.opt["rank"] == 0:
             self._log_validation_metric_values(current_iter, name, tb_logger)
-        chosen = (self.opt.get("logger") or {}).get("save_best")
-        first = next(iter(self.best_metric_results))  # of several sets, the first decides
-        if chosen and name == first and self.best_metric_results[name][chosen]["iter"] == current_iter:
+        place = self._deciding()
+        if place and place[0] == name and self.best_metric_results[name][place[1]]["iter"] == current_iter:
             self._save_best()
+
+    def _deciding(self) -> tuple[str, str] | None:
+        """Set and metric that the best weights are chosen by: of several sets, the first of the option file."""
+        metric, names = (self.opt.get("logger") or {}).get("save_best"), self._set_names()
+        return (names[0], metric) if metric and names else None
+
+    def take_over_best(self, best: Mapping[str, Any]) -> None:
+        """Go on with a training state's record of the best; without the weights it tells of, choosing begins anew."""
+        self.best_metric_results = deepcopy(dict(best))
+        place = self._deciding()
+        if place and not Path(self.opt["path"]["models"], "net_g_best.pth").is_file():
+            self.best_metric_results.get(place[0], {}).pop(place[1], None)
 
     def _initialize_best_metric_results(self, dataset_name: str) -> None:
         """Begin a set's record of its best; on resuming, of metrics alone that the training state does not know."""
         before = getattr(self, "best_metric_results", {})
-        self.best_metric_results: dict[str, Any] = {}
+        self.best_metric_results = {}
         super()._initialize_best_metric_results(dataset_name)
         fresh = self.best_metric_results[dataset_name]
         known = {key: row for key, row in before.get(dataset_name, {}).items() if key in fresh}

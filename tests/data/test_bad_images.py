@@ -75,7 +75,9 @@ def test_folder_without_images(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no image")
     with pytest.raises(UserError) as error:
         dataset(tmp_path, **VALIDATION)
-    assert one_line(error).startswith(f"{tmp_path}: no images in it; known endings are .bmp")
+    assert one_line(error).startswith(
+        f"option file, datasets.val (set).dataroot_gt: {tmp_path}: no images in it; known endings are .bmp"
+    )
 
 
 def test_image_smaller_than_the_patch_in_an_lmdb_is_found_at_once(tmp_path: Path) -> None:
@@ -91,20 +93,83 @@ def test_image_smaller_than_the_patch_in_an_lmdb_is_found_at_once(tmp_path: Path
     assert len(dataset(root, **options | {"gt_size": 47})) == 2
 
 
-def test_missing_lmdb_key(tmp_path: Path) -> None:
-    save(tmp_path / "in" / "one.png", noise(8, 8))
+@pytest.mark.parametrize(
+    ("index", "told"),
+    [
+        ("one.png (8,8,3) 1\ntwo.png (8,8,3) 1\nthree.png (8,8,3) 1\n", "lists three, which it does not hold"),
+        ("one.png (8,8,3) 1\ngone.png (8,8,3) 1\ntwo.png (8,8,3) 1\n", "lists 3 images, but it holds 2"),
+        ("one.png (8,8,3) 1\n", "lists 1 images, but it holds 2"),
+    ],
+)
+@pytest.mark.parametrize("phase", ["train", "val"])
+def test_lmdb_that_its_index_is_not_of_is_told_at_once(tmp_path: Path, index: str, told: str, phase: str) -> None:
+    for name in ("one", "two"):
+        save(tmp_path / "in" / f"{name}.png", noise(8, 8))
     root = tmp_path / "set.lmdb"
     pack_folder(tmp_path / "in", root)
-    with (root / "meta_info.txt").open("a") as file:
-        file.write("two.png (8,8,3) 1\n")
-    images = dataset(root, io_backend={"type": "lmdb"}, **VALIDATION)
-    assert images[0]["gt"].shape == (3, 8, 8)
+    (root / "meta_info.txt").write_text(index)
     with pytest.raises(UserError) as error:
-        images[1]
+        dataset(root, io_backend={"type": "lmdb"}, phase=phase, degradation=JPEG, gt_size=8)
     line = one_line(error)
-    assert str(root) in line
-    assert "'two'" in line
-    assert "pack it again" in line
+    assert line.startswith(f"option file, datasets.{phase} (set).dataroot_gt: {root}: meta_info.txt {told}; pack")
+
+
+def test_lmdb_that_is_taken_for_a_folder_names_the_key(tmp_path: Path) -> None:
+    save(tmp_path / "in" / "one.png", noise(8, 8))
+    pack_folder(tmp_path / "in", tmp_path / "set.lmdb")
+    with pytest.raises(UserError) as error:
+        dataset(tmp_path / "set.lmdb", **VALIDATION)
+    line = one_line(error)
+    assert line.startswith(f"option file, datasets.val (set).dataroot_gt: {tmp_path}/set.lmdb: is an LMDB; set io_back")
+
+
+@pytest.mark.parametrize("key", ["dataroot_gt", "dataroot_lq"])
+@pytest.mark.parametrize("kind", ["closed", "long"])
+def test_place_that_can_not_be_asked_about(tmp_path: Path, key: str, kind: str, monkeypatch) -> None:
+    save(tmp_path / "gt" / "one.png", noise(8, 8))
+    place = tmp_path / ("x" * 300 if kind == "long" else "closed/photos")
+    if kind == "closed":  # as for whoever is not root
+        stat = Path.stat
+
+        def refuse(self: Path, **arguments: Any) -> Any:
+            if self == place:
+                raise PermissionError(13, "Permission denied", str(self))
+            return stat(self, **arguments)
+
+        monkeypatch.setattr(Path, "stat", refuse)
+    options = {"dataroot_gt": str(tmp_path / "gt"), "dataroot_lq": str(tmp_path / "gt"), key: str(place)}
+    with pytest.raises(UserError) as error:
+        RestorationDataset({"name": "set", "type": "RestorationDataset", "phase": "val", **options})
+    reason = "File name too long" if kind == "long" else "Permission denied"
+    assert f"datasets.val (set).{key}: {place} can't be read ({reason}); " in one_line(error)
+
+
+def test_validation_images_are_looked_at_before_the_start(tmp_path: Path) -> None:
+    save(tmp_path / "gt" / "one.png", noise(8, 8))
+    save(tmp_path / "lq" / "one.png", noise(6, 8))
+    with pytest.raises(UserError, match=r"gt/one\.png: GT of 8×8 does not fit LQ of 6×8 at scale 1"):
+        dataset(tmp_path / "gt", phase="val", dataroot_lq=str(tmp_path / "lq"))
+    small = {"phase": "val", "scale": 9, "degradation": {"type": "bicubic", "scale": 9}}
+    with pytest.raises(UserError, match=r"gt/one\.png: smaller than the scale 9"):
+        dataset(tmp_path / "gt", **small)
+    (tmp_path / "gt" / "two.png").touch()
+    with pytest.raises(UserError, match=r"gt/two\.png: .*unreadable"):
+        dataset(tmp_path / "gt", **VALIDATION)
+
+
+@pytest.mark.parametrize("channels", ["y", "gray"])
+def test_degradation_that_does_not_suit_the_channels(tmp_path: Path, channels: str) -> None:
+    save(tmp_path / "one.png", noise(8, 8))
+    with pytest.raises(UserError) as error:
+        dataset(tmp_path, phase="val", channels=channels, degradation={"type": "mosaic"})
+    assert one_line(error) == (
+        "option file, datasets.val (set).degradation: a mosaic needs colour images; set channels: rgb"
+    )
+
+
+def test_validation_passes_over_how_training_draws(tmp_path: Path) -> None:
+    save(tmp_path / "one.png", noise(8, 8))
+    assert len(dataset(tmp_path, sampling="pixels", **VALIDATION)) == 1
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,17 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import lmdb
 import pytest
+import torch
 import yaml
+from bad_files import noise, save
 from conftest import REPOSITORY
 
 from rnan_plugin import __main__, device, errors, startup
+from rnan_plugin.archs.rnan_arch import RNAN
 from rnan_plugin.environment import doctor
 from rnan_plugin.environment import hook as environment_hook
 
@@ -35,9 +39,34 @@ def diagnose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
 
 
 def option_file(folder: Path, backend: str, **roots: object) -> str:
-    path = folder / "options.yml"
-    dataset = {"type": "RestorationDataset", "io_backend": {"type": backend}, **roots}
-    path.write_text(yaml.safe_dump({"datasets": {"train": dataset}}))
+    """A test of an untrained network's, whose weights lie beside it."""
+    path, network = (
+        folder / "options.yml",
+        {"num_in_ch": 3, "num_out_ch": 3, "num_feat": 4, "num_rab": 1, "num_rnab": 1},
+    )
+    torch.save({"params": RNAN(**network).state_dict()}, folder / "net.pth")
+    made = {} if "dataroot_lq" in roots else {"degradation": {"type": "jpeg", "quality": 10}}
+    dataset = {"name": "set", "type": "RestorationDataset", "io_backend": {"type": backend}, **made, **roots}
+    content = {
+        "name": "x",
+        "model_type": "RestorationModel",
+        "num_gpu": 0,
+        "datasets": {"test": dataset},
+        "network_g": {"type": "RNAN", **network},
+        "path": {"pretrain_network_g": str(folder / "net.pth")},
+        "val": {"save_img": True},
+    }
+    if isinstance(roots["dataroot_gt"], list):  # for training
+        content["datasets"] = {"train": dataset | {"gt_size": 8, "batch_size_per_gpu": 1, "num_worker_per_gpu": 0}}
+        content["train"] = {
+            "total_iter": 1,
+            "optim_g": {"type": "Adam", "lr": 1e-4},
+            "scheduler": {"type": "MultiStepLR", "milestones": [1]},
+            "pixel_opt": {"type": "MSELoss"},
+        }
+        content["logger"] = {"print_freq": 1, "save_checkpoint_freq": 1}
+        del content["val"]
+    path.write_text(yaml.safe_dump(content))
     return str(path)
 
 
@@ -194,13 +223,15 @@ def test_data_in_place(diagnose: Diagnose, tmp_path: Path) -> None:
     assert failures(output) == []
     assert status == 0
     assert output.count("gt.lmdb, 3 images") == 2
-    assert diagnose("-opt", option_file(tmp_path, "disk", dataroot_gt=str(tmp_path)))[0] == 0
+    save(tmp_path / "photos/one.png", noise(8, 8))
+    assert diagnose("-opt", option_file(tmp_path, "disk", dataroot_gt=str(tmp_path / "photos")))[0] == 0
 
 
 def test_several_roots_are_told_apart_by_their_endings(diagnose: Diagnose, tmp_path: Path) -> None:
     path = pack(tmp_path / "gt.lmdb", listed="abc", stored="abc")
+    save(tmp_path / "photos/one.png", noise(8, 8))
     for backend in ("disk", "lmdb"):
-        status, output = diagnose("-opt", option_file(tmp_path, backend, dataroot_gt=[path, str(tmp_path)]))
+        status, output = diagnose("-opt", option_file(tmp_path, backend, dataroot_gt=[path, str(tmp_path / "photos")]))
         assert (status, failures(output)) == (0, [])
         assert output.count("gt.lmdb, 3 images") == 1
 
@@ -208,8 +239,8 @@ def test_several_roots_are_told_apart_by_their_endings(diagnose: Diagnose, tmp_p
 @pytest.mark.parametrize(
     ("listed", "stored", "words"),
     [
-        ("abc", "ab", "lists c but"),
-        ("abc", "abcd", "lists 3 images but holds 4"),
+        ("abc", "ab", "lists c, which it does not hold"),
+        ("abc", "abcd", "lists 3 images, but it holds 4"),
         ("", "a", "meta_info.txt: no images listed"),
     ],
 )
@@ -218,7 +249,7 @@ def test_incomplete_lmdb(diagnose: Diagnose, tmp_path: Path, listed: str, stored
     status, output = diagnose("-opt", option_file(tmp_path, "lmdb", dataroot_gt=path))
     assert status == 1
     assert words in failures(output)[0]
-    assert f"rnan prepare FOLDER {path}" in failures(output)[0]
+    assert "pack " in failures(output)[0]
 
 
 def test_names_with_dots_are_no_fault(diagnose: Diagnose, tmp_path: Path) -> None:
@@ -244,7 +275,7 @@ def test_damaged_lmdb_is_a_finding(diagnose: Diagnose, tmp_path: Path, file: str
 def test_roots_of_a_wrong_type_are_findings(diagnose: Diagnose, tmp_path: Path) -> None:
     status, output = diagnose("-opt", option_file(tmp_path, "disk", dataroot_gt=5))
     assert status == 1
-    assert "datasets.train.dataroot_gt: 5 does not exist" in failures(output)[0]
+    assert "datasets.test (set).dataroot_gt: 5 is not a text that is a path" in failures(output)[0]
 
 
 def test_apple_gpu_is_the_device_that_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -259,10 +290,45 @@ def test_missing_lmdb_and_missing_folder(diagnose: Diagnose, tmp_path: Path) -> 
     missing = str(tmp_path / "missing.lmdb")
     status, output = diagnose("-opt", option_file(tmp_path, "lmdb", dataroot_gt=missing))
     assert status == 1
-    assert f"datasets.train.dataroot_gt: {missing}" in failures(output)[0]
+    assert f"datasets.test (set).dataroot_gt: {missing} not found" in failures(output)[0]
     assert f"rnan prepare FOLDER {missing}" in failures(output)[0]
-    _, output = diagnose("-opt", option_file(tmp_path, "disk", dataroot_gt=str(tmp_path), dataroot_lq="nowhere"))
-    assert "datasets.train.dataroot_lq: nowhere does not exist" in failures(output)[0]
+    photos = str(save(tmp_path / "photos/one.png", noise(8, 8)).parent)
+    _, output = diagnose("-opt", option_file(tmp_path, "disk", dataroot_gt=photos, dataroot_lq="nowhere"))
+    assert "datasets.test (set).dataroot_lq: nowhere not found" in failures(output)[0]
+
+
+def test_an_option_file_is_judged_as_its_training_judges_it(
+    diagnose: Diagnose, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever it is: what is told comes from the same checks, in the same words."""
+    save(tmp_path / "photos/one.png", noise(8, 8))
+    (tmp_path / "empty").mkdir()
+    file = option_file(tmp_path, "disk", dataroot_gt=[str(tmp_path / "photos")])
+    legal = yaml.safe_load(Path(file).read_text())
+    train, one = legal["train"], legal["datasets"]["train"]
+    optimiser = train["optim_g"]
+    slips: list[dict[str, Any]] = [
+        {"train": train | {"total_iters": 6}},
+        {"train": train | {"optim_g": optimiser | {"lr": -1}, "total_iter": 0}},  # two lines
+        {"network_g": None},
+        {"datasets": {"train": one | {"dataroot_gt": str(tmp_path / "empty")}}},
+        {"datasets": {"train": one | {"dataroot_gt": file}}},
+        {"datasets": {"train": one | {"gt_size": 9}}},
+        {"datasets": {"train": None}},
+        {"path": {"pretrain_network_g": "gone.pth"}},
+        {"scale": 2},
+        {"name": "../x"},
+    ]
+    assert diagnose("-opt", file)[0] == 0
+    for slip in slips:
+        Path(file).write_text(yaml.safe_dump(legal | slip))
+        with pytest.raises(SystemExit, match="2"):
+            __main__.main(["train", "-opt", file])
+        refused = [line.removeprefix("error: ") for line in capsys.readouterr().err.splitlines()]
+        status, output = diagnose("-opt", file)
+        assert status == 1
+        assert [line.removeprefix("FAIL ") for line in failures(output)] == refused
+        assert not (tmp_path / "experiments").exists()
 
 
 @pytest.mark.parametrize(
@@ -272,6 +338,7 @@ def test_missing_lmdb_and_missing_folder(diagnose: Diagnose, tmp_path: Path) -> 
         ("a: [", "not valid YAML"),
         ("- list", "not a file of keys"),
         ("name: x", "no data sets"),
+        ("datasets: {train: {}}", "key 'name' is missing"),
         ("x: !!python/name:os.system", "not valid YAML"),  # would run code in the toolbox's own loader
     ],
 )

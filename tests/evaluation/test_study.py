@@ -13,6 +13,8 @@ import yaml
 from conftest import tiny_options
 
 from rnan_plugin.__main__ import main
+from rnan_plugin.commands.train import find_run
+from rnan_plugin.evaluation.study import Training
 
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
@@ -79,3 +81,73 @@ def test_a_report_that_cannot_be_written_is_told_before_training(
     (line,) = capsys.readouterr().err.splitlines()
     assert "would replace its input" in line or "no format of a picture" in line
     assert Path("a.yml").read_text() == "name: mine"
+
+
+def begin(folder: Path, *states: int) -> None:
+    """A run called tiny, as far as its folders and states' names go."""
+    (folder / "experiments/tiny/training_states").mkdir(parents=True)
+    for iteration in states:
+        (folder / f"experiments/tiny/training_states/{iteration}.state").touch()
+
+
+def test_study_and_training_look_for_a_run_in_the_same_place(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "project/options").mkdir(parents=True)
+    (tmp_path / "project/sub").mkdir()
+    file = tmp_path / "project/options/tiny.yml"
+    file.write_text(yaml.safe_dump(tiny_options(data)))
+    begin(tmp_path / "project", 3)
+
+    def places(folder: str) -> tuple[Path, int]:
+        monkeypatch.chdir(tmp_path / folder)
+        monkeypatch.setattr(sys, "argv", ["rnan train", "-opt", str(file), "--auto_resume"])
+        assert main(["study", str(file), "--only-table"]) == 0
+        assert f"| tiny | {Training(str(file), 'tiny', 4).done} of 4 |" in capsys.readouterr().out
+        done = Training(str(file), "tiny", 4).done
+        find_run(["-opt", str(file), "--auto_resume"])
+        return Path.cwd().relative_to(tmp_path), done
+
+    assert places(".") == (Path("project"), 3)
+    assert places("project/sub") == (Path("project"), 3)
+    begin(tmp_path / "project/sub")  # begun, and nothing of it saved yet
+    assert places("project/sub") == (Path("project/sub"), 0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "arguments", "told"),
+    [
+        ({"train": [1]}, [], "error: tiny.yml, train.total_iter: None is not a whole number from 1"),
+        ({"train": {"total_iter": 5.5}}, [], "error: tiny.yml, train.total_iter: 5.5 is not a whole number from 1"),
+        ({"name": None}, [], "error: tiny.yml, name: None is not a text"),
+        ({"name": ["a"]}, [], "error: tiny.yml, name: ['a'] is not a text"),
+        ({}, ["--processes", "0"], "argument --processes: 0 is not a whole number of 1 or more"),
+        ({}, ["--curves", "c.xyz"], "error: c.xyz: no format of a picture; take .png, .pdf or .svg"),
+    ],
+)
+def test_what_can_not_be_run_is_told_before_the_start(
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    changes,
+    arguments,
+    told,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("tiny.yml").write_text(yaml.safe_dump(tiny_options(data) | changes))
+    try:
+        status = main(["study", "tiny.yml", *arguments])
+    except SystemExit as end:  # of argparse
+        status = end.code
+    assert status == 2
+    assert told in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.yml"]
+
+
+@pytest.mark.parametrize("total", ["5e3", 5000.0, "5000"])
+def test_totals_are_read_as_training_reads_them(data: Path, tmp_path: Path, monkeypatch, capsys, total) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("tiny.yml").write_text(yaml.safe_dump(tiny_options(data, total_iter=total)))
+    assert main(["study", "tiny.yml", "--only-table"]) == 0
+    assert "| tiny | 0 of 5,000 |" in capsys.readouterr().out

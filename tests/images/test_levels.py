@@ -127,7 +127,7 @@ def test_an_empty_list_of_levels_is_told_and_does_not_vanish(folder):
     """Without a level there would be no validation set, and nothing said."""
     (entries,) = expand_levels("val", entry(folder, "val", {"type": "awgn", "sigma": []})).items()
     assert entries[0] == "val"
-    with pytest.raises(UserError, match=r"val\.degradation: \[\] is no range"):
+    with pytest.raises(UserError, match=r"val\.degradation: \[\] has no level in it"):
         parse_dataset(entries[1], "val")
 
 

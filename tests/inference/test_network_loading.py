@@ -97,12 +97,25 @@ def test_the_task_says_the_channels_of_released_weights(tmp_path: Path) -> None:
     assert restored.shape == photo.shape
 
 
+def test_an_empty_name_of_weights() -> None:
+    with pytest.raises(UserError, match="the name of the weights' file is empty; name one"):
+        load_network(None, "")
+
+
 @pytest.mark.parametrize(
     ("network", "told"),
     [
         ({"type": "RNAM"}, "network_g.type: no 'RNAM' in BasicSR (did you mean 'RNAN'?)"),
         ({"type": "RNAN", "num_fea": 4}, "unknown key 'num_fea' (did you mean 'num_feat'?)"),
         ({"type": "RNAN", "num_feat": 4, "softmax_over": "rows"}, "softmax_over"),
+        ({"type": ["RNAN"]}, "network_g.type: no '['RNAN']' in BasicSR"),
+        ({"type": "RNAN", "num_feat": 10**6}, "network_g.num_feat: 1000000 is larger than any network can be built"),
+        ({"type": "RNAN", "num_feat": 2**14}, "weights of another network than network_g (matched "),  # 100 GB
+        ({"type": "SwinIR", "depths": [10**5]}, "network_g.depths: [100000] is larger than any network can be built"),
+        (
+            {"type": "VGGFeatureExtractor", "layer_name_list": ["conv1_1"], "vgg_type": "vgg11"},  # fetches weights
+            "network_g.type: VGGFeatureExtractor restores no image (legal: ECBSR, EDSR, ",
+        ),
     ],
 )
 def test_a_checkpoint_with_a_wrong_network_is_one_line(tmp_path: Path, network: dict[str, Any], told: str) -> None:

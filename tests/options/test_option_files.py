@@ -22,7 +22,8 @@ from rnan_plugin.paper.tables import all_published
 from rnan_plugin.toolbox.api import ARCH_REGISTRY
 from rnan_plugin.training.launcher import _derive_paths
 from rnan_plugin.training.network_check import check_fit
-from rnan_plugin.training.option_check import _unlike_the_paper, _unreached, check_option_file
+from rnan_plugin.training.option_check import check_option_file
+from rnan_plugin.training.option_doubts import doubts
 from rnan_plugin.training.section_check import check_values
 
 OPTIONS = REPOSITORY / "options"
@@ -217,7 +218,7 @@ def test_builds_and_passes_the_checks_up_to_the_missing_data(file, tmp_path, mon
         check_option_file(opt, str(file))
     missing = ("dataroot_gt: datasets/", "path.pretrain_network_g: ")
     assert all(any(key in line for key in missing) for line in str(error.value).splitlines())  # nothing else is wrong
-    assert [*_unreached(opt), *_unlike_the_paper(opt)] == []  # no warning either, once the data are there
+    assert list(doubts(opt)) == []  # no warning either, once the data are there
 
 
 @pytest.mark.parametrize("tag", TAGS)

@@ -30,7 +30,7 @@ from rnan_plugin.options.shipped_files import differences, shipped_files, write_
 from rnan_plugin.paper.tasks import TASKS, Blind, Task, TaskAtLevel, add_task
 from rnan_plugin.toolbox.api import ARCH_REGISTRY
 from rnan_plugin.training.launcher import _derive_paths
-from rnan_plugin.training.option_check import _unlike_the_paper
+from rnan_plugin.training.option_doubts import _unlike_the_paper
 
 
 @pytest.fixture

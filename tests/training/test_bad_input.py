@@ -10,15 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from bad_files import noise, one_line, save, truncate
 from conftest import REPOSITORY
+from torch import nn
 
 import rnan_plugin.training.connect  # noqa: F401 - the toolbox has to know the plugin's classes
 from rnan_plugin.__main__ import main
+from rnan_plugin.archs.rnan_arch import RNAN
 from rnan_plugin.data.dataset_options import build_chain, option_file
 from rnan_plugin.errors import UserError
 from rnan_plugin.images.degradations import Awgn, BayerMosaic, BicubicDown, Jpeg
+from rnan_plugin.toolbox.api import ARCH_REGISTRY
 from rnan_plugin.training import launcher
 
 REMOVED = object()
@@ -174,7 +178,7 @@ WRONG = {
         ["path.pretrain_network_g", "w.pth not found", "convert"],
     ),
     "no blocks": ({"network_g.num_rab": -1}, ["network_g", "num_rab -1"]),
-    "model type": ({"model_type": "RestorationModle"}, ["model_type", "did you mean 'RestorationModel'"]),
+    "model type": ({"model_type": "RestorationModle"}, ["small.yml, model_type: ", "did you mean 'RestorationModel'"]),
     "data set type": ({f"{TRAIN}.type": "RestorationDatset"}, [TRAIN, "did you mean 'RestorationDataset'"]),
     "network type": ({"network_g.type": "RNNA"}, ["network_g.type", "did you mean 'RNAN'"]),
     "loss type": ({"train.pixel_opt.type": "MSLoss"}, ["train.pixel_opt.type", "did you mean 'MSELoss'"]),
@@ -200,6 +204,53 @@ WRONG = {
     "gt_size and scale": (
         {"scale": 3, f"{TRAIN}.degradation": {"type": "bicubic", "scale": 3}},
         [".gt_size", "16 is not a multiple of the scale 3"],
+    ),
+    "no levels": ({f"{VAL}.degradation.quality": []}, [f"{VAL} (photos).degradation: [] has no level in it"]),
+    "half a letter": ({"name": "a\ud800"}, ["small.yml, name: ", "is not a text that a folder can be called by"]),
+    "better and best": (
+        {"val.metrics.psnr.better": "lower"},
+        ["val.metrics.psnr.better: lower, but of PSNR higher is better; take the key out"],
+    ),
+    "best of nothing": (
+        {"datasets.val": REMOVED, "logger.save_best": "psnr"},
+        ["logger.save_best: psnr, but there is no set to validate on; add datasets.val"],
+    ),
+    "pairs without inputs": (
+        {VAL: {"name": "x", "type": "PairedImageDataset", "dataroot_gt": "photos", "io_backend": {"type": "disk"}}},
+        [f"{VAL}: key 'dataroot_lq' is missing; PairedImageDataset needs it"],
+    ),
+    "pairs of nothing": (
+        {
+            VAL: {"name": "x", "type": "PairedImageDataset", **dict.fromkeys(("dataroot_gt", "dataroot_lq"), "no")}
+            | {"io_backend": {"type": "disk"}}
+        },
+        [f"{VAL}: PairedImageDataset can't read its first image (", "'no'"],
+    ),
+    "colour set of BasicSR, grey network": (
+        {
+            **{f"network_g.num_{end}_ch": 1 for end in ("in", "out")},
+            f"{TRAIN}.channels": "y",
+            VAL: {"name": "x", "type": "SingleImageDataset", "dataroot_lq": "photos", "io_backend": {"type": "disk"}},
+            "val.metrics": REMOVED,
+        },
+        [f"{VAL}: network_g can't take an input of 3 channel(s)"],
+    ),
+    "set of inputs to train on": (
+        {
+            TRAIN: {
+                "name": "x",
+                "type": "SingleImageDataset",
+                "dataroot_lq": "photos",
+                "io_backend": {"type": "disk"},
+                "num_worker_per_gpu": 0,
+                "batch_size_per_gpu": 1,
+            }
+        },
+        [f"{TRAIN}: SingleImageDataset has no ground truth, which training needs"],
+    ),
+    "weights whose name is too long": (
+        {"path.pretrain_network_g": "w" * 300},
+        ["path.pretrain_network_g", "can't be read (File name too long)"],
     ),
     "unknown degradation": ({f"{VAL}.degradation": {"type": "jpg"}}, ["degradation.type", "did you mean 'jpeg'"]),
     "no degradation type": ({f"{VAL}.degradation": {"quality": 10}}, ["degradation", "no 'type'"]),
@@ -264,6 +315,127 @@ def test_legal_but_hardly_meant_is_a_warning(
         "warning: x.yml, train.scheduler.milestones: [10] lie beyond total_iter 4 and are never reached",
         "warning: x.yml, val.metrics.psnr.crop_border: 4, the paper's protocol for this task has 0",
     ]
+
+
+DOUBTS: dict[str, tuple[dict[str, Any], str]] = {
+    "warm-up": ({"train.warmup_iter": 4}, "train.warmup_iter: 4 is no less than total_iter 4: all of it is warm-up"),
+    "no rate": ({"train.optim_g.lr": 0}, "train.optim_g.lr: 0, with which nothing is learned"),
+    "no loss": (
+        {"train.pixel_opt.loss_weight": 0},
+        "train.pixel_opt.loss_weight: 0, with which nothing is learned",
+    ),
+    "no network": (
+        {"path.ignore_resume_networks": ["net_g"]},
+        "path.ignore_resume_networks: 'net_g' is no network of this file, which has network_g",
+    ),
+    "channels": (
+        {"datasets.val.channels": "y", "network_g": {"type": "AnyChannels"}},
+        "datasets.val.channels: y, but training's are rgb",
+    ),
+    "0..1": (
+        {"datasets.train.degradation": {"type": "awgn", "sigma": [0.1, 0.5]}},
+        "datasets.train.degradation.sigma: [0.1, 0.5] is on the scale 0 to 255: hardly any noise",
+    ),
+}
+
+
+@pytest.fixture
+def any_channels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network for images of any channels."""
+
+    class AnyChannels(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.factor = nn.Parameter(torch.ones(1))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x * self.factor
+
+    monkeypatch.setitem(ARCH_REGISTRY._obj_map, "AnyChannels", AnyChannels)
+
+
+@pytest.mark.usefixtures("any_channels")
+@pytest.mark.parametrize("case", DOUBTS)
+def test_what_changes_the_outcome_without_a_word_is_a_warning(
+    legal: dict[str, Any], case: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    legal["train"]["scheduler"]["milestones"] = [2]
+    parse(legal, monkeypatch)
+    assert capsys.readouterr().err == ""
+    changes, told = DOUBTS[case]
+    parse(change(legal, changes), monkeypatch)
+    assert f"warning: small.yml, {told}" in capsys.readouterr().err.splitlines()
+
+
+def test_lower_is_better_of_niqe_where_nothing_is_said(legal: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    legal["val"]["metrics"]["niqe"] = {"type": "calculate_niqe", "crop_border": 0}
+    opt, _ = parse(legal, monkeypatch)
+    assert opt["val"]["metrics"]["niqe"]["better"] == "lower"
+
+
+@pytest.mark.parametrize(
+    ("forced", "told"),
+    [
+        ("datasets:val=~", "small.yml, datasets.val: the section is empty"),
+        ("datasets=5", "small.yml, datasets: the section is empty or not 'key: value' lines"),
+        ("path=~", "small.yml, path: the section is empty"),
+        ("datasets:val:degradation={type: jpeg, quality: 10, quality: 20}", "key 'quality' stands twice"),
+        ("train:total_iter=[", "--force_yml train:total_iter=[: the value is not valid YAML"),
+    ],
+)
+def test_forced_values_are_judged_as_those_of_the_file(
+    legal: dict[str, Any], forced: str, told: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    Path("small.yml").write_text(yaml.safe_dump(legal), encoding="utf-8")
+    with pytest.raises(SystemExit, match="2"):
+        main(["train", "-opt", "small.yml", "--force_yml", forced])
+    (line,) = capfd.readouterr().err.splitlines()
+    assert told in line
+
+
+def test_equal_levels_are_one_set(legal: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    opt, _ = parse(change(legal, {f"{VAL}.degradation.quality": [10, 10.0, 20]}), monkeypatch)
+    assert list(opt["datasets"]) == ["train", "val_quality10", "val_quality20"]
+
+
+# Tests
+
+
+def with_weights(legal: dict[str, Any]) -> dict[str, Any]:
+    """A training's file, with weights to test."""
+    torch.save({"params": RNAN(**{k: v for k, v in legal["network_g"].items() if k != "type"}).state_dict()}, "net.pth")
+    return change(legal, {"path.pretrain_network_g": "net.pth"})
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"path.pretrain_network_g": None}, "path.pretrain_network_g: is empty; name the weights to test"),
+        ({"datasets": {}}, "datasets: no set to test on; add datasets.test"),
+        ({"datasets.val": REMOVED}, "datasets: no set to test on; add datasets.test"),
+        ({"val": None}, "val: key 'save_img' is missing"),
+        ({"val.save_img": REMOVED}, "val: key 'save_img' is missing"),
+    ],
+)
+def test_what_can_not_be_tested_is_told_before_anything_is_made(
+    legal: dict[str, Any], changes: dict[str, Any], told: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    Path("small.yml").write_text(yaml.safe_dump(change(with_weights(legal), changes)), encoding="utf-8")
+    before = sorted(Path().rglob("*"))
+    with pytest.raises(SystemExit, match="2"):
+        main(["test", "-opt", "small.yml"])
+    assert capfd.readouterr().err.splitlines() == [f"error: small.yml, {told}"]
+    assert sorted(Path().rglob("*")) == before
+
+
+def test_a_test_passes_over_the_training_set(
+    legal: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    Path("small.yml").write_text(yaml.safe_dump(with_weights(legal)), encoding="utf-8")
+    monkeypatch.setattr(sys, "argv", ["rnan test", "-opt", "small.yml"])
+    opt, _ = launcher.parse_options(str(Path.cwd()), is_train=False)
+    assert list(opt["datasets"]) == ["val"]
+    assert "datasets.train: passed over" in capfd.readouterr().out
 
 
 def test_schedule_that_ends_before_the_run(legal: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ from rnan_plugin.training.validation import make_panel
 NETWORK = {"type": "RNAN", "num_in_ch": 1, "num_out_ch": 1, "num_feat": 4, "num_rab": 1, "num_rnab": 1}
 
 
-def build_model(**train):
+def build_model(path=None, **train):
     import rnan_plugin.training.connect  # noqa: F401
 
     opt = {
@@ -34,7 +34,7 @@ def build_model(**train):
         "world_size": 1,
         "is_train": True,
         "network_g": NETWORK,
-        "path": {},
+        "path": path or {},
         "train": {
             "optim_g": {"type": "Adam", "lr": 1e-3, "betas": [0.9, 0.999]},
             "scheduler": {"type": "MultiStepLR", "milestones": [2, 4], "gamma": 0.5},

@@ -61,7 +61,7 @@ def test_the_model_logs_it(tmp_path: Path, caplog: pytest.LogCaptureFixture, mon
     monkeypatch.setattr("rnan_plugin.training.model.get_root_logger", lambda: logging.getLogger("run"))
     caplog.set_level("INFO", "run")
     model.load_network(model.net_g, str(tmp_path / "net.pth"), strict=False)
-    assert caplog.records[-1].message.startswith(f"{tmp_path}/net.pth, for RNAN, key found: matched ")
+    assert caplog.records[-1].message.startswith(f"{tmp_path}/net.pth, for RNAN, key params: matched ")
 
 
 def test_they_override_an_identity_start(tmp_path: Path) -> None:
@@ -92,14 +92,59 @@ def test_nothing_that_fits_is_refused_before_the_start(strict: bool, legal, monk
     parse(legal, monkeypatch)
 
 
+@pytest.mark.parametrize(("key", "taken"), [(None, "params"), ("params_ema", "params"), ("teacher", "teacher")])
+@pytest.mark.parametrize("ema_decay", [0, 0.5])
+def test_the_log_names_the_key_that_was_taken(key, taken, ema_decay, tmp_path, caplog, monkeypatch) -> None:
+    weights = RNAN(**{key: value for key, value in NETWORK.items() if key != "type"}).state_dict()
+    other = {name: value + 1 for name, value in weights.items()}
+    torch.save({"params": weights, "teacher": other}, tmp_path / "net.pth")
+    monkeypatch.setattr("rnan_plugin.training.model.get_root_logger", lambda: logging.getLogger("run"))
+    caplog.set_level("INFO", "run")
+    paths = {"pretrain_network_g": str(tmp_path / "net.pth"), "param_key_g": key}
+    model = build_model(ema_decay=ema_decay, path=paths)
+    told = [record.message for record in caplog.records if "net.pth" in record.message]
+    assert len(told) == (2 if ema_decay else 1)
+    assert all(f"key {taken}: matched" in line for line in told)
+    expected = other if taken == "teacher" else weights
+    assert all(torch.equal(value, expected[name]) for name, value in model.net_g.state_dict().items())
+
+
+def test_a_key_that_is_not_in_the_file_is_refused(legal, monkeypatch, capfd) -> None:  # noqa: F811
+    weights = network().state_dict()
+    torch.save({"params": weights, "params_ema": weights}, "net.pth")
+    legal["path"] |= {"pretrain_network_g": "net.pth", "param_key_g": "param_ema"}
+    with pytest.raises(SystemExit):
+        parse(legal, monkeypatch)
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "net.pth: no weights 'param_ema' in it (path.param_key_g); it has params, params_ema" in line
+
+
+@pytest.mark.parametrize(
+    ("odd", "told"),
+    [
+        (lambda value: value.to_sparse(), "sparse"),
+        (lambda value: value.to("meta"), "without values"),
+        (lambda value: value.to(torch.complex64), "complex64"),
+        (lambda value: value.to(torch.int64), "int64 in the file, float32 in network_g"),
+    ],
+    ids=["sparse", "meta", "complex", "whole numbers"],
+)
+def test_weights_are_plain_real_numbers(odd, told, tmp_path: Path) -> None:
+    weights = network().state_dict()
+    name = next(iter(weights))
+    torch.save({"params": weights | {name: odd(weights[name])}}, tmp_path / "net.pth")
+    with pytest.raises(UserError, match=f"net.pth: {name} is .*{told}.*; take another checkpoint"):
+        load_weights(network(), tmp_path / "net.pth")
+
+
 def test_shipped_exported_and_released_files_serve_alike(tmp_path: Path) -> None:
     shipped = REPOSITORY / "rnan_plugin/weights/car_10.pth"
-    weights = weights_to_begin_with(shipped, None)
+    weights, _ = weights_to_begin_with(shipped, None)
     save_safetensors(weights, {"type": "RNAN"}, tmp_path / "net.safetensors")
-    found = weights_to_begin_with(tmp_path / "net.safetensors", None)
+    found, _ = weights_to_begin_with(tmp_path / "net.safetensors", None)
     assert found.keys() == weights.keys()
     for file in sorted((REPOSITORY / "tests/gold").rglob("*.pt")):
-        released = weights_to_begin_with(file, None)
+        released, _ = weights_to_begin_with(file, None)
         assert "head.weight" in released
         assert not any(name.startswith(("sub_mean", "body_nl")) for name in released)
     with pytest.raises(UserError, match="weights of another network"):

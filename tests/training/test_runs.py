@@ -197,6 +197,22 @@ def test_metric_that_is_new_since_the_state_has_a_best_too(train: Train, data: P
     assert best["ssim"]["iter"] == 4
 
 
+@pytest.mark.parametrize("slip", ["renamed", "removed", "without save_best before"])
+def test_best_weights_are_chosen_by_the_first_set_of_today_s_option_file(train: Train, data: Path, slip: str) -> None:
+    sets, logger = tiny_options(data)["datasets"], tiny_options(data)["logger"] | {"use_tb_logger": False}
+    first = {**sets, "val": {**sets["val"], "name": "first"}, "val_2": {**sets["val"], "name": "second"}}
+    later = {"train": sets["train"], "val": {**sets["val"], "name": {"removed": "second"}.get(slip, "other")}}
+    without = {"datasets": later, "logger": logger}
+    before = without if slip.startswith("without") else {"datasets": first}
+    assert train(train__total_iter=2, **before) == 0
+    (RUN / "models/net_g_best.pth").unlink(missing_ok=True)
+    assert train("--auto_resume", datasets=later) == 0
+    best = state(4)["best"][later["val"]["name"]]["psnr"]
+    assert best["iter"] == 4
+    found, last = read(RUN / "models/net_g_best.pth"), read(RUN / "models/net_g_4.pth")
+    assert all(torch.equal(value, last["params_ema"][name]) for name, value in found["params_ema"].items())
+
+
 def test_time_left_is_never_less_than_nothing(train: Train) -> None:
     assert train() == 0
     left = re.findall(r"eta: ([^,]*, )?(\d+:\d\d:\d\d)", log_of(Path()))

@@ -1,0 +1,103 @@
+"""What of an option file is legal but hardly meant: told as warnings, since someone may mean it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rnan_plugin.errors import shown
+from rnan_plugin.images.levels import level_range
+from rnan_plugin.options.inputs import trained_task
+
+
+def doubts(opt: Mapping[str, Any]) -> Iterator[str]:
+    """Lines on an option file that `option_check` has passed; each begins with the key."""
+    yield from _unreached(opt)
+    yield from _without_effect(opt)
+    yield from _unlike_the_training_set(opt)
+    yield from _hardly_noise(opt)
+    yield from _unlike_the_paper(opt)
+
+
+def _unreached(opt: Mapping[str, Any]) -> Iterator[str]:
+    """What of a schedule lies beyond the run."""
+    train = opt.get("train") or {}
+    scheduler, last = train.get("scheduler") or {}, train.get("total_iter")
+    if last is None:
+        return
+    if train.get("warmup_iter", -1) >= last:
+        yield f"train.warmup_iter: {train['warmup_iter']} is no less than total_iter {last}: all of it is warm-up"
+    late = [milestone for milestone in scheduler.get("milestones", []) if milestone > last]
+    if late:
+        yield f"train.scheduler.milestones: {shown(late)} lie beyond total_iter {last} and are never reached"
+    periods = scheduler.get("periods", [])
+    if sum(periods) > last:
+        yield f"train.scheduler.periods: {shown(periods)} end beyond total_iter {last}, before the rate is down"
+
+
+def _without_effect(opt: Mapping[str, Any]) -> Iterator[str]:
+    """What leaves the weights, or a resume, as they would be without it."""
+    train = opt.get("train") or {}
+    if (train.get("optim_g") or {}).get("lr") == 0:
+        yield "train.optim_g.lr: 0, with which nothing is learned"
+    weights = {
+        f"train.{section}.{key}": train[section].get(key, default)
+        for section, key, default in _LOSS_WEIGHTS
+        if train.get(section)
+    }
+    if weights and not any(weights.values()):
+        yield f"{', '.join(weights)}: 0, with which nothing is learned"
+    for name in opt["path"].get("ignore_resume_networks") or ():
+        if name not in opt:
+            yield f"path.ignore_resume_networks: {shown(name)} is no network of this file, which has network_g"
+
+
+# Of BasicSR's losses, and what they are where they are left out.
+_LOSS_WEIGHTS = (
+    ("pixel_opt", "loss_weight", 1.0),
+    ("perceptual_opt", "perceptual_weight", 1.0),
+    ("perceptual_opt", "style_weight", 0.0),
+)
+
+
+def _unlike_the_training_set(opt: Mapping[str, Any]) -> Iterator[str]:
+    """One network, of three channels or one, may be scored on another kind of image than it is trained on."""
+    wanted = _channels(opt["datasets"].get("train") or {})
+    for phase, dataset in opt["datasets"].items():
+        if None not in (wanted, found := _channels(dataset)) and found != wanted:
+            yield f"datasets.{phase}.channels: {found}, but training's are {wanted}"
+
+
+def _channels(dataset: Mapping[str, Any]) -> str | None:
+    return dataset.get("channels", "rgb") if dataset.get("type") == "RestorationDataset" else None
+
+
+def _hardly_noise(opt: Mapping[str, Any]) -> Iterator[str]:
+    """A sigma that was perhaps written for images in 0..1."""
+    for phase, dataset in opt["datasets"].items():
+        degradation = dataset.get("degradation") if dataset.get("type") == "RestorationDataset" else None
+        for entry in degradation if isinstance(degradation, list) else [degradation or {}]:
+            sigma = entry.get("sigma", 0) if entry.get("type") == "awgn" else 0
+            levels = level_range(sigma)
+            if 0 < float(sigma if levels is None else levels.high) < 1:
+                yield f"datasets.{phase}.degradation.sigma: {shown(sigma)} is on the scale 0 to 255: hardly any noise"
+
+
+def _unlike_the_paper(opt: Mapping[str, Any]) -> Iterator[str]:
+    """Metrics that are not the task's: Y and a border of the scale, or all channels without a border."""
+    scale = opt.get("scale", 1)
+    on_y = _scored_on_y(opt)
+    wanted = {"test_y_channel": on_y, "crop_border": scale if on_y else 0}
+    for name, metric in ((opt.get("val") or {}).get("metrics") or {}).items():
+        for key, value in wanted.items():
+            if key in metric and metric[key] != value:
+                yield f"val.metrics.{name}.{key}: {metric[key]}, the paper's protocol for this task has {value}"
+
+
+def _scored_on_y(opt: Mapping[str, Any]) -> bool:
+    """As the task's row has it; what is no task is taken for super-resolution if it enlarges."""
+    for dataset in opt["datasets"].values():
+        found = trained_task(dataset.get("degradation"), dataset.get("channels", "rgb"))
+        if found is not None:
+            return found[0].scored_on == "y"
+    return bool(opt.get("scale", 1) > 1)

@@ -1,0 +1,149 @@
+"""Training states: where a run's are, which of them are whole, and the last; the old ones are removed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from rnan_plugin.checkpoints import is_intact, read
+from rnan_plugin.errors import UserError, shown
+
+_STATE_KEYS = {"epoch", "iter", "optimizers", "schedulers"}
+
+
+def load_state(path: Path, models: Path) -> dict[str, Any]:
+    """Read a training state, and verify it and the weights that belong to it.
+
+    Args:
+        path: `training_states/ITER.state`.
+        models: Folder of the run's weights.
+
+    Raises:
+        UserError: Missing, damaged, or foreign.
+    """
+    state = read(path)
+    if not state.keys() >= _STATE_KEYS:
+        raise UserError(f"{path}: not a readable training state, it holds no {', '.join(sorted(_STATE_KEYS))}")
+    wrong = next((key for key, legal in _STATE_PARTS.items() if key in state and not legal(state[key])), None)
+    if wrong is not None:
+        raise UserError(f"{path}: not a readable training state, its '{wrong}' is {shown(state[wrong])}")
+    named = next(iter(iterations([path])), state["iter"])
+    if named != state["iter"]:
+        raise UserError(f"{path}: is the state of iteration {state['iter']}; give it its name, {state['iter']}.state")
+    weights = models / f"net_g_{state['iter']}.pth"
+    for file in (path, weights):
+        if not is_intact(file):
+            raise UserError(f"{file}: {'damaged' if file.exists() else 'missing'}; resume from another state")
+    return state
+
+
+_LARGEST = 2**31  # of iterations
+_DEEPEST = 20  # of an option file's sections
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < _LARGEST
+
+
+def _is_whole(value: Any) -> bool:
+    return type(value) is int and abs(value) < _LARGEST
+
+
+def _is_list_of_states(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, dict) for item in value)
+
+
+def _is_plain(value: Any, depth: int = 0) -> bool:
+    """Whether a value is one that an option file can hold."""
+    if isinstance(value, dict):
+        value = [*value.keys(), *value.values()]
+    if isinstance(value, list | tuple | set | frozenset):
+        return depth < _DEEPEST and all(_is_plain(item, depth + 1) for item in value)
+    return value is None or isinstance(value, str | int | float)
+
+
+def _are_options(value: Any) -> bool:
+    seed = value.get("manual_seed", 0) if isinstance(value, dict) else None
+    legal = type(seed) is int and 0 <= seed < 2**32
+    return legal and _is_plain(value) and all(isinstance(key, str) for key in value)
+
+
+def _is_best(value: Any) -> bool:
+    """Whether a value is BasicSR's record of the best: `{SET: {METRIC: {better, val, iter}}}`."""
+    sets = value.values() if isinstance(value, dict) else [None]
+    rows = [row for metrics in sets for row in (metrics.values() if isinstance(metrics, dict) else [None])]
+    return all(
+        isinstance(row, dict)
+        and isinstance(row.get("better"), str)
+        and isinstance(row.get("val"), float | int)
+        and _is_whole(row.get("iter"))
+        for row in rows
+    )
+
+
+# What the parts of a training state may be; those of other programs than the plugin hold no more than the first four.
+_STATE_PARTS: dict[str, Callable[[Any], bool]] = {
+    "epoch": _is_whole,
+    "iter": _is_count,
+    "optimizers": _is_list_of_states,
+    "schedulers": _is_list_of_states,
+    "scaler": lambda value: isinstance(value, dict),
+    "draws": lambda value: type(value) is int and 0 <= value < _LARGEST * _LARGEST,
+    "validated": _is_whole,
+    "best": _is_best,
+    "skipped_steps": _is_count,
+    "options": _are_options,
+}
+
+
+def iterations(files: Iterable[Path]) -> dict[int, Path]:
+    """Files by the iteration that their names end in (`5000.state`, `net_g_5000.pth`), the last first."""
+    ends = {file: file.stem.rpartition("_")[2] for file in files}
+    found = {int(end): file for file, end in ends.items() if end.isascii() and end.isdigit()}
+    return dict(sorted(found.items(), reverse=True))
+
+
+def place_of_run(option_file: str | Path, name: str) -> Path:
+    """The folder that a run is to go on in: the current one, or the next above its option file that has its states.
+
+    A run of this name that was begun in the current folder comes first, also before it has saved anything.
+
+    Args:
+        option_file: Of the run.
+        name: The run's.
+    """
+    here = Path.cwd()
+    if Path("experiments", name).is_dir():
+        return here
+    above = Path(option_file).absolute().parents
+    return next((one for one in above if any((one / "experiments" / name / "training_states").glob("*.state"))), here)
+
+
+def newest_state(states: Path, models: Path) -> tuple[Path, dict[str, Any], list[str]] | None:
+    """Find the last training state that is whole.
+
+    Returns:
+        Its path, its content, and why later ones were passed over; None where there is no state at all.
+
+    Raises:
+        UserError: There are states, but not one is whole.
+    """
+    problems: list[str] = []
+    for path in iterations(states.glob("*.state")).values():
+        try:
+            return path, load_state(path, models), problems
+        except UserError as error:
+            problems.append(str(error))
+        except Exception as error:  # whatever it is: not whole
+            problems.append(f"{path}: not a readable training state ({type(error).__name__})")
+    if problems:
+        raise UserError(f"{states}: no training state is whole; the last: {problems[0]}")
+    return None
+
+
+def remove_old(states: Path, models: Path, keep: int) -> None:
+    """Remove all but the last `keep` numbered checkpoints, states before their weights."""
+    for files in (states.glob("*.state"), models.glob("net_g_*.pth")):
+        for path in list(iterations(files).values())[keep:]:
+            path.unlink(missing_ok=True)
