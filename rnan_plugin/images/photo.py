@@ -200,7 +200,7 @@ def _notes(code: bytes, head: _Head, layout: Layout | None) -> Notes:
     if head.mode == "1":
         notes.append("black and white alone, comes back in grey")
     if layout is not None and layout.has_unknown_channel:
-        notes.append("a channel beside its colours that is not said to be alpha, left out")
+        notes.append("a channel beside its colours that is not said to be alpha, taken for it")
     if (head.kind == "AVIF" and _is_deep_avif(code)) or (head.mode == "CMYK" and layout and layout.bits > 8):
         notes.append("more than 8 bits, of which 8 come back")
     return tuple(notes)

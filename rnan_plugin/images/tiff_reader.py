@@ -107,17 +107,13 @@ def decode_tiff(code: bytes, name: str, layout: Layout) -> NDArray[Any]:
         raise UserError(f"{name}: samples are floating-point numbers; save it with 8 or 16 bits")
     if layout.num_channel - layout.num_colour > 1:
         raise UserError(f"{name}: {layout.num_channel} channels; save it with one beside grey or colour, or without")
-    samples = _decoded(code, name, layout)
-    return samples[..., : layout.num_colour] if layout.has_unknown_channel else samples
-
-
-def _decoded(code: bytes, name: str, layout: Layout) -> NDArray[Any]:
-    """All channels, by whoever knows the compression and loses nothing."""
     if layout.bits < 8:
         return _by_pillow(code, name)
     samples = _by_tifffile(code, name, layout)
-    if samples is not None or layout.bits == 8:
-        return samples if samples is not None else _by_pillow(code, name)
+    if samples is None and layout.bits == 8:  # Pillow drops what it does not know
+        return decode_samples(code, name) if layout.has_unknown_channel else _by_pillow(code, name)
+    if samples is not None:
+        return samples
     if layout.is_planar or layout.num_channel == 2 or layout.compression not in _OPENCVS:
         how = ", in planes or grey with alpha," if layout.compression in _OPENCVS else ""
         told = f"{layout.compression} of {layout.bits} bits{how} can't be read"

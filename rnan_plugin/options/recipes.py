@@ -151,14 +151,7 @@ def small(inputs: Inputs) -> OptionFile:
 
 
 # What goes on with larger patches, and for how many steps.
-PATCH64 = {
-    ("car", None): 1500,
-    ("graydn", 50): 2500,
-    ("graydn", 70): 2500,
-    ("colordn", 10): 2000,
-    ("colordn", None): 2500,
-    ("demosaic", None): 1500,
-}
+PATCH64 = {("graydn", 50): 2500, ("graydn", 70): 2500, ("colordn", 10): 2000, ("demosaic", None): 1500}
 
 
 def patch64(inputs: Inputs, steps: int) -> OptionFile:

@@ -70,8 +70,7 @@ def _typical(task: Task) -> Iterator[OptionFile]:
 def _patch64() -> Iterator[OptionFile]:
     """Small networks that go on with larger patches."""
     for (task, level), steps in recipes.PATCH64.items():
-        blind = level is None and TASKS[task].blind is not None
-        yield recipes.patch64(inputs_of(task, level, blind=blind), steps)
+        yield recipes.patch64(inputs_of(task, level), steps)
 
 
 def _small_data() -> Iterator[OptionFile]:

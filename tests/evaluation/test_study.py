@@ -122,7 +122,6 @@ def test_study_and_training_look_for_a_run_in_the_same_place(
         ({"name": None}, [], "error: tiny.yml, name: None is not a text"),
         ({"name": ["a"]}, [], "error: tiny.yml, name: ['a'] is not a text"),
         ({}, ["--processes", "0"], "argument --processes: 0 is not a whole number of 1 or more"),
-        ({}, ["--curves", "c.xyz"], "error: c.xyz: no format of a picture; take .png, .pdf or .svg"),
     ],
 )
 def test_what_can_not_be_run_is_told_before_the_start(

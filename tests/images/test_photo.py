@@ -405,7 +405,7 @@ def test_what_can_not_be_read_is_a_line_that_says_why(kind: str) -> None:
 
 
 @pytest.mark.parametrize("compression", ["none", "lzw", "deflate"])
-def test_a_channel_that_nobody_knows_is_left_out_and_told(compression: str, tmp_path: Path) -> None:
+def test_a_channel_that_nobody_knows_is_taken_for_alpha_and_told(compression: str, tmp_path: Path) -> None:
     img = smooth(4)
     tifffile.imwrite(tmp_path / "a.tif", img, photometric="rgb", extrasamples=["unspecified"])
     if shutil.which("tiffcp") is None:
@@ -413,7 +413,7 @@ def test_a_channel_that_nobody_knows_is_left_out_and_told(compression: str, tmp_
     subprocess.run(["tiffcp", "-c", compression.replace("deflate", "zip"), "a.tif", "b.tif"], cwd=tmp_path, check=True)
     photo = read_photo((tmp_path / "b.tif").read_bytes(), "b.tif")
     np.testing.assert_array_equal(photo.pixels, img[..., :3])
-    assert photo.alpha is None
+    np.testing.assert_array_equal(photo.alpha, img[..., 3:])
     assert any("not said to be alpha" in note for note in photo.notes)
 
 

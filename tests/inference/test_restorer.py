@@ -31,7 +31,7 @@ from rnan_plugin.errors import UserError
 from rnan_plugin.images.color import rgb2gray, rgb2y
 from rnan_plugin.images.degradations import BayerMosaic
 from rnan_plugin.images.estimate import jpeg_quality
-from rnan_plugin.inference import restore_files
+from rnan_plugin.inference import restore_files, results
 from rnan_plugin.inference.policy import Policy
 from rnan_plugin.inference.restorer import as_mosaic
 from rnan_plugin.inference.whole_images import restore
@@ -165,7 +165,7 @@ def test_a_full_disk_is_one_line(tmp_path, option_file, capsys, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     image = write(tmp_path / "a.png", photo(1))
-    monkeypatch.setattr(restore_files, "write_whole", full)
+    monkeypatch.setattr(results, "write_whole", full)
     told = error_of([image, str(tmp_path / "out"), "-opt", option_file[0]], capsys)
     assert told.startswith(f"error: {tmp_path / 'out/a.png'}: can't be written (No space left on device)")
     assert not list((tmp_path / "out").glob("*"))

@@ -56,8 +56,6 @@ BLIND_TAGS = {  # channels, what is drawn from which range, and the sets that ar
 CHANNELS = {"ColorDN": "rgb", "GrayDN": "gray", "Demosaic": "rgb", "CAR": "y", "SR": "rgb"}
 
 PATCH64 = {  # files that go on with larger patches, and from what
-    "CAR_blind": "car_5-95",
-    "ColorDN_blind": "colordn_0-75",
     "ColorDN_s10": "colordn_10",
     "GrayDN_s50": "graydn_50",
     "GrayDN_s70": "graydn_70",
