@@ -30,7 +30,7 @@ def printed(capsys: Capture, *arguments: str) -> str:
 # Every task, at levels of the paper and others, with every flag that goes with it.
 LEGAL = [
     "colordn --level 25",
-    "colordn --level 0.5",
+    "colordn --level 2.5",
     "colordn --level 70 --released",
     "colordn --level 33 --size small --test",
     "colordn --blind",

@@ -191,7 +191,7 @@ RIGHT = [
     ("train.warmup_iter", "-1"),
     ("train.pixel_opt.loss_weight", "1e-2"),
     ("val.val_freq", "1e3"),
-    ("val.metrics.psnr.better", "lower"),
+    ("val.metrics.psnr.better", "higher"),
     ("train.optim_g", {"type": "SGD", "lr": "1e-2", "momentum": 0.9, "nesterov": True}),
     ("train.optim_g", {"type": "Adafactor", "eps": [None, 1e-3]}),
     ("train.perceptual_opt", None),
