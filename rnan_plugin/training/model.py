@@ -21,7 +21,7 @@ from rnan_plugin.toolbox.api import get_root_logger
 from rnan_plugin.training.network_check import weights_to_begin_with
 from rnan_plugin.training.optimisers import build_optimiser, is_schedule_free, take_over, write_average
 from rnan_plugin.training.schedule import fast_forward
-from rnan_plugin.training.states import remove_old
+from rnan_plugin.training.states import mark_saved, remove_old
 from rnan_plugin.training.step import step_options
 from rnan_plugin.training.validation import ValidatedModel
 
@@ -223,7 +223,9 @@ class RestorationModel(ValidatedModel):
             "skipped_steps": self.skipped_steps,
             "options": self.options_as_read,
         }
-        save_checkpoint(state, Path(self.opt["path"]["training_states"]) / f"{current_iter}.state")
+        states = Path(self.opt["path"]["training_states"])
+        save_checkpoint(state, states / f"{current_iter}.state")
+        mark_saved(states.parent)
 
     def save(self, epoch: int, current_iter: int) -> None:
         """Save networks, then the training state, and remove old ones; a full disk does not end a training.

@@ -23,6 +23,7 @@ from rnan_plugin.toolbox.api import (
 )
 from rnan_plugin.training.event_log import EventLog, Sink, TensorBoardSink
 from rnan_plugin.training.mlflow_log import MlflowSink
+from rnan_plugin.training.states import is_unsaved, mark_unsaved
 
 
 def prepare_run(opt: dict[str, Any], option_file: str, state: Mapping[str, Any] | None) -> EventLog | None:
@@ -38,27 +39,24 @@ def prepare_run(opt: dict[str, Any], option_file: str, state: Mapping[str, Any] 
     """
     opt["logger"].setdefault("use_tb_logger", False)
     options = Path(option_file).read_text(encoding="utf-8")  # before the run's folder is moved aside with it
-    fresh = state is None and not _was_just_begun(opt)
+    run = Path(opt["path"]["experiments_root"])
+    # A run that was killed before it had saved anything goes on in its folder as it is.
+    fresh = state is None and not (opt["auto_resume"] and is_unsaved(run))
     try:
         if fresh:
             make_exp_dirs(opt)
         if opt["rank"] == 0:
             _make_folders(opt)
+            if state is None:
+                mark_unsaved(run)
     except OSError as error:
-        where = error.filename or opt["path"]["experiments_root"]
+        where = error.filename or run
         raise UserError(f"{where}: can't be made ({error.strerror}); check the folder and the disk") from None
     _begin_log(opt)
     if opt["rank"] != 0:
         return None
-    _keep_option_file(options, Path(option_file), Path(opt["path"]["experiments_root"]))
+    _keep_option_file(options, Path(option_file), run)
     return _event_log(opt, options, state["iter"] + 1 if state else 0, fresh=fresh)
-
-
-def _was_just_begun(opt: Mapping[str, Any]) -> bool:
-    """Whether a run to be resumed was killed before it saved anything: its folder then serves as it is."""
-    folders = [Path(opt["path"][name]) for name in ("models", "training_states")]
-    saved = any(file for folder in folders for file in folder.glob("[!.]*"))
-    return bool(opt["auto_resume"]) and Path(opt["path"]["experiments_root"]).is_dir() and not saved
 
 
 def _make_folders(opt: Mapping[str, Any]) -> None:

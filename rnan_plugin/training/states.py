@@ -10,6 +10,7 @@ from rnan_plugin.checkpoints import is_intact, read
 from rnan_plugin.errors import UserError, shown
 
 _STATE_KEYS = {"epoch", "iter", "optimizers", "schedulers"}
+_UNSAVED = ".unsaved"  # in a run's folder, until its first state is written
 
 
 def load_state(path: Path, models: Path) -> dict[str, Any]:
@@ -118,6 +119,25 @@ def place_of_run(option_file: str | Path, name: str) -> Path:
         return here
     above = Path(option_file).absolute().parents
     return next((one for one in above if any((one / "experiments" / name / "training_states").glob("*.state"))), here)
+
+
+def mark_unsaved(run: Path) -> None:
+    """Note in the folder of a run that is begun that it has no state yet."""
+    (run / _UNSAVED).touch()
+
+
+def mark_saved(run: Path) -> None:
+    """Take that note back: a state is written."""
+    (run / _UNSAVED).unlink(missing_ok=True)
+
+
+def is_unsaved(run: Path) -> bool:
+    """Whether a run without states was killed before its first: what weights it has are then of a save cut short.
+
+    Weights in a folder without the note, whose states are gone, are worth keeping.
+    """
+    weights = any((run / "models").glob("[!.]*"))
+    return run.is_dir() and ((run / _UNSAVED).exists() or not weights)
 
 
 def newest_state(states: Path, models: Path) -> tuple[Path, dict[str, Any], list[str]] | None:

@@ -151,6 +151,25 @@ def test_validation_that_a_kill_prevented_is_made_up_for(
     assert run.finished
 
 
+def test_run_killed_between_its_first_weights_and_state_goes_on_in_its_folder(
+    train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RestorationModel, "save_training_state", killed)
+        with pytest.raises(Killed):
+            train()
+    assert (RUN / "models/net_g_2.pth").exists()
+    assert train("--auto_resume") == 0
+    assert [folder.name for folder in Path("experiments").iterdir() if folder.is_dir()] == ["tiny"]
+    for file in (RUN / "training_states").iterdir():
+        file.unlink()
+    assert train("--auto_resume", train__total_iter=2) == 0  # what is left of a run are weights worth keeping
+    assert list(Path("experiments").glob("tiny_archived_*/models/net_g_4.pth"))
+
+
 @pytest.mark.parametrize("iteration", [2, 4, 5])
 def test_signal_during_a_validation_leaves_with_its_status_and_loses_nothing(
     train: Train, undisturbed: Any, iteration: int, monkeypatch: pytest.MonkeyPatch
