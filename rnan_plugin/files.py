@@ -17,17 +17,6 @@ _MOST_BYTES = 255  # of a name, in all usual file systems
 _LONGEST_NAME = 200  # of a run: endings and dates are added to it
 
 
-def absence(path: str | Path) -> str | None:
-    """Why there is nothing under a path: "not found", or what the system says; None if there is something."""
-    try:
-        Path(path).stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return "not found"
-    except (OSError, ValueError) as error:
-        return f"can't be read ({getattr(error, 'strerror', error)})"
-    return None
-
-
 def readable(name: str | Path) -> str:
     r"""A file's name as text that can be written anywhere: bytes that are no UTF-8 become \xe9 and the like."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")

@@ -1,4 +1,4 @@
-"""Whether what a command makes can be written where it is asked to, told before the work starts; nothing is made."""
+"""Where paths lead, and whether what a command makes can be written there, told before the work starts."""
 
 from __future__ import annotations
 
@@ -10,10 +10,23 @@ from pathlib import Path
 
 from rnan_plugin.errors import UserError
 
+ABSENT = "not found"
+
 
 def real(path: str | Path) -> Path:
     """Where a path leads; of a link that leads to itself the link, for which `Path.resolve` raises."""
     return Path(os.path.realpath(path))
+
+
+def absence(path: str | Path) -> str | None:
+    """Why there is nothing under a path: `ABSENT`, or what the system says; None if there is something."""
+    try:
+        Path(path).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return ABSENT
+    except (OSError, ValueError) as error:
+        return f"can't be read ({getattr(error, 'strerror', error)})"
+    return None
 
 
 def is_folder(path: Path) -> bool:
@@ -24,11 +37,6 @@ def is_folder(path: Path) -> bool:
 def is_file(path: Path) -> bool:
     """Whether a path leads to a regular file; not if it can't be looked at, where `Path.is_file` raises."""
     return stat.S_ISREG(_mode(path))
-
-
-def is_there(path: Path) -> bool:
-    """Whether a path leads anywhere that can be looked at, where `Path.exists` may raise."""
-    return bool(_mode(path))
 
 
 def _mode(path: Path) -> int:
@@ -105,4 +113,4 @@ def _kind(path: Path) -> str:
         return "a folder"
     if is_file(path):
         return "a file"
-    return "a pipe or device" if is_there(path) else "a link that leads nowhere"
+    return "a pipe or device" if absence(path) is None else "a link that leads nowhere"

@@ -10,7 +10,7 @@ from pathlib import Path
 from rnan_plugin.errors import UserError
 from rnan_plugin.files import readable
 from rnan_plugin.images.codec import IMAGE_ENDINGS
-from rnan_plugin.targets import is_file, is_folder, is_there
+from rnan_plugin.targets import absence, is_file, is_folder
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -49,7 +49,7 @@ def files_below(root: Path, unreadable: Callable[[str], object] | None = None) -
         for path in _visible(folder, unreadable):
             if is_folder(path):
                 (links if path.is_symlink() else folders).append(path)
-            elif is_file(path) or not is_there(path):
+            elif is_file(path) or absence(path) is not None:
                 yield path  # a link that leads nowhere, or to what is closed: reading it says so
 
 

@@ -17,7 +17,7 @@ from rnan_plugin.data.image_files import index_by_stem, list_images
 from rnan_plugin.errors import UserError, one_line
 from rnan_plugin.files import readable
 from rnan_plugin.images.codec import IMAGE_ENDINGS, read_file
-from rnan_plugin.targets import is_file, is_there
+from rnan_plugin.targets import absence, is_file
 
 MEMBER_LIMIT = 2**29  # bytes of one image in a zip file; a member that is larger is no photograph, but a trap
 # How much is read at once. Of bzip2 and LZMA, Python expands all of a piece, and 40 bytes may become a megabyte.
@@ -91,7 +91,7 @@ def _stamp(file: Path) -> str:
 
 
 def _of_zip(file: Path) -> dict[str, ImageSource]:
-    if is_there(file) and not is_file(file):
+    if absence(file) is None and not is_file(file):
         raise UserError(f"{file}: no regular file; name a zip file, or a folder whose name does not end in .zip")
     try:
         archive = zipfile.ZipFile(file)

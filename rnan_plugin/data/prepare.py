@@ -15,7 +15,7 @@ from rnan_plugin.data.lmdb_writer import SKIPPED, Layout, Packed, pack
 from rnan_plugin.data.pack_work import check_target
 from rnan_plugin.errors import UserError, one_line
 from rnan_plugin.paper.image_sets import TRAINING_SETS, VALIDATION_SETS, NamedSet
-from rnan_plugin.targets import check_names, is_there
+from rnan_plugin.targets import ABSENT, absence, check_names
 
 
 def prepare(
@@ -101,8 +101,8 @@ def _local_files(sources: Sequence[str], folder: Path, named: NamedSet | None, s
 def _check_source(source: str) -> None:
     """What can be said of a source before hours of downloading others."""
     if "://" not in source:
-        if not is_there(Path(source)):
-            raise UserError(f"{source}: no such file or folder; check the path")
+        if (reason := absence(source)) is not None:
+            raise UserError(f"{source}: {'no such file or folder' if reason == ABSENT else reason}; check the path")
     elif not file_name(source).lower().endswith(".zip"):
         raise UserError(f"{masked(source)}: not the URL of a zip file; unpack it yourself and name the folder")
 

@@ -19,7 +19,6 @@ from rnan_plugin.data.dataset_options import DatasetOptions, missing_data_remedy
 from rnan_plugin.data.image_store import ImageStore, JoinedStore, is_lmdb, open_store
 from rnan_plugin.data.lmdb_check import check_listing
 from rnan_plugin.errors import RnanWarning, UserError, collect, shown
-from rnan_plugin.files import absence
 from rnan_plugin.images.color import convert_channels
 from rnan_plugin.images.degradations import (
     Box,
@@ -33,6 +32,7 @@ from rnan_plugin.images.degradations import (
 )
 from rnan_plugin.images.levels import fixed
 from rnan_plugin.images.tensors import to_tensor
+from rnan_plugin.targets import absence
 
 _TRIED = 64  # pixels of the side of what a chain is tried on, after it has shrunk
 

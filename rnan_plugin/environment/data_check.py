@@ -9,8 +9,8 @@ from typing import Any
 
 from rnan_plugin.environment.finding import Finding
 from rnan_plugin.errors import UserError
-from rnan_plugin.files import absence
 from rnan_plugin.options.schema import read_yaml
+from rnan_plugin.targets import absence
 
 
 def check_option_file(path: Path) -> Iterator[Finding]:

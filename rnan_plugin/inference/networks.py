@@ -22,6 +22,9 @@ from rnan_plugin.options.networks import check_size
 from rnan_plugin.options.schema import check_call, read_option_file
 from rnan_plugin.paper.tasks import TaskAtLevel
 
+# Of BasicSR's classes those that restore images; others read or fetch other files when they are built.
+_OF_IMAGES = frozenset({"EDSR", "ECBSR", "MSRResNet", "RCAN", "RIDNet", "RRDBNet", "SRVGGNetCompact", "SwinIR"})
+
 
 @dataclass(frozen=True)
 class Loaded:
@@ -127,7 +130,7 @@ def _build(network: Mapping[str, Any], where: str) -> nn.Module:
 def _build_described(network: Mapping[str, Any], weights: Mapping[str, Tensor], file: str) -> nn.Module:
     """The network that a file says its weights are of, with them; files are strangers, and build nothing else.
 
-    BasicSR's classes that read or fetch other files are not built, and no memory is taken but for weights that fit.
+    No memory is taken but for weights that fit.
     """
     where = f"{file}, network_g"
     check_size(network, where)
@@ -140,9 +143,6 @@ def _build_described(network: Mapping[str, Any], weights: Mapping[str, Tensor], 
     net = _build(network, where)
     checkpoints.fill(net, weights, file)
     return net
-
-
-_OF_IMAGES = frozenset({"EDSR", "ECBSR", "MSRResNet", "RCAN", "RIDNet", "RRDBNet", "SRVGGNetCompact", "SwinIR"})
 
 
 def _whole(network: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from rnan_plugin.images.photo import PHOTO_ENDINGS
 from rnan_plugin.images.photo_writer import FORMATS
 from rnan_plugin.inference.record import NAME as RECORD_NAME
 from rnan_plugin.inference.record import Record
-from rnan_plugin.targets import check_file, check_folder, is_file, is_folder, real
+from rnan_plugin.targets import ABSENT, absence, check_file, check_folder, is_file, is_folder, real
 
 _SEPARATORS = tuple(filter(None, (os.sep, os.altsep)))
 
@@ -150,14 +150,11 @@ def _expanded(source: str) -> list[Path]:
 
 
 def _why_nothing(source: str) -> str:
-    try:
-        Path(source).stat()
-    except (FileNotFoundError, NotADirectoryError):
+    reason = absence(source)
+    if reason == ABSENT:
         is_pattern = glob.has_magic(source)
         return "nothing matches this pattern" if is_pattern else "no such image or folder; check the path"
-    except OSError as error:
-        return f"can't be read ({error.strerror}); check the path and its permissions"
-    return "neither an image file nor a folder; check the path"
+    return f"{reason or 'neither an image file nor a folder'}; check the path"
 
 
 def _single(source: Path, out: Path, naming: Naming) -> Plan:

@@ -74,7 +74,7 @@ class Record:
         self._made = not self.file.parent.exists()
         with writing(self.file):
             self.file.parent.mkdir(parents=True, exist_ok=True)
-            self.file.open("ab").close()
+            self.file.open("ab").close()  # `touch` would not find out that it may not be written
 
     def holds(self, image: str, input_sha256: str, asked: str) -> bool:
         """Whether a result was made of this input, and asked for in the same way."""

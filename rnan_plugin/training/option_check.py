@@ -16,12 +16,12 @@ import torch
 from rnan_plugin import device as devices
 from rnan_plugin.data.restoration_dataset import RestorationDataset
 from rnan_plugin.errors import UserError, collect, nearest, shown
-from rnan_plugin.files import absence
 from rnan_plugin.inference.policy import policy_of
 from rnan_plugin.options.optimisers import SCHEDULE_FREE
 from rnan_plugin.options.schema import check_arguments, check_call, normalise
 from rnan_plugin.options.sections import NEEDED, SCHEDULERS, Metric
 from rnan_plugin.perceptual import lpips_network
+from rnan_plugin.targets import absence
 from rnan_plugin.toolbox.api import DATASET_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY
 from rnan_plugin.training.data_workers import check_shared_memory
 from rnan_plugin.training.loss_check import check_losses
