@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 import subprocess
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from bad_files import noise, save
 
 from rnan_plugin.__main__ import main
 from rnan_plugin.data.lmdb_writer import pack_folder
@@ -133,6 +135,39 @@ def forget_logger() -> None:
 
     initialized_logger.clear()
     logging.getLogger("basicsr").handlers.clear()
+
+
+@pytest.fixture
+def legal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """A small legal option file's content; its images lie in the current, otherwise empty folder."""
+    monkeypatch.chdir(tmp_path)
+    save(Path("photos/one.png"), noise(64, 64))
+    dataset = {
+        "name": "photos",
+        "type": "RestorationDataset",
+        "dataroot_gt": "photos",
+        "degradation": {"type": "jpeg", "quality": 10},
+    }
+    loader = {"gt_size": 16, "num_worker_per_gpu": 0, "batch_size_per_gpu": 1}
+    metrics = {"psnr": {"type": "calculate_psnr", "crop_border": 0, "test_y_channel": False}}
+    return {
+        "name": "small",
+        "model_type": "RestorationModel",
+        "scale": 1,
+        "num_gpu": 0,
+        "manual_seed": 0,
+        "datasets": {"train": dataset | loader, "val": copy.deepcopy(dataset)},
+        "network_g": {"type": "RNAN", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 8, "num_rab": 1, "num_rnab": 1},
+        "path": {"pretrain_network_g": None, "strict_load_g": True, "resume_state": None},
+        "train": {
+            "optim_g": {"type": "Adam", "lr": 1e-4},
+            "scheduler": {"type": "MultiStepLR", "milestones": [10]},
+            "total_iter": 4,
+            "pixel_opt": {"type": "MSELoss", "loss_weight": 1.0, "reduction": "mean"},
+        },
+        "val": {"val_freq": 4, "save_img": False, "tile": 128, "tile_overlap": 16, "metrics": metrics},
+        "logger": {"print_freq": 1, "save_checkpoint_freq": 4, "use_tb_logger": False},
+    }
 
 
 @pytest.fixture(scope="session")

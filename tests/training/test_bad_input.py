@@ -2,78 +2,19 @@
 
 from __future__ import annotations
 
-import copy
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import yaml
-from bad_files import noise, one_line, save, truncate
+from bad_files import noise, save, truncate
 from conftest import REPOSITORY
-from torch import nn
+from legal_options import REMOVED, change, parse, train
 
 import rnan_plugin.training.connect  # noqa: F401 - the toolbox has to know the plugin's classes
 from rnan_plugin.__main__ import main
-from rnan_plugin.archs.rnan_arch import RNAN
-from rnan_plugin.data.dataset_options import build_chain, option_file
-from rnan_plugin.errors import UserError
-from rnan_plugin.images.degradations import Awgn, BayerMosaic, BicubicDown, Jpeg
-from rnan_plugin.toolbox.api import ARCH_REGISTRY
 from rnan_plugin.training import launcher
-
-REMOVED = object()
-JPEG = {"type": "jpeg", "quality": 10}
-
-
-@pytest.fixture
-def legal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """A small legal option file's content; its images lie in the current, otherwise empty folder."""
-    monkeypatch.chdir(tmp_path)
-    save(Path("photos/one.png"), noise(64, 64))
-    dataset = {"name": "photos", "type": "RestorationDataset", "dataroot_gt": "photos", "degradation": dict(JPEG)}
-    loader = {"gt_size": 16, "num_worker_per_gpu": 0, "batch_size_per_gpu": 1}
-    metrics = {"psnr": {"type": "calculate_psnr", "crop_border": 0, "test_y_channel": False}}
-    return {
-        "name": "small",
-        "model_type": "RestorationModel",
-        "scale": 1,
-        "num_gpu": 0,
-        "manual_seed": 0,
-        "datasets": {"train": dataset | loader, "val": copy.deepcopy(dataset)},
-        "network_g": {"type": "RNAN", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 8, "num_rab": 1, "num_rnab": 1},
-        "path": {"pretrain_network_g": None, "strict_load_g": True, "resume_state": None},
-        "train": {
-            "optim_g": {"type": "Adam", "lr": 1e-4},
-            "scheduler": {"type": "MultiStepLR", "milestones": [10]},
-            "total_iter": 4,
-            "pixel_opt": {"type": "MSELoss", "loss_weight": 1.0, "reduction": "mean"},
-        },
-        "val": {"val_freq": 4, "save_img": False, "tile": 128, "tile_overlap": 16, "metrics": metrics},
-        "logger": {"print_freq": 1, "save_checkpoint_freq": 4, "use_tb_logger": False},
-    }
-
-
-def change(options: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    for place, value in changes.items():
-        *sections, key = place.split(".")
-        target = options
-        for section in sections:
-            target = target[section]
-        if value is REMOVED:
-            del target[key]
-        else:
-            target[key] = value
-    return options
-
-
-def parse(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Any:
-    Path("small.yml").write_text(yaml.safe_dump(options), encoding="utf-8")
-    monkeypatch.setattr(sys, "argv", ["rnan_plugin train", "-opt", "small.yml"])
-    return launcher.parse_options(str(Path.cwd()))
 
 
 def test_unchanged_options_are_legal(legal: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -303,70 +244,6 @@ def test_all_problems_of_an_option_file_are_told_at_once(
     assert not Path("experiments").exists()
 
 
-def test_legal_but_hardly_meant_is_a_warning(
-    legal: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    legal["train"]["scheduler"]["milestones"] = [2, 10]
-    legal["val"]["metrics"]["psnr"]["crop_border"] = 4
-    Path("x.yml").write_text(yaml.safe_dump(legal))
-    monkeypatch.setattr(sys, "argv", ["train", "-opt", "x.yml"])
-    launcher.parse_options(".", is_train=True)
-    assert capsys.readouterr().err.splitlines() == [
-        "warning: x.yml, train.scheduler.milestones: [10] lie beyond total_iter 4 and are never reached",
-        "warning: x.yml, val.metrics.psnr.crop_border: 4, the paper's protocol for this task has 0",
-    ]
-
-
-DOUBTS: dict[str, tuple[dict[str, Any], str]] = {
-    "warm-up": ({"train.warmup_iter": 4}, "train.warmup_iter: 4 is no less than total_iter 4: all of it is warm-up"),
-    "no rate": ({"train.optim_g.lr": 0}, "train.optim_g.lr: 0, with which nothing is learned"),
-    "no loss": (
-        {"train.pixel_opt.loss_weight": 0},
-        "train.pixel_opt.loss_weight: 0, with which nothing is learned",
-    ),
-    "no network": (
-        {"path.ignore_resume_networks": ["net_g"]},
-        "path.ignore_resume_networks: 'net_g' is no network of this file, which has network_g",
-    ),
-    "channels": (
-        {"datasets.val.channels": "y", "network_g": {"type": "AnyChannels"}},
-        "datasets.val.channels: y, but training's are rgb",
-    ),
-    "0..1": (
-        {"datasets.train.degradation": {"type": "awgn", "sigma": [0.1, 0.5]}},
-        "datasets.train.degradation.sigma: [0.1, 0.5] is on the scale 0 to 255: hardly any noise",
-    ),
-}
-
-
-@pytest.fixture
-def any_channels(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A network for images of any channels."""
-
-    class AnyChannels(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.factor = nn.Parameter(torch.ones(1))
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return x * self.factor
-
-    monkeypatch.setitem(ARCH_REGISTRY._obj_map, "AnyChannels", AnyChannels)
-
-
-@pytest.mark.usefixtures("any_channels")
-@pytest.mark.parametrize("case", DOUBTS)
-def test_what_changes_the_outcome_without_a_word_is_a_warning(
-    legal: dict[str, Any], case: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    legal["train"]["scheduler"]["milestones"] = [2]
-    parse(legal, monkeypatch)
-    assert capsys.readouterr().err == ""
-    changes, told = DOUBTS[case]
-    parse(change(legal, changes), monkeypatch)
-    assert f"warning: small.yml, {told}" in capsys.readouterr().err.splitlines()
-
-
 def test_lower_is_better_of_niqe_where_nothing_is_said(legal: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     legal["val"]["metrics"]["niqe"] = {"type": "calculate_niqe", "crop_border": 0}
     opt, _ = parse(legal, monkeypatch)
@@ -396,46 +273,6 @@ def test_forced_values_are_judged_as_those_of_the_file(
 def test_equal_levels_are_one_set(legal: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     opt, _ = parse(change(legal, {f"{VAL}.degradation.quality": [10, 10.0, 20]}), monkeypatch)
     assert list(opt["datasets"]) == ["train", "val_quality10", "val_quality20"]
-
-
-# Tests
-
-
-def with_weights(legal: dict[str, Any]) -> dict[str, Any]:
-    """A training's file, with weights to test."""
-    torch.save({"params": RNAN(**{k: v for k, v in legal["network_g"].items() if k != "type"}).state_dict()}, "net.pth")
-    return change(legal, {"path.pretrain_network_g": "net.pth"})
-
-
-@pytest.mark.parametrize(
-    ("changes", "told"),
-    [
-        ({"path.pretrain_network_g": None}, "path.pretrain_network_g: is empty; name the weights to test"),
-        ({"datasets": {}}, "datasets: no set to test on; add datasets.test"),
-        ({"datasets.val": REMOVED}, "datasets: no set to test on; add datasets.test"),
-        ({"val": None}, "val: key 'save_img' is missing"),
-        ({"val.save_img": REMOVED}, "val: key 'save_img' is missing"),
-    ],
-)
-def test_what_can_not_be_tested_is_told_before_anything_is_made(
-    legal: dict[str, Any], changes: dict[str, Any], told: str, capfd: pytest.CaptureFixture[str]
-) -> None:
-    Path("small.yml").write_text(yaml.safe_dump(change(with_weights(legal), changes)), encoding="utf-8")
-    before = sorted(Path().rglob("*"))
-    with pytest.raises(SystemExit, match="2"):
-        main(["test", "-opt", "small.yml"])
-    assert capfd.readouterr().err.splitlines() == [f"error: small.yml, {told}"]
-    assert sorted(Path().rglob("*")) == before
-
-
-def test_a_test_passes_over_the_training_set(
-    legal: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    Path("small.yml").write_text(yaml.safe_dump(with_weights(legal)), encoding="utf-8")
-    monkeypatch.setattr(sys, "argv", ["rnan test", "-opt", "small.yml"])
-    opt, _ = launcher.parse_options(str(Path.cwd()), is_train=False)
-    assert list(opt["datasets"]) == ["val"]
-    assert "datasets.train: passed over" in capfd.readouterr().out
 
 
 def test_schedule_that_ends_before_the_run(legal: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -478,64 +315,7 @@ def test_unusable_option_file(
     assert [path.name for path in tmp_path.iterdir()] == ([] if content is None else ["x.yml"])
 
 
-# Values of degradations
-
-
-@pytest.mark.parametrize(
-    ("make", "fragments"),
-    [
-        (lambda: Awgn(-1.0), ["sigma is -1.0", "0 or more"]),
-        (lambda: Awgn(float("nan")), ["sigma is nan", "0 or more"]),
-        (lambda: Awgn(float("inf")), ["sigma is inf", "0 or more"]),
-        (lambda: Jpeg(0), ["quality is 0", "1 to 100"]),
-        (lambda: Jpeg(101), ["quality is 101", "1 to 100"]),
-        (lambda: Jpeg(10.5), ["quality is 10.5", "integer"]),  # type: ignore[arg-type]
-        (lambda: Jpeg(True), ["quality is True", "integer"]),
-        (lambda: BayerMosaic("GRGB"), ["pattern is 'GRGB'", "GRBG, RGGB, BGGR, GBRG"]),  # type: ignore[arg-type]
-        (lambda: BicubicDown(1), ["scale is 1", "2 or more"]),
-        (lambda: BicubicDown(2, "wrap"), ["border is 'wrap'", "replicate, mirror"]),  # type: ignore[arg-type]
-        (lambda: build_chain({"type": "awgn", "sigma": -1}, "F, val"), ["F, val", "sigma is -1"]),
-        (
-            lambda: build_chain({"type": "awgn", "sigma": float("nan")}, "F, val"),
-            ["F, val.sigma", "nan is not a finite number"],
-        ),
-        (
-            lambda: build_chain({"type": "awgn", "sigma": "strong"}, "F, val"),
-            ["F, val.sigma", "'strong' is not a finite number"],
-        ),
-        (lambda: build_chain({"type": "jpeg", "quality": 0}, "F, val"), ["F, val", "quality is 0"]),
-        (
-            lambda: build_chain({"type": "jpeg", "quality": 10.5}, "F, val"),
-            ["F, val.quality", "10.5 is not a whole number"],
-        ),
-        (lambda: build_chain({"type": "mosaic", "pattern": "X"}, "F, val"), ["F, val.pattern", "GRBG, RGGB"]),
-        (lambda: build_chain({"type": "noise"}, "F, val"), ["F, val.type", "'noise'", "awgn, bicubic, jpeg, mosaic"]),
-        (lambda: build_chain([], "F, val"), ["F, val", "not a mapping"]),
-        (lambda: build_chain({"type": ["jpeg"]}, "F, val"), ["F, val.type", "['jpeg']"]),
-    ],
-)
-def test_degradation_outside_its_legal_values(make: Any, fragments: list[str]) -> None:
-    with pytest.raises(UserError) as error:
-        make()
-    line = one_line(error)
-    assert all(fragment in line for fragment in fragments), line
-
-
-@pytest.mark.parametrize(
-    "arguments", [["-opt", "x.yml"], ["-opt=x.yml"], ["--launcher", "none", "-opt", "x.yml", "--auto_resume"]]
-)
-def test_option_file_for_messages(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
-    assert option_file() == "x.yml"
-
-
 # Whole processes
-
-
-def train(folder: Path, option_file: Path | str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "rnan_plugin", "train", "-opt", str(option_file)]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RNAN_")}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
 def test_shipped_options_without_div2k_say_what_to_run(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import tiny_options, write_options
-from test_bad_input import legal, parse  # noqa: F401 - a fixture is used by its name
+from legal_options import parse
 
 from rnan_plugin.__main__ import main
 from rnan_plugin.errors import UserError
@@ -18,7 +18,7 @@ from rnan_plugin.training.event_log import EventLog
 from rnan_plugin.training.mlflow_log import RUN_FILE, MlflowSink
 
 
-def test_without_the_package_it_is_one_line(legal: dict[str, Any], monkeypatch, capfd) -> None:  # noqa: F811
+def test_without_the_package_it_is_one_line(legal: dict[str, Any], monkeypatch, capfd) -> None:
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "mlflow" else found(name))
     legal["logger"]["mlflow"] = {"experiment": "x"}

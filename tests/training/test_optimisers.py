@@ -14,7 +14,7 @@ import pytest
 import test_model
 import torch
 from conftest import tiny_options, write_options
-from test_bad_input import legal, parse  # noqa: F401 - a fixture is used by its name
+from legal_options import parse
 from test_interruption import assert_same
 from test_model import Images, batch, build_model
 from torch.utils.data import DataLoader
@@ -240,7 +240,7 @@ def test_what_is_wrong_is_one_line(name: str) -> None:
 
 
 @needs_schedulefree
-def test_what_does_not_go_with_schedule_free_is_told(legal: dict[str, Any], monkeypatch, capfd) -> None:  # noqa: F811
+def test_what_does_not_go_with_schedule_free_is_told(legal: dict[str, Any], monkeypatch, capfd) -> None:
     legal["train"] |= {"optim_g": {"type": "AdamWScheduleFree", "lr": "1e-3"}, "warmup_iter": 5, "ema_decay": 0.9}
     with pytest.raises(SystemExit):
         parse(legal, monkeypatch)

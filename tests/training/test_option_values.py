@@ -15,7 +15,7 @@ import pytest
 import torch
 import yaml
 from conftest import HookEnvironment
-from test_bad_input import REMOVED, change, legal, train  # noqa: F401 - a fixture is used by its name
+from legal_options import REMOVED, change, train
 
 from rnan_plugin.__main__ import main
 from rnan_plugin.data.dataset_options import DatasetOptions
@@ -145,7 +145,7 @@ def test_a_value_is_read_or_refused(
     key: str,
     hint: Any,
     needed: dict[str, Any],
-    legal: dict[str, Any],  # noqa: F811
+    legal: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
@@ -192,7 +192,7 @@ READ = {
 @pytest.mark.parametrize("place", READ)
 def test_numbers_written_as_texts_are_numbers(
     place: str,
-    legal: dict[str, Any],  # noqa: F811
+    legal: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
@@ -255,7 +255,7 @@ REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_refused_in_one_line(
     case: str,
-    legal: dict[str, Any],  # noqa: F811
+    legal: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
@@ -269,7 +269,7 @@ def test_refused_in_one_line(
 @pytest.mark.parametrize("template", ["{}", "{}x2", "x4_{}"])
 def test_legal_templates(
     template: str,
-    legal: dict[str, Any],  # noqa: F811
+    legal: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
@@ -278,7 +278,7 @@ def test_legal_templates(
 
 
 def test_sets_of_one_name(
-    legal: dict[str, Any],  # noqa: F811
+    legal: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
@@ -289,7 +289,7 @@ def test_sets_of_one_name(
 
 
 def test_metrics_that_compare_need_a_ground_truth(
-    legal: dict[str, Any],  # noqa: F811
+    legal: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
@@ -303,7 +303,7 @@ def test_metrics_that_compare_need_a_ground_truth(
 def test_basicsrs_own_models_need_the_sections_too(
     section: str,
     arguments: list[str],
-    legal: dict[str, Any],  # noqa: F811
+    legal: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
@@ -316,7 +316,7 @@ def test_basicsrs_own_models_need_the_sections_too(
 
 
 def test_several_training_roots_are_read(
-    legal: dict[str, Any],  # noqa: F811
+    legal: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
@@ -334,7 +334,7 @@ for _level in "bcdefghi":
 @pytest.mark.parametrize("key", ["name", "model_type", "num_gpu", "scale", "train", "network_g", "device", "val"])
 def test_an_alias_bomb_is_told_shortly(
     key: str,
-    legal: dict[str, Any],  # noqa: F811
+    legal: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
@@ -358,7 +358,7 @@ NESTED += ["train.perceptual_opt", "val.metrics.psnr.crop_border", "train.schedu
 @pytest.mark.parametrize("place", NESTED)
 def test_an_alias_bomb_deeper_inside(
     place: str,
-    legal: dict[str, Any],  # noqa: F811
+    legal: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
@@ -373,7 +373,7 @@ def test_an_alias_bomb_deeper_inside(
 
 
 def test_very_many_unknown_keys_are_a_few_lines(
-    legal: dict[str, Any],  # noqa: F811
+    legal: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
@@ -385,7 +385,7 @@ def test_very_many_unknown_keys_are_a_few_lines(
 
 
 def test_scale_and_network_that_do_not_fit(
-    legal: dict[str, Any],  # noqa: F811
+    legal: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
@@ -399,7 +399,7 @@ def test_scale_and_network_that_do_not_fit(
 @pytest.mark.parametrize("network", [{"type": "MSRResNetX1"}, {"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3}])
 def test_other_networks_have_to_fit_as_well(
     network: dict[str, Any],
-    legal: dict[str, Any],  # noqa: F811
+    legal: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
@@ -409,7 +409,7 @@ def test_other_networks_have_to_fit_as_well(
 
 
 def test_the_check_leaves_the_random_stream_alone(
-    legal: dict[str, Any],  # noqa: F811
+    legal: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
@@ -430,7 +430,7 @@ SAMPLE += [("datasets.train.batch_size_per_gpu", 0), ("scale", math.nan)]
 
 
 def test_commands_refuse_without_a_traceback(
-    legal: dict[str, Any],  # noqa: F811
+    legal: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
@@ -455,7 +455,7 @@ def stock_script(enabled_env: HookEnvironment) -> tuple[HookEnvironment, str]:
 
 
 def test_the_stock_script_refuses_and_reads_as_we_do(
-    legal: dict[str, Any],  # noqa: F811
+    legal: dict[str, Any],
     stock_script: tuple[HookEnvironment, str],
     tmp_path: Path,
 ) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import REPOSITORY
-from test_bad_input import legal, parse  # noqa: F401 - a fixture is used by its name
+from legal_options import parse
 from test_model import NETWORK, build_model
 
 from rnan_plugin.archs.rnan_arch import RNAN
@@ -75,7 +75,7 @@ def test_they_override_an_identity_start(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("strict", [True, False])
-def test_nothing_that_fits_is_refused_before_the_start(strict: bool, legal, monkeypatch, capfd) -> None:  # noqa: F811
+def test_nothing_that_fits_is_refused_before_the_start(strict: bool, legal, monkeypatch, capfd) -> None:
     torch.save({"params": {"conv_first.weight": torch.zeros(64, 3, 3, 3)}}, "other.pth")
     legal["path"] |= {"pretrain_network_g": "other.pth", "strict_load_g": strict}
     before = sorted(Path().iterdir())
@@ -109,7 +109,7 @@ def test_the_log_names_the_key_that_was_taken(key, taken, ema_decay, tmp_path, c
     assert all(torch.equal(value, expected[name]) for name, value in model.net_g.state_dict().items())
 
 
-def test_a_key_that_is_not_in_the_file_is_refused(legal, monkeypatch, capfd) -> None:  # noqa: F811
+def test_a_key_that_is_not_in_the_file_is_refused(legal, monkeypatch, capfd) -> None:
     weights = network().state_dict()
     torch.save({"params": weights, "params_ema": weights}, "net.pth")
     legal["path"] |= {"pretrain_network_g": "net.pth", "param_key_g": "param_ema"}
