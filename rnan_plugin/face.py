@@ -88,8 +88,8 @@ def restore(  # noqa: PLR0913 - each is a flag of the command
             for "auto" where windows are faster.
         self_ensemble: Mean over the eight flips (RNAN+).
         device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
-        precision: Of the layers: "float32", "bfloat16", "float16", or "auto", which is bfloat16 where the device has
-            instructions for it, else float32.
+        precision: Of the layers: "float32", "bfloat16", "float16", or "auto", which is bfloat16 where the device is
+            faster in it, else float32.
 
     Returns:
         The restored image: of a Pillow image a Pillow image with its profile and camera data, of others an array of as

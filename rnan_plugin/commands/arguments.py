@@ -79,5 +79,5 @@ def policy_of(options: argparse.Namespace) -> Policy:
 def add_device(parser: argparse.ArgumentParser) -> None:
     """Add `--device` and `--precision`."""
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps (default: a GPU if there is one)")
-    told = "of the layers (default: float32; auto: bfloat16 where the device has instructions for it)"
+    told = "of the layers (default: float32; auto: bfloat16 where the device is faster in it)"
     parser.add_argument("--precision", choices=ASKED_PRECISIONS, default="float32", help=told)

@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import zlib
+from contextlib import nullcontext
 from pathlib import Path
 
 import cv2
@@ -23,6 +24,7 @@ from PIL import PngImagePlugin
 from restored_files import describe
 
 import rnan_plugin
+from rnan_plugin import device as devices
 from rnan_plugin.__main__ import main
 from rnan_plugin.archs.non_local import NonLocalBlock
 from rnan_plugin.archs.rnan_arch import RNAN
@@ -308,25 +310,30 @@ def test_what_overflows_is_told_and_not_written(tmp_path, option_file, capsys, p
     assert not (tmp_path / "out.png").exists()
 
 
-@pytest.mark.parametrize(("instructions", "taken"), [(True, "bfloat16"), (False, "float32")])
+@pytest.mark.parametrize(("seconds", "taken"), [(0.5, "bfloat16"), (0.9, "float32"), (2.0, "float32")])
 def test_automatic_precision_is_narrow_where_that_is_fast_and_says_so(
-    tmp_path, option_file, capsys, monkeypatch, instructions, taken
+    tmp_path, option_file, capsys, monkeypatch, seconds, taken
 ):
-    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
-        monkeypatch.setattr(torch.cpu, name, lambda: instructions, raising=False)
+    monkeypatch.setattr(devices, "_bfloat16_seconds", lambda: seconds)
     source, common = write(tmp_path / "a.png", photo(1)), ["-opt", option_file[0], "--device", "cpu"]
     for name, precision in (("auto", "auto"), ("named", taken)):
         arguments = ["restore", source, str(tmp_path / name / "a.png"), *common, "--precision", precision]
         assert main(arguments) == 0
-        assert (", bfloat16)" in capsys.readouterr().out) == instructions
+        assert (", bfloat16)" in capsys.readouterr().out) == (taken == "bfloat16")
         assert [entry["precision"] for entry in record_of(tmp_path / name).values()] == [taken]
     assert np.array_equal(read(tmp_path / "auto/a.png"), read(tmp_path / "named/a.png"))
 
 
-def test_automatic_precision_without_these_questions_in_torch(monkeypatch):
-    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
-        monkeypatch.delattr(torch.cpu, name, raising=False)
-    assert precision_on(torch.device("cpu"), "auto") == precision_on(torch.device("meta"), "auto") == "float32"
+def test_automatic_precision_is_measured_once_and_only_where_it_is_asked_for(monkeypatch):
+    runs = []
+    monkeypatch.setattr(devices, "autocast", lambda _, precision: runs.append(precision) or nullcontext())
+    devices._bfloat16_seconds.cache_clear()
+    assert precision_on(torch.device("meta"), "auto") == precision_on(torch.device("cpu"), "float32") == "float32"
+    assert not runs
+    assert precision_on(torch.device("cpu"), "auto") == precision_on(torch.device("cpu"), "auto")
+    assert len(runs) == 2 * devices._TIMED
+    assert set(runs) == {"float32", "bfloat16"}
+    devices._bfloat16_seconds.cache_clear()  # both were in float32 here
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler (g++) on the CPU")
