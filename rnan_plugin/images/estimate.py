@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from rnan_plugin.images.codec import opened_by_pillow
 from rnan_plugin.images.color import LUMA_SPAN, Pixels, full_scale
-from rnan_plugin.images.jpeg_segments import is_jpeg, luma_steps
+from rnan_plugin.images.jpeg_segments import begins_with_luma, is_jpeg, luma_steps
 
 # The luminance table that libjpeg scales by quality, row by row (ITU-T T.81, Annex K.1).
 _LUMA = np.array(
@@ -63,8 +63,8 @@ def jpeg_quality(code: bytes) -> int | None:
     Returns:
         None for other files, and for those that can't be read.
     """
-    found = _tables(code)
-    if found is None:
+    found = np.array(_first_steps(code), dtype=np.float64)
+    if not found.size:
         return None
     # Ratios of steps say how visible a difference is.
     return 1 + int(np.square(np.log(found) - _log_tables()).sum(axis=1).argmin())
@@ -75,15 +75,25 @@ def _log_tables() -> NDArray[np.float64]:
     return np.log([luma_table(quality) for quality in range(1, 101)])
 
 
-def _tables(code: bytes) -> NDArray[np.float64] | None:
+def steps_of_luma(code: bytes) -> list[int]:
+    """The 64 steps, row by row, by which a JPEG file's luma was quantised; empty where there is none, or not so told.
+
+    Args:
+        code: The file's content.
+    """
+    return _first_steps(code, of_luma_alone=True)
+
+
+def _first_steps(code: bytes, *, of_luma_alone: bool = False) -> list[int]:
+    """Of a JPEG file's first component."""
     if not is_jpeg(code):
-        return None
+        return []
     try:
         with opened_by_pillow(io.BytesIO(code)) as file:
-            steps = np.array(luma_steps(file), dtype=np.float64)
+            steps = luma_steps(file) if begins_with_luma(file) or not of_luma_alone else []
     except Exception:  # whatever a damaged file makes Pillow raise: it tells nothing
-        return None
-    return steps if steps.size == _LUMA.size and (steps > 0).all() else None
+        return []
+    return steps if len(steps) == _LUMA.size and min(steps) > 0 else []
 
 
 def noise_sigma(img: Pixels) -> float:
@@ -100,7 +110,7 @@ def noise_sigma(img: Pixels) -> float:
         0 where nothing is seen that could not be texture.
     """
     white = full_scale(img)
-    patches = _patches(img)
+    patches = sample_patches(img)
     if sum(np.logical_or.reduce([_values(patch) for patch in patches])) <= _FEW:
         return 0.0
     details = [(_details(patch), _clipped(patch, white)) for patch in patches]
@@ -172,10 +182,10 @@ def _blocks(values: NDArray[np.float32], side: int) -> NDArray[np.float32]:
     return cut.transpose(0, 2, 1, 3, 4).reshape(rows * columns, -1, values.shape[2])
 
 
-def _patches(img: Pixels) -> list[Pixels]:
-    """Patches side by side, evenly over a large image; a small image itself."""
+def sample_patches(img: Pixels, most: int = _MOST_PATCHES) -> list[Pixels]:
+    """Patches of 128×128 pixels, evenly over a large image; an image of no more of them itself."""
     tops, lefts = (range(0, length - _PATCH + 1, _PATCH) for length in img.shape[:2])
     places = [(top, left) for top in tops for left in lefts]
-    if len(places) <= _MOST_PATCHES:
+    if len(places) <= most:
         return [img]
-    return [img[top : top + _PATCH, left : left + _PATCH] for top, left in places[:: -(-len(places) // _MOST_PATCHES)]]
+    return [img[top : top + _PATCH, left : left + _PATCH] for top, left in places[:: -(-len(places) // most)]]

@@ -36,6 +36,15 @@ def is_whole(code: bytes) -> bool:
     return False
 
 
+def begins_with_luma(image: PillowImage.Image) -> bool:
+    """Whether an opened JPEG file's first component is luma at full size: not red, and no ink."""
+    components: list[tuple[int, ...]] = getattr(image, "layer", [])
+    is_rgb = image.info.get("adobe_transform") == 0 or bytes(component[0] for component in components) == b"RGB"
+    if image.mode not in {"L", "RGB"} or (is_rgb and image.mode == "RGB"):
+        return False
+    return all(part[1] <= components[0][1] and part[2] <= components[0][2] for part in components)
+
+
 def luma_steps(image: PillowImage.Image) -> list[int]:
     """The 64 steps, row by row, by which an opened JPEG file's first component was quantised; empty if there are none.
 

@@ -25,7 +25,7 @@ from rnan_plugin.images.codec import (
     upright,
 )
 from rnan_plugin.images.color import Pixels, full_scale
-from rnan_plugin.images.jpeg_segments import luma_steps
+from rnan_plugin.images.jpeg_segments import begins_with_luma, luma_steps
 from rnan_plugin.images.photo_metadata import (
     Metadata,
     Notes,
@@ -239,7 +239,7 @@ def photo_of_pillow(image: PillowImage.Image, name: str) -> tuple[Photo, bytes]:
     packet, notes = readable_packet(image.info.get("xmp"))
     metadata = replace(photo.metadata, xmp=packet)
     photo = replace(photo, orientation=exif.get(ORIENTATION, 1), metadata=metadata, notes=(*photo.notes, *notes))
-    return photo, _quantised_so(steps) if steps else b""
+    return photo, _quantised_so(steps, "L" if begins_with_luma(image) else "CMYK") if steps else b""
 
 
 def _exif_of_pillow(image: PillowImage.Image) -> PillowImage.Exif:
@@ -249,10 +249,10 @@ def _exif_of_pillow(image: PillowImage.Image) -> PillowImage.Exif:
         return PillowImage.Exif()
 
 
-def _quantised_so(steps: list[int]) -> bytes:
-    """A small JPEG file with the luminance table of another."""
+def _quantised_so(steps: list[int], mode: str) -> bytes:
+    """A small JPEG file with the luminance table of another, of grey or, where that was not luma, of ink."""
     buffer = io.BytesIO()
-    PillowImage.new("L", (8, 8)).save(buffer, "JPEG", qtables=[steps])
+    PillowImage.new(mode, (8, 8)).save(buffer, "JPEG", qtables=[steps])
     return buffer.getvalue()
 
 

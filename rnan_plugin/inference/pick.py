@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from threading import Lock
@@ -11,9 +11,12 @@ from typing import Any, Protocol
 
 from rnan_plugin import device as devices
 from rnan_plugin.images.color import Pixels, grey2y, y2grey
+from rnan_plugin.images.estimate import steps_of_luma
+from rnan_plugin.images.jpeg_history import was_coarser
+from rnan_plugin.images.jpeg_intervals import within_intervals
 from rnan_plugin.images.jpeg_segments import is_jpeg
 from rnan_plugin.images.photo import Photo
-from rnan_plugin.inference.choose import AUTO, choose, mismatch
+from rnan_plugin.inference.choose import AUTO, Choice, choose, mismatch
 from rnan_plugin.inference.networks import load_network
 from rnan_plugin.inference.policy import Policy, fast_tiles
 from rnan_plugin.inference.restorer import Restorer, RestoreSettings, provenance_of
@@ -30,11 +33,13 @@ class Worker:
         restorer: Of images.
         provenance: What to write down.
         takes_luma: Whether grey images are brought to the range of luma, in which a network for Y was trained.
+        steps: Of a JPEG file's luma, whose intervals the result has to be in; empty: nothing is asked of it.
     """
 
     restorer: Restorer
     provenance: dict[str, Any]
     takes_luma: bool = False
+    steps: Sequence[int] = ()
 
     def restore(self, img: Pixels, name: str, progress: Progress | None = None) -> tuple[Pixels, Policy]:
         """Restore an image; see `Restorer`."""
@@ -85,7 +90,15 @@ def restore_photo(
     """
     pixels, used = worker.restore(photo.visible, name, progress)
     lines = _on_channels(photo.pixels.shape[2], pixels.shape[2], worker.restorer.num_channel)
+    if worker.steps:
+        pixels, left = within_intervals(photo.pixels, pixels, worker.steps)
+        lines += [f"{left:.0%} of it as it was: there the result is nothing that the file can come from"][
+            : left >= _TOLD
+        ]
     return photo.restored(pixels), {**worker.provenance, "policy": used.describe()}, lines
+
+
+_TOLD = 0.01  # share of an image that is left as it was and worth a line
 
 
 def _on_channels(given: int, restored: int, of_network: int) -> list[str]:
@@ -161,7 +174,13 @@ class PackagePick:
         told = worker.provenance | {"task": str(choice.task)}
         # A JPEG file's grey goes from 0 to 255; other files may hold luma itself, as the paper's inputs do.
         takes_luma = choice.network.channels == "y" and is_jpeg(code)
-        return Worker(worker.restorer, told, takes_luma), choice.why
+        return Worker(worker.restorer, told, takes_luma, self._steps(choice, code, img)), choice.why
+
+    def _steps(self, choice: Choice, code: bytes, img: Pixels) -> Sequence[int]:
+        """Of a JPEG file that is taken at its word: no level was named, and none was larger before."""
+        is_found = choice.task is not None and choice.task.row.degradation == "jpeg" and self.level is None
+        steps = steps_of_luma(code) if is_found else []
+        return () if steps and was_coarser(img, steps) else steps
 
     @property
     def _settings(self) -> RestoreSettings:

@@ -63,7 +63,8 @@ def test_grey_files_are_restored_in_the_range_of_luma(tmp_path: Path) -> None:
     coarse = np.random.default_rng(0).integers(0, 2, (8, 8, 1), dtype=np.uint8) * 255
     clean = cv2.resize(coarse, (96, 96), interpolation=cv2.INTER_NEAREST)
     cv2.imwrite(str(tmp_path / "a.jpg"), clean, [cv2.IMWRITE_JPEG_QUALITY, 80])
-    assert main(["restore", str(tmp_path / "a.jpg"), str(tmp_path / "out.png")]) == 0
+    named = ["--task", "car", "--level", "80"]  # by the network alone
+    assert main(["restore", str(tmp_path / "a.jpg"), str(tmp_path / "out.png"), *named]) == 0
     grey = np.asarray(cv2.imread(str(tmp_path / "a.jpg"), cv2.IMREAD_GRAYSCALE), dtype=np.uint16)
     cv2.imwrite(str(tmp_path / "colour.png"), cv2.merge([grey * 257] * 3))  # of 16 bits, so that luma is not rounded
     weights = str(FOLDER / "car_5-95.pth")
