@@ -92,9 +92,8 @@ def restore_photo(
     lines = _on_channels(photo.pixels.shape[2], pixels.shape[2], worker.restorer.num_channel)
     if worker.steps:
         pixels, left = within_intervals(photo.pixels, pixels, worker.steps)
-        lines += [f"{left:.0%} of it as it was: there the result is nothing that the file can come from"][
-            : left >= _TOLD
-        ]
+        if left >= _TOLD:
+            lines.append(f"{left:.0%} of it left as it was, where the network's result contradicts the file")
     return photo.restored(pixels), {**worker.provenance, "policy": used.describe()}, lines
 
 

@@ -151,7 +151,14 @@ def small(inputs: Inputs) -> OptionFile:
 
 
 # What goes on with larger patches, and for how many steps.
-PATCH64 = {("graydn", 50): 2500, ("graydn", 70): 2500, ("colordn", 10): 2000, ("demosaic", None): 1500}
+PATCH64 = {
+    inputs_of("graydn", 50): 2500,
+    inputs_of("graydn", 70): 2500,
+    inputs_of("colordn", 10): 2000,
+    inputs_of("demosaic"): 1500,
+    inputs_of("car", blind=True): 1500,
+    inputs_of("graydn", blind=True): 1200,
+}
 
 
 def patch64(inputs: Inputs, steps: int) -> OptionFile:

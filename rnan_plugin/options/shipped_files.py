@@ -69,8 +69,8 @@ def _typical(task: Task) -> Iterator[OptionFile]:
 
 def _patch64() -> Iterator[OptionFile]:
     """Small networks that go on with larger patches."""
-    for (task, level), steps in recipes.PATCH64.items():
-        yield recipes.patch64(inputs_of(task, level), steps)
+    for inputs, steps in recipes.PATCH64.items():
+        yield recipes.patch64(inputs, steps)
 
 
 def _small_data() -> Iterator[OptionFile]:

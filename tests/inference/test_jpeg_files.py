@@ -65,7 +65,7 @@ def test_letters_are_not_made_worse(
     assert error(result, clean) < 1.02 * error(opened(code), clean)
     if quality > 75:
         assert error(by_network, clean) > 2 * error(opened(code), clean)
-        assert "% of it as it was" in told
+        assert "% of it left as it was, where" in told
         (entry,) = map(json.loads, (tmp_path / "restore.jsonl").read_text().splitlines())
         assert entry["image"] == "a.png"
 

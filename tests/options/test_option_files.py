@@ -60,6 +60,8 @@ PATCH64 = {  # files that go on with larger patches, and from what
     "GrayDN_s50": "graydn_50",
     "GrayDN_s70": "graydn_70",
     "Demosaic": "demosaic",
+    "CAR_blind": "car_5-95",
+    "GrayDN_blind": "graydn_0-75",
 }
 
 
