@@ -22,7 +22,7 @@ from rnan_plugin.data.image_store import open_store
 from rnan_plugin.errors import exit_status
 from rnan_plugin.images.estimate import steps_of_luma
 from rnan_plugin.images.jpeg_history import was_coarser
-from rnan_plugin.images.jpeg_intervals import within_intervals
+from rnan_plugin.images.jpeg_intervals import bring_within
 from rnan_plugin.images.metrics import psnr
 from rnan_plugin.images.photo import read_photo
 from rnan_plugin.inference.pick import PackagePick, restore_photo
@@ -111,9 +111,11 @@ def gains(img: Image.Image, quality: int) -> Iterator[tuple[float, float]]:
         worker, _ = PackagePick(RestoreSettings(), "car")(code, photo.pixels)
         if worker is not None:
             alone = restore_photo(photo, replace(worker, steps=()), "a.jpg")[0].pixels
-            given = within_intervals(photo.pixels, alone, worker.steps)[0] if worker.steps else alone
             before = psnr(photo.pixels, clean)
-            yield psnr(alone, clean) - before, psnr(given, clean) - before
+            by_network = psnr(alone, clean) - before
+            if worker.steps:
+                bring_within(photo.pixels, alone, worker.steps)
+            yield by_network, psnr(alone, clean) - before
 
 
 def is_seen_as_saved_again(code: bytes) -> bool:

@@ -9,7 +9,6 @@ to a network of photographs, much does.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -27,28 +26,28 @@ _BELIEVED, _REFUSED = 0.05, 0.15
 _SLIGHT = 0.2  # mean square of a change, in levels², that tells nothing by itself
 
 
-def within_intervals(decoded: Pixels, restored: Pixels, steps: Sequence[int]) -> tuple[Pixels, float]:
-    """Bring a restored image into the intervals of its file; where it was far outside, leave it as it was decoded.
+def bring_within(decoded: Pixels, restored: Pixels, steps: Sequence[int]) -> float:
+    """Bring a restored image into the intervals of its file; where it was far outside, make it what was decoded.
 
     Args:
         decoded: (H, W, 3) RGB or (H, W, 1) grey, 8 bits.
-        restored: The same, restored.
+        restored: The same, restored; changed in place, for large images take gigabytes.
         steps: The 64 by which the file's luma was quantised, row by row.
 
     Returns:
-        The image, and the share of it, 0 to 1, that is left as it was.
+        The share of the image, 0 to 1, that is what was decoded.
     """
     table = np.array(steps, np.float32).reshape(BLOCK, BLOCK)
     rows, columns = (side // BLOCK for side in decoded.shape[:2])
     if not rows or not columns:
-        return restored, 0.0
-    judged = [_judge(decoded[strip], restored[strip], table) for strip in _strips(rows, decoded.shape[1])]
-    believed = _believed(*(np.concatenate([getattr(part, name) for part in judged]) for name in ("outside", "change")))
-    result = np.empty_like(restored)
+        return 0.0
+    judged = [_judge(decoded[strip], restored[strip], table)[:2] for strip in _strips(rows, decoded.shape[1])]
+    believed = _believed(*map(np.concatenate, zip(*judged, strict=True)))
     for strip in _strips(rows, decoded.shape[1]):
         part = slice(strip.start, None if strip.stop == rows * BLOCK else strip.stop)  # with the last rows
-        result[part] = _merged(decoded[part], restored[part], table, _of_pixels(believed, part, decoded.shape[:2]))
-    return result, float(1 - believed.mean())
+        share = _of_pixels(believed, part, decoded.shape[:2])
+        restored[part] = _merged(decoded[part], restored[part], table, share)
+    return float(1 - believed.mean())
 
 
 def _strips(rows: int, width: int) -> Iterator[slice]:
@@ -58,21 +57,13 @@ def _strips(rows: int, width: int) -> Iterator[slice]:
         yield slice(top * BLOCK, min(rows, top + step) * BLOCK)
 
 
-@dataclass(frozen=True)
-class _Judged:
+def _judge(decoded: Pixels, restored: Pixels, table: Floats) -> tuple[Floats, Floats, Floats]:
     """Of blocks (h, w): mean squares of what lies outside, and of the whole change; and what would bring it inside."""
-
-    outside: Floats
-    change: Floats
-    correction: Floats
-
-
-def _judge(decoded: Pixels, restored: Pixels, table: Floats) -> _Judged:
     before, after = coefficients(jpeg_luma(decoded)), coefficients(jpeg_luma(restored))
     middle = np.rint(before / table) * table
     inside = np.clip(after, middle - table / 2, middle + table / 2)
-    squares = (np.square(inside - after).mean(axis=(2, 3)), np.square(after - before).mean(axis=(2, 3)))
-    return _Judged(*squares, inside - after)
+    outside, change = (np.square(difference).mean(axis=(2, 3)) for difference in (inside - after, after - before))
+    return outside, change, inside - after
 
 
 def _believed(outside: Floats, change: Floats) -> NDArray[np.float32]:
@@ -95,7 +86,7 @@ def _of_pixels(believed: NDArray[np.float32], part: slice, size: tuple[int, ...]
 
 def _merged(decoded: Pixels, restored: Pixels, table: Floats, believed: NDArray[Any]) -> Pixels:
     """The restored image with its luma inside (the same for R, G and B), as far as it is believed."""
-    correction = of_coefficients(_judge(decoded, restored, table).correction)
+    correction = of_coefficients(_judge(decoded, restored, table)[2])
     new = restored.astype(np.float32)
     new[: correction.shape[0], : correction.shape[1]] += correction[..., None]
     merged: Pixels = np.clip(np.rint(decoded + believed * (new - decoded)), 0, 255).astype(np.uint8)

@@ -13,7 +13,7 @@ from rnan_plugin import device as devices
 from rnan_plugin.images.color import Pixels, grey2y, y2grey
 from rnan_plugin.images.estimate import steps_of_luma
 from rnan_plugin.images.jpeg_history import was_coarser
-from rnan_plugin.images.jpeg_intervals import within_intervals
+from rnan_plugin.images.jpeg_intervals import bring_within
 from rnan_plugin.images.jpeg_segments import is_jpeg
 from rnan_plugin.images.photo import Photo
 from rnan_plugin.inference.choose import AUTO, Choice, choose, mismatch
@@ -91,7 +91,7 @@ def restore_photo(
     pixels, used = worker.restore(photo.visible, name, progress)
     lines = _on_channels(photo.pixels.shape[2], pixels.shape[2], worker.restorer.num_channel)
     if worker.steps:
-        pixels, left = within_intervals(photo.pixels, pixels, worker.steps)
+        left = bring_within(photo.pixels, pixels, worker.steps)
         if left >= _TOLD:
             lines.append(f"{left:.0%} of it left as it was, where the network's result contradicts the file")
     return photo.restored(pixels), {**worker.provenance, "policy": used.describe()}, lines

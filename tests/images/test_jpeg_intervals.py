@@ -16,7 +16,7 @@ from rnan_plugin.images import jpeg_intervals
 from rnan_plugin.images.estimate import luma_table, steps_of_luma
 from rnan_plugin.images.jpeg_blocks import coefficients, jpeg_luma, of_coefficients
 from rnan_plugin.images.jpeg_history import was_coarser
-from rnan_plugin.images.jpeg_intervals import within_intervals
+from rnan_plugin.images.jpeg_intervals import bring_within
 from rnan_plugin.images.photo import read_photo
 
 Image8 = NDArray[np.uint8]
@@ -27,6 +27,12 @@ def saved(img: Image8, quality: int, mode: str | None = None, **how: object) -> 
     image = Image.fromarray(img[..., 0] if img.shape[2] == 1 else img)
     image.convert(mode).save(file, "JPEG", quality=quality, **how)
     return file.getvalue()
+
+
+def within(decoded: Image8, restored: Image8, steps: list[int]) -> tuple[Image8, float]:
+    result = restored.copy()
+    left = bring_within(decoded, result, steps)
+    return result, left
 
 
 def pixels_of(code: bytes) -> Image8:
@@ -61,7 +67,7 @@ def test_coefficients_are_those_of_the_discrete_cosine_transform() -> None:
 def test_the_image_that_a_file_was_made_of_is_within(photo: Image8, channels: int, quality: int) -> None:
     clean = photo[..., :channels]
     code = saved(clean, quality, subsampling=0)
-    result, left = within_intervals(pixels_of(code), clean, steps_of_luma(code))
+    result, left = within(pixels_of(code), clean, steps_of_luma(code))
     assert left < 0.001
     assert np.abs(result.astype(int) - clean).mean() < 0.2  # the decoded image's rounding
     assert np.square(pixels_of(code) - clean.astype(float)).mean() > 20 * np.square(result - clean.astype(float)).mean()
@@ -72,7 +78,7 @@ def test_a_result_is_brought_within(photo: Image8) -> None:
     decoded, steps = pixels_of(code), steps_of_luma(code)
     noisy = np.clip(decoded + 3 * np.random.default_rng(0).standard_normal((*decoded.shape[:2], 1)), 8, 247)
     noisy = np.rint(noisy).astype(np.uint8)
-    result, left = within_intervals(decoded, noisy, steps)
+    result, left = within(decoded, noisy, steps)
     table = np.array(steps).reshape(8, 8)
     middle = np.rint(coefficients(jpeg_luma(decoded)) / table) * table
     outside = [np.abs(coefficients(jpeg_luma(img)) - middle) - table / 2 for img in (noisy, result)]
@@ -87,7 +93,7 @@ def test_what_is_far_outside_stays_as_it_was(photo: Image8) -> None:
     decoded = pixels_of(code)
     other = decoded.copy()
     other[:, 120:] = cv2.GaussianBlur(decoded, (0, 0), 3)[:, 120:]
-    result, left = within_intervals(decoded, other, steps_of_luma(code))
+    result, left = within(decoded, other, steps_of_luma(code))
     assert 0.3 < left < 0.6
     assert (result[:, 150:] == decoded[:, 150:]).all()
     assert (result[:, :90] == other[:, :90]).all()
@@ -98,9 +104,9 @@ def test_strips_make_no_difference(photo: Image8, height: int, monkeypatch: pyte
     code = saved(photo[:height], 80)
     decoded = pixels_of(code)
     blurred = cv2.GaussianBlur(decoded, (0, 0), 0.6).astype(np.uint8)
-    whole = within_intervals(decoded, blurred, steps_of_luma(code))
+    whole = within(decoded, blurred, steps_of_luma(code))
     monkeypatch.setattr(jpeg_intervals, "_STRIP_PIXELS", 8 * decoded.shape[1])
-    strips = within_intervals(decoded, blurred, steps_of_luma(code))
+    strips = within(decoded, blurred, steps_of_luma(code))
     assert np.array_equal(whole[0], strips[0])
     assert whole[1] == strips[1]
     assert not np.array_equal(whole[0], blurred)
@@ -114,7 +120,7 @@ def test_images_of_any_size(size: tuple[int, int], channels: int) -> None:
     decoded, steps = pixels_of(code), steps_of_luma(code)
     assert len(steps) == 64
     assert not was_coarser(decoded, steps)
-    result, left = within_intervals(decoded, decoded, steps)
+    result, left = within(decoded, decoded, steps)
     assert (result == decoded).all()
     assert left == 0
 
