@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from rnan_plugin.images.color import Pixels
 from rnan_plugin.images.jpeg_blocks import BLOCK, Floats, coefficients, jpeg_luma, of_coefficients
 
-_STRIP_PIXELS = 2**20
+_STRIP_PIXELS = 2**18
 _REACH = 5  # blocks a side that are judged together
 # Share of a change outside of the intervals up to which it is believed, and from which on it is not: at the same
 # quality photographs have up to 0.03 (quality 90) and 0.12 (95), what a network makes worse 0.1 to 0.7.
