@@ -91,11 +91,11 @@ def precision_on(device: torch.device, asked: str) -> Precision:
 def _is_faster_in_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    return device.type == "cpu" and _bfloat16_seconds() < _WORTH_IT
+    return device.type == "cpu" and _bfloat16_time_ratio() < _WORTH_IT
 
 
 @cache
-def _bfloat16_seconds() -> float:
+def _bfloat16_time_ratio() -> float:
     """Time of a convolution of the package's width on the CPU in bfloat16, over that in float32."""
     layer, img = torch.nn.Conv2d(32, 32, 3, padding=1), torch.rand(1, 32, 64, 64)
     layer, img = layer.to(memory_format=torch.channels_last), img.to(memory_format=torch.channels_last)
@@ -147,7 +147,8 @@ def available_bytes(device: torch.device) -> int:
 class PeakMemory:
     """Context that measures the most bytes held at once above what was held before it.
 
-    `bytes` is None where the system does not tell: neither CUDA nor Linux.
+    On a CPU pages of files, such as those of torch's libraries, do not count: the system puts them aside and brings
+    them back as it likes. `bytes` is None where the system does not tell: neither CUDA nor Linux.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -162,7 +163,7 @@ class PeakMemory:
         elif _CLEAR_REFS.exists():
             _give_back()
             _CLEAR_REFS.write_text("5", encoding="ascii")  # resets the peak
-            self._before = _status_bytes("VmRSS")
+            self._before, self._of_files = _status_bytes("VmRSS"), _status_bytes("RssFile")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -170,7 +171,8 @@ class PeakMemory:
         if self.device.type == "cuda":
             self.bytes = torch.cuda.max_memory_allocated(self.device) - self._before
         elif _CLEAR_REFS.exists():
-            self.bytes = max(0, _status_bytes("VmHWM") - self._before)
+            brought_back = max(0, _status_bytes("RssFile") - self._of_files)
+            self.bytes = max(0, _status_bytes("VmHWM") - self._before - brought_back)
 
 
 def process_peak_mib() -> float:

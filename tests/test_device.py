@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from pathlib import Path
 
 import pytest
@@ -80,3 +81,17 @@ def test_files_that_cannot_be_read_limit_nothing(machine: Path) -> None:
     (machine / "cgroup/memory/memory.limit_in_bytes").mkdir(parents=True)
     limit(machine / "cgroup", "", GIB)
     assert free() == 64 * GIB
+
+
+@pytest.mark.parametrize(("kind", "most"), [("array", 2**26 + 2**22), ("file", 2**22)])
+def test_what_is_held_are_arrays_and_not_the_pages_of_files(kind: str, most: int, tmp_path: Path) -> None:
+    size = 2**26
+    (tmp_path / "file").write_bytes(bytes(size))
+    with (tmp_path / "file").open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as pages:
+        with device.PeakMemory(torch.device("cpu")) as memory:
+            held = torch.ones(size, dtype=torch.uint8) if kind == "array" else None
+            read = sum(pages[:: mmap.PAGESIZE]) if kind == "file" else 0
+        if memory.bytes is None:
+            pytest.skip("this system does not tell its peak")
+    assert (held is None, read) == (kind == "file", 0)
+    assert most - 2**26 <= memory.bytes <= most

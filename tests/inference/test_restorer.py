@@ -310,11 +310,11 @@ def test_what_overflows_is_told_and_not_written(tmp_path, option_file, capsys, p
     assert not (tmp_path / "out.png").exists()
 
 
-@pytest.mark.parametrize(("seconds", "taken"), [(0.5, "bfloat16"), (0.9, "float32"), (2.0, "float32")])
+@pytest.mark.parametrize(("ratio", "taken"), [(0.5, "bfloat16"), (0.9, "float32"), (2.0, "float32")])
 def test_automatic_precision_is_narrow_where_that_is_fast_and_says_so(
-    tmp_path, option_file, capsys, monkeypatch, seconds, taken
+    tmp_path, option_file, capsys, monkeypatch, ratio, taken
 ):
-    monkeypatch.setattr(devices, "_bfloat16_seconds", lambda: seconds)
+    monkeypatch.setattr(devices, "_bfloat16_time_ratio", lambda: ratio)
     source, common = write(tmp_path / "a.png", photo(1)), ["-opt", option_file[0], "--device", "cpu"]
     for name, precision in (("auto", "auto"), ("named", taken)):
         arguments = ["restore", source, str(tmp_path / name / "a.png"), *common, "--precision", precision]
@@ -327,13 +327,13 @@ def test_automatic_precision_is_narrow_where_that_is_fast_and_says_so(
 def test_automatic_precision_is_measured_once_and_only_where_it_is_asked_for(monkeypatch):
     runs = []
     monkeypatch.setattr(devices, "autocast", lambda _, precision: runs.append(precision) or nullcontext())
-    devices._bfloat16_seconds.cache_clear()
+    devices._bfloat16_time_ratio.cache_clear()
     assert precision_on(torch.device("meta"), "auto") == precision_on(torch.device("cpu"), "float32") == "float32"
     assert not runs
     assert precision_on(torch.device("cpu"), "auto") == precision_on(torch.device("cpu"), "auto")
     assert len(runs) == 2 * devices._TIMED
     assert set(runs) == {"float32", "bfloat16"}
-    devices._bfloat16_seconds.cache_clear()  # both were in float32 here
+    devices._bfloat16_time_ratio.cache_clear()  # both were in float32 here
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler (g++) on the CPU")
