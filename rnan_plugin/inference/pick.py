@@ -90,11 +90,13 @@ def restore_photo(
     """
     pixels, used = worker.restore(photo.visible, name, progress)
     lines = _on_channels(photo.pixels.shape[2], pixels.shape[2], worker.restorer.num_channel)
+    facts: dict[str, Any] = {**worker.provenance, "policy": used.describe()}
     if worker.steps:
         left = bring_within(photo.pixels, pixels, worker.steps)
+        facts["left_as_it_was"] = round(left, 3)  # the share
         if left >= _TOLD:
             lines.append(f"{left:.0%} of it left as it was, where the network's result contradicts the file")
-    return photo.restored(pixels), {**worker.provenance, "policy": used.describe()}, lines
+    return photo.restored(pixels), facts, lines
 
 
 _TOLD = 0.01  # share of an image that is left as it was and worth a line

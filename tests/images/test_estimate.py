@@ -7,6 +7,7 @@ import io
 import cv2
 import numpy as np
 import pytest
+from jpeg_images import letters
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -101,12 +102,8 @@ def test_what_is_clipped_tells_nothing() -> None:
     assert noise_sigma(np.clip(np.rint(noisy), 0, 255).astype(np.uint8)) == pytest.approx(20, abs=2)
 
 
-def letters(size: float) -> NDArray[np.uint8]:
-    """A page of text, its edges smoothed."""
-    page = np.full((320, 320), 255, np.uint8)
-    for row in range(12, 320, 14):
-        cv2.putText(page, "The quick brown fox jumps over it", (2, row), 0, size, 0, 1, cv2.LINE_AA)
-    return page[..., None]
+def page(size: float) -> NDArray[np.uint8]:
+    return letters((320, 320), size, 14, "The quick brown fox jumps over it", (2, 12))
 
 
 def mosaic(img: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -121,8 +118,8 @@ def clean(photo: NDArray[np.uint8]) -> dict[str, NDArray[np.uint8]]:
         : len(grey), : grey.shape[1], None
     ]
     return {
-        "letters": letters(0.35),
-        "small letters": letters(0.3),
+        "letters": page(0.35),
+        "small letters": page(0.3),
         "mosaic": mosaic(photo),
         "screen": np.where(grey / 64 > screen, 255, 0).astype(np.uint8),
         "halftone": np.where(grey > rng.integers(0, 256, grey.shape), 255, 0).astype(np.uint8),
@@ -141,7 +138,7 @@ def test_what_is_busy_everywhere_is_not_noise(kind: str, clean: dict[str, NDArra
 
 
 def test_noise_over_letters_is_seen() -> None:
-    noisy = letters(0.35) * 0.6 + 40 + 20 * np.random.default_rng(0).standard_normal((320, 320, 1))
+    noisy = page(0.35) * 0.6 + 40 + 20 * np.random.default_rng(0).standard_normal((320, 320, 1))
     assert noise_sigma(np.clip(np.rint(noisy), 0, 255).astype(np.uint8)) > 15
 
 

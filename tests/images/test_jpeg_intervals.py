@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import skimage
-from numpy.typing import NDArray
+from jpeg_images import Image8, letters, saved
 from PIL import Image
 from scipy.fft import dctn
 
@@ -18,15 +18,6 @@ from rnan_plugin.images.jpeg_blocks import coefficients, jpeg_luma, of_coefficie
 from rnan_plugin.images.jpeg_history import was_coarser
 from rnan_plugin.images.jpeg_intervals import bring_within
 from rnan_plugin.images.photo import read_photo
-
-Image8 = NDArray[np.uint8]
-
-
-def saved(img: Image8, quality: int, mode: str | None = None, **how: object) -> bytes:
-    file = io.BytesIO()
-    image = Image.fromarray(img[..., 0] if img.shape[2] == 1 else img)
-    image.convert(mode).save(file, "JPEG", quality=quality, **how)
-    return file.getvalue()
 
 
 def within(decoded: Image8, restored: Image8, steps: list[int]) -> tuple[Image8, float]:
@@ -45,11 +36,8 @@ def photo() -> Image8:
 
 
 @pytest.fixture(scope="module")
-def letters() -> Image8:
-    page = np.full((200, 240, 3), 255, np.uint8)
-    for row in range(14, 200, 17):
-        cv2.putText(page, "Quick brown foxes jump over it", (3, row), 0, 0.4, (0, 0, 0), 1, cv2.LINE_AA)
-    return page
+def page() -> Image8:
+    return letters((200, 240), 0.4, 17, "Quick brown foxes jump over it", (3, 14))
 
 
 def test_coefficients_are_those_of_the_discrete_cosine_transform() -> None:
@@ -137,8 +125,8 @@ def test_a_file_that_was_saved_again_is_known(photo: Image8, first: int, second:
 
 @pytest.mark.parametrize("kind", ["photo", "letters", "grey"])
 @pytest.mark.parametrize("quality", [20, 50, 75, 90, 95, 100])
-def test_a_file_that_was_saved_once_is_known(kind: str, quality: int, photo: Image8, letters: Image8) -> None:
-    code = saved({"photo": photo, "letters": letters, "grey": photo[..., :1]}[kind], quality)
+def test_a_file_that_was_saved_once_is_known(kind: str, quality: int, photo: Image8, page: Image8) -> None:
+    code = saved({"photo": photo, "letters": page, "grey": photo[..., :1]}[kind], quality)
     assert not was_coarser(pixels_of(code), steps_of_luma(code))
 
 
