@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 import pytest
 import yaml
+from changed_options import REMOVED, change
 from conftest import REPOSITORY
 from jsonschema import Draft7Validator
 
@@ -57,20 +58,11 @@ def refused_by_checks(content: dict[str, Any], folder: Path) -> list[str]:
 
 
 def changed(file: str, place: str, value: Any) -> dict[str, Any]:
-    """A shipped file with another value at a place such as `train.optim_g.lr`; `del` takes the key out."""
+    """A shipped file with another value at a place such as `train.optim_g.lr`; `REMOVED` takes the key out."""
     content: dict[str, Any] = yaml.safe_load((OPTIONS / file).read_text(encoding="utf-8"))
-    *sections, key = place.split(".")
-    section = content
-    for name in sections:
-        section = section[name]
-    if value is del_:
-        del section[key]
-    else:
-        section[key] = value
-    return content
+    return change(content, {place: value})
 
 
-del_ = object()
 FILE = "small/train_RNAN_small_CAR_q10.yml"
 
 
@@ -100,13 +92,13 @@ def test_schema_is_printed(tmp_path: Path) -> None:
 WRONG = [
     ("taks", 1),
     ("name", "a/b"),
-    ("name", del_),
+    ("name", REMOVED),
     ("num_gpu", -1),
     ("num_gpu", "all"),
     ("scale", 0),
     ("manual_seed", 2**32),
     ("deterministic", 1),
-    ("network_g", del_),
+    ("network_g", REMOVED),
     ("network_g.type", "RNNA"),
     ("network_g.num_features", 64),
     ("network_g.num_feat", "many"),
@@ -116,11 +108,11 @@ WRONG = [
     ("datasets.train.type", "RestoringDataset"),
     ("datasets.train.patch", 48),
     ("datasets.train.gt_size", 0),
-    ("datasets.train.gt_size", del_),
+    ("datasets.train.gt_size", REMOVED),
     ("datasets.train.channels", "grey"),
     ("datasets.train.dataroot_gt", []),
     ("datasets.train.dataroot_gt", " "),
-    ("datasets.train.batch_size_per_gpu", del_),
+    ("datasets.train.batch_size_per_gpu", REMOVED),
     ("datasets.train.num_worker_per_gpu", -1),
     ("datasets.train.io_backend", {"type": "hdf5"}),
     ("datasets.train.filename_tmpl", "{}_{}"),
@@ -137,14 +129,14 @@ WRONG = [
     ("path.strict_load_g", "yes please"),
     ("path.resume", "x"),
     ("train.total_iter", 0),
-    ("train.optim_g", del_),
+    ("train.optim_g", REMOVED),
     ("train.optim_g.type", "Sgd"),
     ("train.optim_g.lr", -1),
     ("train.optim_g.lr", "-1e-4"),
     ("train.optim_g.betas", [0.9]),
     ("train.optim_g.betas", [0.9, 1]),
     ("train.scheduler.type", "Cosine"),
-    ("train.scheduler.periods", del_),
+    ("train.scheduler.periods", REMOVED),
     ("train.scheduler.periods", []),
     ("train.scheduler.milestones", [1]),
     ("train.precision", "float8"),
@@ -157,20 +149,20 @@ WRONG = [
     ("val.policy", "tiles"),
     ("val.metrics.psnr.type", "calculate_psrn"),
     ("val.metrics.psnr.crop_border", -1),
-    ("val.metrics.psnr.crop_border", del_),
+    ("val.metrics.psnr.crop_border", REMOVED),
     ("val.metrics.psnr.border", 1),
-    ("train.scheduler", del_),
+    ("train.scheduler", REMOVED),
     ("train.optim_g.momentum", 0.9),
     ("train.optim_g", {"type": "AdamWScheduleFree"}),
     ("logger.mlflow", {"experimnt": "x"}),
     ("val.metrics.psnr", {"type": "calculate_lpips", "weights": "a.pth"}),
-    ("logger.print_freq", del_),
+    ("logger.print_freq", REMOVED),
     ("logger.keep_last", 0),
     ("dist_params.port", 70000),
 ]
 
 
-@pytest.mark.parametrize(("place", "value"), WRONG, ids=lambda item: "left out" if item is del_ else str(item))
+@pytest.mark.parametrize(("place", "value"), WRONG, ids=lambda item: "left out" if item is REMOVED else str(item))
 def test_what_the_checks_refuse_is_refused(place: str, value: Any, tmp_path: Path) -> None:
     content = changed(FILE, place, value)
     assert refused_by_checks(content, tmp_path)

@@ -1,4 +1,4 @@
-"""Changes to the option file of the fixture `legal`, and training by it."""
+"""Training by the option file of the fixture `legal`."""
 
 from __future__ import annotations
 
@@ -13,21 +13,6 @@ import yaml
 
 import rnan_plugin.training.connect  # noqa: F401 - the toolbox has to know the plugin's classes
 from rnan_plugin.training import launcher
-
-REMOVED = object()
-
-
-def change(options: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    for place, value in changes.items():
-        *sections, key = place.split(".")
-        target = options
-        for section in sections:
-            target = target[section]
-        if value is REMOVED:
-            del target[key]
-        else:
-            target[key] = value
-    return options
 
 
 def parse(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Any:

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import yaml
 from bad_files import noise, save, truncate
+from changed_options import REMOVED, change
 from conftest import REPOSITORY
-from legal_options import REMOVED, change, parse, train
+from legal_options import parse, train
 
 import rnan_plugin.training.connect  # noqa: F401 - the toolbox has to know the plugin's classes
 from rnan_plugin.__main__ import main

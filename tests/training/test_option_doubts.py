@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from legal_options import change, parse
+from changed_options import change
+from legal_options import parse
 from torch import nn
 
 import rnan_plugin.training.connect  # noqa: F401 - the toolbox has to know the plugin's classes

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from legal_options import REMOVED, change
+from changed_options import REMOVED, change
 
 import rnan_plugin.training.connect  # noqa: F401 - the toolbox has to know the plugin's classes
 from rnan_plugin.__main__ import main

@@ -14,8 +14,9 @@ from typing import Any, get_type_hints
 import pytest
 import torch
 import yaml
+from changed_options import REMOVED, change
 from conftest import HookEnvironment
-from legal_options import REMOVED, change, train
+from legal_options import train
 
 from rnan_plugin.__main__ import main
 from rnan_plugin.data.dataset_options import DatasetOptions
