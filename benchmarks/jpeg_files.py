@@ -8,18 +8,18 @@ Prints what docs/explanations/auto.md says of them: gains, and which files are s
 from __future__ import annotations
 
 import argparse
-import io
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from auto import jpeg
+from colourful_mosaics import SIDE, centre
 from PIL import Image, ImageDraw, ImageFont
 
 from rnan_plugin.data.image_store import open_store
 from rnan_plugin.errors import exit_status
+from rnan_plugin.images.color import Channels, Pixels, convert_channels
 from rnan_plugin.images.estimate import steps_of_luma
 from rnan_plugin.images.jpeg_history import was_coarser
 from rnan_plugin.images.jpeg_intervals import bring_within
@@ -28,7 +28,6 @@ from rnan_plugin.images.photo import read_photo
 from rnan_plugin.inference.pick import PackagePick, restore_photo
 from rnan_plugin.inference.restorer import RestoreSettings
 
-SIDE = 256
 QUALITIES = (50, 75, 85, 90, 95)
 AGAIN = ((20, 90), (20, 95), (75, 95), (20, 75), (30, 85), (50, 90))  # quality before, and now
 CROPS = ((0, 0), (3, 6), (0, 2))
@@ -79,34 +78,23 @@ def drawing(seed: int = 0) -> Image.Image:
     return img
 
 
-def others(photos: list[Image.Image]) -> list[Image.Image]:
+def others(photos: list[Pixels]) -> list[Pixels]:
     """What is no photograph, or not alone."""
     colours = [(13, "#dcdcc8", "#1e1e28"), (14, "#c81e28", "#e6f0ff"), (13, "#6e6e6e", "#a0a0a0")]
     pages = [page(*how) for how in [*((size, "black", "white") for size in (10, 13, 18, 28)), *colours]]
-    half, captioned = page(13, "black", "white"), photos[1].copy()
-    half.paste(photos[0].crop((0, 0, SIDE, SIDE // 2)), (0, SIDE // 2))
+    half, captioned = page(13, "black", "white"), Image.fromarray(photos[1])
+    half.paste(Image.fromarray(photos[0][: SIDE // 2]), (0, SIDE // 2))
     font = ImageFont.load_default(22)
     ImageDraw.Draw(captioned).text((10, 200), "a caption on it", "white", font, stroke_width=1, stroke_fill="black")
-    return [*pages, screen(), drawing(), half, captioned]
+    return [np.asarray(img) for img in (*pages, screen(), drawing(), half, captioned)]
 
 
-def centre(img: NDArray[Any]) -> Image.Image:
-    """The middle of a photograph, `SIDE` pixels each way."""
-    top, left = ((length - SIDE) // 2 for length in img.shape[:2])
-    return Image.fromarray(img[top : top + SIDE, left : left + SIDE])
-
-
-def saved(img: Image.Image, quality: int) -> bytes:
-    """A JPEG file as cameras write it."""
-    file = io.BytesIO()
-    img.save(file, "JPEG", quality=quality, subsampling=2)
-    return file.getvalue()
-
-
-def gains(img: Image.Image, quality: int) -> Iterator[tuple[float, float]]:
+def gains(img: Pixels, quality: int) -> Iterator[tuple[float, float]]:
     """In dB over the file, of an image in colour and in grey: by the network alone, and by what a user gets."""
-    for mode in ("RGB", "L"):
-        clean, code = np.asarray(img.convert(mode)).reshape(SIDE, SIDE, -1), saved(img.convert(mode), quality)
+    both: tuple[Channels, ...] = ("rgb", "gray")
+    for channels in both:
+        clean = convert_channels(img, channels, "")
+        code = jpeg(clean, quality)
         photo = read_photo(code, "a.jpg")
         worker, _ = PackagePick(RestoreSettings(), "car")(code, photo.pixels)
         if worker is not None:
@@ -123,10 +111,10 @@ def is_seen_as_saved_again(code: bytes) -> bool:
     return was_coarser(read_photo(code, "a.jpg").pixels, steps_of_luma(code))
 
 
-def again(img: Image.Image, before: int, now: int, crop: tuple[int, int]) -> bytes:
+def again(img: Pixels, before: int, now: int, crop: tuple[int, int]) -> bytes:
     """A JPEG file of one quality, opened, cropped at its top and left, and saved with another."""
-    left, top = crop
-    return saved(Image.open(io.BytesIO(saved(img, before))).crop((left, top, SIDE, SIDE)), now)
+    top, left = crop
+    return jpeg(read_photo(jpeg(img, before), "a.jpg").pixels[top:, left:], now)
 
 
 def main() -> int:
@@ -143,7 +131,7 @@ def main() -> int:
             both = np.array([pair for img in images for pair in gains(img, quality)])
             cells = [f"{value:+.2f}" for column in both.T for value in (column.min(), column.mean())]
             print("|", " | ".join([kind, str(quality), *cells]), "|", flush=True)
-    once = [is_seen_as_saved_again(saved(img, quality)) for img in [*photos, *others(photos)] for quality in QUALITIES]
+    once = [is_seen_as_saved_again(jpeg(img, quality)) for img in [*photos, *others(photos)] for quality in QUALITIES]
     print(f"saved once, taken for saved again: {sum(once)} of {len(once)}")
     for crop in CROPS:
         for before, now in AGAIN:
