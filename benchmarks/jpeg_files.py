@@ -2,15 +2,16 @@
 
     python benchmarks/jpeg_files.py datasets/Kodak24
 
-Prints what docs/explanations/auto.md says of them: gains, and which files are seen to have been saved again.
+Prints what docs/explanations/auto.md says of them: gains, and which files that were saved again are known.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from auto import jpeg
@@ -20,16 +21,13 @@ from PIL import Image, ImageDraw, ImageFont
 from rnan_plugin.data.image_store import open_store
 from rnan_plugin.errors import exit_status
 from rnan_plugin.images.color import Channels, Pixels, convert_channels
-from rnan_plugin.images.estimate import steps_of_luma
-from rnan_plugin.images.jpeg_history import was_coarser
+from rnan_plugin.images.jpeg_history import jpeg_source
 from rnan_plugin.images.jpeg_intervals import bring_within
 from rnan_plugin.images.metrics import psnr
 from rnan_plugin.images.photo import read_photo
 from rnan_plugin.inference.pick import PackagePick, restore_photo
 from rnan_plugin.inference.restorer import RestoreSettings
 
-QUALITIES = (50, 75, 85, 90, 95)
-AGAIN = ((20, 90), (20, 95), (75, 95), (20, 75), (30, 85), (50, 90))  # quality before, and now
 CROPS = ((0, 0), (3, 6), (0, 2))
 WORDS = [
     "The quick brown fox",
@@ -89,32 +87,100 @@ def others(photos: list[Pixels]) -> list[Pixels]:
     return [np.asarray(img) for img in (*pages, screen(), drawing(), half, captioned)]
 
 
-def gains(img: Pixels, quality: int) -> Iterator[tuple[float, float]]:
+def as_png(img: Pixels) -> bytes:
+    """A PNG file."""
+    file = io.BytesIO()
+    Image.fromarray(img[..., 0] if img.shape[2] == 1 else img).save(file, "PNG", compress_level=1)
+    return file.getvalue()
+
+
+@dataclass(frozen=True)
+class How:
+    """How an image became a file: a JPEG, perhaps cropped at its top and left, perhaps saved again.
+
+    Args:
+        quality: Of the JPEG.
+        again: Of the JPEG that it was saved as then; 0: as PNG; None: it was not saved again.
+        crop: Rows and columns that were cut off in between.
+    """
+
+    quality: int
+    again: int | None = None
+    crop: tuple[int, int] = (0, 0)
+
+    def __str__(self) -> str:
+        """For a table."""
+        then = {None: "", 0: ", then PNG"}.get(self.again, f", then {self.again}")
+        return f"{self.quality}{then}" + (f", cropped by {self.crop}" if any(self.crop) else "")
+
+    def __call__(self, img: Pixels) -> tuple[bytes, Pixels]:
+        """The file, and what it should look like."""
+        code = jpeg(img, self.quality)
+        top, left = self.crop
+        if self.again is None:
+            return code, img
+        decoded = read_photo(code, "a.jpg").pixels[top:, left:]
+        return jpeg(decoded, self.again) if self.again else as_png(decoded), img[top:, left:]
+
+
+AGAIN = [
+    *(How(quality, 0) for quality in (10, 20, 50, 75, 90, 95)),
+    *(How(*both) for both in ((20, 90), (20, 98), (75, 95), (20, 75), (30, 85), (50, 90))),
+]
+ONCE = [How(quality) for quality in (50, 75, 85, 90, 95)]
+SAVED_AGAIN = [
+    *(How(quality, 0) for quality in (20, 50, 75, 90)),
+    How(50, 0, CROPS[1]),
+    *(How(*both) for both in ((20, 90), (20, 98), (75, 95))),
+    How(20, 90, CROPS[1]),
+]
+BOTH: tuple[Channels, ...] = ("rgb", "gray")
+
+
+def gains(img: Pixels, how: How) -> Iterator[tuple[float, float]]:
     """In dB over the file, of an image in colour and in grey: by the network alone, and by what a user gets."""
-    both: tuple[Channels, ...] = ("rgb", "gray")
-    for channels in both:
-        clean = convert_channels(img, channels, "")
-        code = jpeg(clean, quality)
-        photo = read_photo(code, "a.jpg")
+    for channels in BOTH:
+        code, clean = how(convert_channels(img, channels, ""))
+        photo = read_photo(code, "a file")
         worker, _ = PackagePick(RestoreSettings(), "car")(code, photo.pixels)
         if worker is not None:
-            alone = restore_photo(photo, replace(worker, steps=()), "a.jpg")[0].pixels
+            alone = restore_photo(photo, replace(worker, source=None), "a file")[0].pixels
             before = psnr(photo.pixels, clean)
             by_network = psnr(alone, clean) - before
-            if worker.steps:
-                bring_within(photo.pixels, alone, worker.steps)
+            if worker.source:
+                bring_within(photo.pixels, alone, worker.source)
             yield by_network, psnr(alone, clean) - before
 
 
-def is_seen_as_saved_again(code: bytes) -> bool:
-    """Whether a file's image seems to have been a JPEG of larger steps before."""
-    return was_coarser(read_photo(code, "a.jpg").pixels, steps_of_luma(code))
+def is_known(img: Pixels, how: How) -> bool:
+    """Whether a file tells the quality that it had first; of several with the same steps the highest is told."""
+    code, _ = how(img)
+    source = jpeg_source(code, read_photo(code, "a file").pixels)
+    return source is not None and abs(source.quality - how.quality) <= 1
 
 
-def again(img: Pixels, before: int, now: int, crop: tuple[int, int]) -> bytes:
-    """A JPEG file of one quality, opened, cropped at its top and left, and saved with another."""
-    top, left = crop
-    return jpeg(read_photo(jpeg(img, before), "a.jpg").pixels[top:, left:], now)
+def print_gains(images: dict[str, list[Pixels]]) -> None:
+    """A table of gains."""
+    columns = ["images", "quality", "network alone, worst", "mean", "within the file's intervals, worst", "mean"]
+    print("| " + " | ".join(columns) + " |\n|" + "---|" * len(columns))
+    for how in (*ONCE, *SAVED_AGAIN):
+        for kind, some in images.items():
+            both = np.array([pair for img in some for pair in gains(img, how)])
+            cells = [f"{value:+.2f}" for column in both.T for value in (column.min(), column.mean())]
+            print("| " + " | ".join([kind, str(how), *cells]) + " |", flush=True)
+
+
+def print_known(photos: list[Pixels], images: list[Pixels]) -> None:
+    """In how many photographs the first of two files is known, and in how many images one is seen that never was."""
+    print("| cropped by | " + " | ".join(map(str, AGAIN)) + " |\n|" + "---|" * (len(AGAIN) + 1))
+    for crop in CROPS:
+        cells = [sum(is_known(img, replace(how, crop=crop)) for img in photos) for how in AGAIN]
+        print("| " + " | ".join([str(crop), *(f"{known} of {len(photos)}" for known in cells)]) + " |", flush=True)
+    files = [as_png(convert_channels(img, channels, "")) for img in images for channels in BOTH]
+    found = [jpeg_source(code, read_photo(code, "a.png").pixels) is not None for code in files]
+    once = [is_known(img, How(quality)) for img in images for quality in (5, 10, 20, 50, 75, 90, 95, 100)]
+    print(f"never a JPEG, taken for one: {sum(found)} of {len(found)}")
+    print(f"saved once, known by their own quality: {sum(once)} of {len(once)}")
 
 
 def main() -> int:
@@ -123,23 +189,8 @@ def main() -> int:
     parser.add_argument("images", help="folder of photographs")
     store = open_store(parser.parse_args().images, is_lmdb=False)
     photos = [centre(store.read(name)) for name in list(store.names)[::3]]
-    print(
-        "| images | quality | network alone, worst | mean | within the file's intervals, worst | mean |\n|" + "---|" * 6
-    )
-    for kind, images in (("photographs", photos), ("others", others(photos))):
-        for quality in QUALITIES:
-            both = np.array([pair for img in images for pair in gains(img, quality)])
-            cells = [f"{value:+.2f}" for column in both.T for value in (column.min(), column.mean())]
-            print("|", " | ".join([kind, str(quality), *cells]), "|", flush=True)
-    once = [is_seen_as_saved_again(jpeg(img, quality)) for img in [*photos, *others(photos)] for quality in QUALITIES]
-    print(f"saved once, taken for saved again: {sum(once)} of {len(once)}")
-    for crop in CROPS:
-        for before, now in AGAIN:
-            found = [is_seen_as_saved_again(again(img, before, now, crop)) for img in photos]
-            print(
-                f"quality {before}, cropped by {crop}, saved again at {now}: {sum(found)} of {len(found)} found",
-                flush=True,
-            )
+    print_known(photos, [*photos, *others(photos)])
+    print_gains({"photographs": photos, "others": others(photos)})
     return 0
 
 

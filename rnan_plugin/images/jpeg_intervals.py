@@ -8,7 +8,7 @@ to a network of photographs, much does.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import cv2
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from rnan_plugin.images.color import Pixels
 from rnan_plugin.images.jpeg_blocks import BLOCK, Floats, coefficients, jpeg_luma, of_coefficients
+from rnan_plugin.images.jpeg_history import JpegSource
 
 _STRIP_PIXELS = 2**18
 _REACH = 5  # blocks a side that are judged together
@@ -26,18 +27,19 @@ _BELIEVED, _REFUSED = 0.05, 0.15
 _SLIGHT = 0.2  # mean square of a change, in levels², that tells nothing by itself
 
 
-def bring_within(decoded: Pixels, restored: Pixels, steps: Sequence[int]) -> float:
+def bring_within(decoded: Pixels, restored: Pixels, source: JpegSource) -> float:
     """Bring a restored image into the intervals of its file; where it was far outside, make it what was decoded.
 
     Args:
         decoded: (H, W, 3) RGB or (H, W, 1) grey, 8 bits.
         restored: The same, restored; changed in place, for large images take gigabytes.
-        steps: The 64 by which the file's luma was quantised, row by row.
+        source: The file, whose steps are known.
 
     Returns:
         The share of the image, 0 to 1, that is what was decoded.
     """
-    table = np.array(steps, np.float32).reshape(BLOCK, BLOCK)
+    table = np.array(source.steps, np.float32).reshape(BLOCK, BLOCK)
+    decoded, restored = (img[source.top :, source.left :] for img in (decoded, restored))
     rows, columns = (side // BLOCK for side in decoded.shape[:2])
     if not rows or not columns:
         return 0.0

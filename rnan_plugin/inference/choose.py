@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rnan_plugin.errors import UserError, nearest
 from rnan_plugin.images.color import Pixels
 from rnan_plugin.images.estimate import jpeg_quality, noise_sigma, quality_in_luma
+from rnan_plugin.images.jpeg_history import JpegSource, jpeg_source
 from rnan_plugin.inference.shipped import ShippedNetwork, default_networks, shipped_network
 from rnan_plugin.paper.tasks import TASKS, Task, TaskAtLevel
 
@@ -21,11 +22,13 @@ class Choice:
         network: The weights to take; None leaves the image as it is.
         task: The task at the level that was found or named.
         why: In words, for the user.
+        source: The JPEG file that told the level.
     """
 
     network: ShippedNetwork | None
     task: TaskAtLevel | None
     why: str
+    source: JpegSource | None = None
 
 
 def choose(code: bytes, img: Pixels, task_name: str = AUTO, level: float | None = None) -> Choice:
@@ -33,18 +36,18 @@ def choose(code: bytes, img: Pixels, task_name: str = AUTO, level: float | None 
 
     Args:
         code: The file's content, whose tables tell a JPEG's quality.
-        img: (H, W, 3) RGB or (H, W, 1) grey, of 8 or 16 bits.
-        task_name: A task, or "auto": JPEG files get their artefacts reduced, others their noise.
+        img: (H, W, 3) RGB or (H, W, 1) grey, of 8 or 16 bits, as the file holds it, not turned.
+        task_name: A task, or "auto": JPEG files get their artefacts reduced, others their noise, or where none is seen
+            the artefacts of a JPEG file that they were before.
         level: Of the task; None finds it. A level that is named is obeyed, whether or not a gain is expected.
 
     Raises:
         UserError: The task needs a level that no image tells, or the package has no weights for what was named.
     """
-    if task_name == AUTO:
-        task_name = _task_for(code, img)
-    if task_name not in TASKS:
+    if task_name not in {AUTO, *TASKS}:
         raise UserError(f"task: no '{task_name}'{nearest(str(task_name), [AUTO, *TASKS])}")
-    row = TASKS[task_name]
+    names = _tasks_for(code, img) if task_name == AUTO else [task_name]
+    row = TASKS[names[0]]
     in_colour = img.shape[2] == 3
     if row.level is None:
         return _named(TaskAtLevel(row.name), code, in_colour=in_colour)
@@ -54,31 +57,42 @@ def choose(code: bytes, img: Pixels, task_name: str = AUTO, level: float | None 
         )
     if level is not None:
         return _named(TaskAtLevel(row.name, level), code, in_colour=in_colour)
-    found, why = _level_of(row, code, img)
-    if found is None:
-        return Choice(None, None, why)
-    return _gaining(TaskAtLevel(row.name, found), why, in_colour=in_colour)
+    choices = (_found(TASKS[name], code, img) for name in names)
+    first = next(choices)
+    choice = first if first.network else next((other for other in choices if other.network), first)
+    if choice.task is None and not code and task_name != AUTO and row.degradation == "jpeg":
+        raise UserError(f"level: {row.name} needs a {row.level}, which an image without its file does not tell")
+    return choice
 
 
-def _task_for(code: bytes, img: Pixels) -> str:
+def _tasks_for(code: bytes, img: Pixels) -> list[str]:
+    """Of which the first with a gain is taken."""
     if jpeg_quality(code) is not None:
-        return "car"
-    return "colordn" if img.shape[2] == 3 else "graydn"
+        return ["car"]
+    return ["colordn" if img.shape[2] == 3 else "graydn", "car"]
 
 
-def _level_of(row: Task, code: bytes, img: Pixels) -> tuple[float | None, str]:
-    """The level of an image, and how it was found."""
+def _found(row: Task, code: bytes, img: Pixels) -> Choice:
+    """What gains at the level that an image has."""
     if row.degradation == "jpeg":
-        if not code:
-            raise UserError(f"level: {row.name} needs a {row.level}, which an image without its file does not tell")
-        quality = jpeg_quality(code)
-        return quality, f"JPEG of quality {quality}" if quality is not None else "not a JPEG file, so nothing to reduce"
+        source = jpeg_source(code, img)
+        if source is None:
+            return Choice(None, None, "not a JPEG file, nor was it one, so nothing to reduce")
+        choice = _gaining(TaskAtLevel(row.name, source.quality), _in_words(source, code), in_colour=img.shape[2] == 3)
+        return replace(choice, source=source)
     if row.degradation == "awgn":
         sigma = round(noise_sigma(img), 1)
         if not sigma:
-            return None, "no noise to be seen: left as it is"
-        return sigma, f"noise of sigma {sigma:g}"
+            return Choice(None, None, "no noise to be seen: left as it is")
+        return _gaining(TaskAtLevel(row.name, sigma), f"noise of sigma {sigma:g}", in_colour=img.shape[2] == 3)
     raise UserError(f"--level: no image tells the {row.level} of {row.name}; name it")
+
+
+def _in_words(source: JpegSource, code: bytes) -> str:
+    quality = jpeg_quality(code)
+    if quality is None:
+        return f"was a JPEG of quality {source.quality}"
+    return f"JPEG of quality {quality}" + (f", of {source.quality} before" if source.quality != quality else "")
 
 
 def _named(task: TaskAtLevel, code: bytes, *, in_colour: bool) -> Choice:

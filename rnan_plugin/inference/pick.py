@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from threading import Lock
@@ -11,12 +11,11 @@ from typing import Any, Protocol
 
 from rnan_plugin import device as devices
 from rnan_plugin.images.color import Pixels, grey2y, y2grey
-from rnan_plugin.images.estimate import steps_of_luma
-from rnan_plugin.images.jpeg_history import was_coarser
+from rnan_plugin.images.jpeg_history import JpegSource
 from rnan_plugin.images.jpeg_intervals import bring_within
 from rnan_plugin.images.jpeg_segments import is_jpeg
 from rnan_plugin.images.photo import Photo
-from rnan_plugin.inference.choose import AUTO, Choice, choose, mismatch
+from rnan_plugin.inference.choose import AUTO, choose, mismatch
 from rnan_plugin.inference.networks import load_network
 from rnan_plugin.inference.policy import Policy, fast_tiles
 from rnan_plugin.inference.restorer import Restorer, RestoreSettings, provenance_of
@@ -33,13 +32,13 @@ class Worker:
         restorer: Of images.
         provenance: What to write down.
         takes_luma: Whether grey images are brought to the range of luma, in which a network for Y was trained.
-        steps: Of a JPEG file's luma, whose intervals the result has to be in; empty: nothing is asked of it.
+        source: A JPEG file whose intervals the result has to be in; None: nothing is asked of it.
     """
 
     restorer: Restorer
     provenance: dict[str, Any]
     takes_luma: bool = False
-    steps: Sequence[int] = ()
+    source: JpegSource | None = None
 
     def restore(self, img: Pixels, name: str, progress: Progress | None = None) -> tuple[Pixels, Policy]:
         """Restore an image; see `Restorer`."""
@@ -91,8 +90,8 @@ def restore_photo(
     pixels, used = worker.restore(photo.visible, name, progress)
     lines = _on_channels(photo.pixels.shape[2], pixels.shape[2], worker.restorer.num_channel)
     facts: dict[str, Any] = {**worker.provenance, "policy": used.describe()}
-    if worker.steps:
-        left = bring_within(photo.pixels, pixels, worker.steps)
+    if worker.source:
+        left = bring_within(photo.pixels, pixels, worker.source)
         facts["left_as_it_was"] = round(left, 3)  # the share
         if left >= _TOLD:
             lines.append(f"{left:.0%} of it left as it was, where the network's result contradicts the file")
@@ -174,14 +173,9 @@ class PackagePick:
             worker = _loaded(choice.network, self._settings)
         told = worker.provenance | {"task": str(choice.task)}
         # A JPEG file's grey goes from 0 to 255; other files may hold luma itself, as the paper's inputs do.
-        takes_luma = choice.network.channels == "y" and is_jpeg(code)
-        return Worker(worker.restorer, told, takes_luma, self._steps(choice, code, img)), choice.why
-
-    def _steps(self, choice: Choice, code: bytes, img: Pixels) -> Sequence[int]:
-        """Of a JPEG file that is taken at its word: no level was named, and none was larger before."""
-        is_found = choice.task is not None and choice.task.row.degradation == "jpeg" and self.level is None
-        steps = steps_of_luma(code) if is_found else []
-        return () if steps and was_coarser(img, steps) else steps
+        takes_luma = choice.network.channels == "y" and (is_jpeg(code) or choice.source is not None)
+        source = choice.source if choice.source and choice.source.steps else None
+        return Worker(worker.restorer, told, takes_luma, source), choice.why
 
     @property
     def _settings(self) -> RestoreSettings:

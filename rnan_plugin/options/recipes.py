@@ -238,7 +238,12 @@ def equal_budget(network: str) -> OptionFile:
         f"Equal budget: {subject}, the same minutes of one core as the others of this folder (docs/equal_budget.md)."
     )
     name = f"train_equal_{network}_{inputs.tag}"
-    options = small_training(name, inputs, section, learning_rate=1e-3, steps=steps, looked_every=steps // 10)
+    step: Section = {}
+    if section["type"] == "RNAN":  # MSRResNet begins near the identity by itself
+        step = IDENTITY_START | (SLOW_MASKS if section.get("mask_branch", True) else {})
+    options = small_training(
+        name, inputs, section, learning_rate=1e-3, steps=steps, looked_every=steps // 10, step=step
+    )
     return OptionFile(options, (about,), "equal_budget")
 
 

@@ -7,9 +7,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import skimage
+from jpeg_images import saved
 from numpy.typing import NDArray
 
 from rnan_plugin.errors import UserError
+from rnan_plugin.images.estimate import luma_table
+from rnan_plugin.images.photo import read_photo
 from rnan_plugin.inference import choose as choose_module
 from rnan_plugin.inference import shipped
 from rnan_plugin.inference.choose import choose
@@ -123,7 +127,49 @@ def test_tasks_without_a_level_to_find() -> None:
 def test_no_jpeg_has_no_artefacts_to_reduce() -> None:
     choice = choose(b"\x89PNG", image(), "car")
     assert choice.network is None
-    assert "not a JPEG file" in choice.why
+    assert choice.why == "not a JPEG file, nor was it one, so nothing to reduce"
+    with pytest.raises(UserError, match=r"^level: car needs a quality, which an image without its file does not tell$"):
+        choose(b"", image(), "car")
+
+
+def decoded(quality: int, sigma: float = 0) -> NDArray[np.uint8]:
+    """Of a photograph."""
+    photo = skimage.data.astronaut()[:256, 100:356]
+    noise = sigma * np.random.default_rng(1).standard_normal(photo.shape)
+    noisy = np.clip(np.rint(photo + noise), 0, 255).astype(np.uint8)
+    return read_photo(saved(noisy, quality), "a.jpg").pixels.astype(np.uint8)
+
+
+@pytest.mark.parametrize("task", ["auto", "car"])
+@pytest.mark.parametrize("code", [b"\x89PNG", b""])
+def test_what_was_a_jpeg_gets_what_gains_at_its_quality(task: str, code: bytes) -> None:
+    choice = choose(code, decoded(65), task)
+    assert choice.network == PACKAGE[2]
+    assert choice.why == "was a JPEG of quality 65: restored with car (rgb) 60-95"
+    assert choice.source is not None
+    assert choice.source.steps == tuple(luma_table(65).tolist())
+    left = choose(code, decoded(85), task)
+    assert left.network is None
+    if task == "car":
+        assert left.why == "was a JPEG of quality 85: left as it is, no weights in the package gain on it"
+
+
+def test_a_jpeg_that_was_saved_again_gets_what_gains_at_its_first_quality() -> None:
+    code = saved(decoded(30), 90)
+    choice = choose(code, read_photo(code, "a.jpg").pixels)
+    assert choice.network == PACKAGE[1]
+    assert choice.why == "JPEG of quality 90, of 30 before: restored with car 5-95"
+
+
+def test_noise_comes_before_what_a_file_was() -> None:
+    noisy = decoded(95, 25)
+    choice = choose(b"\x89PNG", noisy)
+    assert choice.network == PACKAGE[4]
+    assert choice.source is None
+
+
+def test_a_level_that_is_named_needs_no_look_at_the_image() -> None:
+    assert choose(b"\x89PNG", decoded(65), level=50).network == PACKAGE[3]
 
 
 def test_no_weights_is_one_line() -> None:
