@@ -59,18 +59,16 @@ def find_run(argv: Sequence[str]) -> None:
     The option file's relative paths, such as those of data sets, then count from there.
     """
     from rnan_plugin.files import one_component
-    from rnan_plugin.options.schema import read_option_file
+    from rnan_plugin.training.launcher import argument_parser, name_of_run, read_forced
     from rnan_plugin.training.states import place_of_run
 
-    arguments = list(argv)
-    resumes = {"--auto_resume", "--auto-resume"} & set(arguments)
-    if not resumes or "-opt" not in arguments[:-1]:
+    args = argument_parser().parse_args(list(argv))
+    if not args.auto_resume:
         return
-    place = arguments.index("-opt") + 1
-    file = Path(arguments[place]).absolute()
-    name = one_component(read_option_file(str(file))["name"], f"{file}, name")
-    folder = place_of_run(file, name)
+    file = Path(args.opt).absolute()
+    name = one_component(read_forced(args)["name"], f"{file}, name")
+    folder = place_of_run(file, name_of_run(name, args))
     if folder != Path.cwd():
         print(f"the run is below {folder}: going on there", flush=True)
-        sys.argv[sys.argv.index(arguments[place])] = str(file)
+        sys.argv += ["-opt", str(file)]  # the last one counts
         os.chdir(folder)

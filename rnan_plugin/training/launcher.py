@@ -55,9 +55,7 @@ def check_file(option_file: str) -> None:
 
 
 def _options(args: argparse.Namespace, root_path: str, *, is_train: bool) -> dict[str, Any]:
-    opt = dict(read_option_file(args.opt))
-    for entry in args.force_yml or []:
-        _force(opt, entry)
+    opt = read_forced(args)
     check_sections(opt, args.opt)
     problems = check_values(opt, args.opt, is_train=is_train)
     _distribute(opt, args.launcher)
@@ -66,6 +64,19 @@ def _options(args: argparse.Namespace, root_path: str, *, is_train: bool) -> dic
     if is_train and opt["model_type"] == OUR_MODEL:
         _refuse_to_archive(opt, args)
     return opt
+
+
+def read_forced(args: argparse.Namespace) -> dict[str, Any]:
+    """The content of the option file with the values of `--force_yml`."""
+    opt = dict(read_option_file(args.opt))
+    for entry in args.force_yml or []:
+        _force(opt, entry)
+    return opt
+
+
+def name_of_run(name: str, args: argparse.Namespace) -> str:
+    """What a run's folders are called: `--debug` keeps them apart."""
+    return f"debug_{name}" if args.debug and not name.startswith("debug") else name
 
 
 def argument_parser() -> argparse.ArgumentParser:
@@ -141,8 +152,7 @@ def _derive(opt: dict[str, Any], args: argparse.Namespace, root_path: str, *, is
         opt["manual_seed"] = _drawn_seed()
     set_random_seed((opt["manual_seed"] + opt["rank"]) % 2**32)
     opt["auto_resume"], opt["is_train"] = args.auto_resume, is_train
-    if args.debug and not opt["name"].startswith("debug"):
-        opt["name"] = f"debug_{opt['name']}"
+    opt["name"] = name_of_run(opt["name"], args)
     if opt["num_gpu"] == "auto":
         opt["num_gpu"] = torch.cuda.device_count()
     if not is_train and opt["model_type"] == OUR_MODEL and opt["datasets"].get("train"):

@@ -115,6 +115,30 @@ def test_study_and_training_look_for_a_run_in_the_same_place(
 
 
 @pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("other", ["--force_yml", "train:total_iter=9", "name=other"]),
+        ("debug_tiny", ["--debug"]),
+        ("debug_other", ["--debug", "--force_yml", "name=other"]),
+    ],
+)
+def test_a_run_is_looked_for_by_the_name_that_it_gets(
+    name: str, arguments: list[str], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "project/options").mkdir(parents=True)
+    file = tmp_path / "project/options/tiny.yml"
+    file.write_text(yaml.safe_dump(tiny_options(data)))
+    (tmp_path / f"project/experiments/{name}/training_states").mkdir(parents=True)
+    (tmp_path / f"project/experiments/{name}/training_states/3.state").touch()
+    monkeypatch.chdir(tmp_path)
+    for given, folder in (([], "."), (["-opt", str(file), "--auto-resume", *arguments], "project")):
+        monkeypatch.setattr(sys, "argv", ["rnan train", *(given or ["-opt", str(file), "--auto-resume"])])
+        find_run(sys.argv[1:])
+        assert Path.cwd() == tmp_path / folder
+    assert sys.argv[-2:] == ["-opt", str(file)]
+
+
+@pytest.mark.parametrize(
     ("changes", "arguments", "told"),
     [
         ({"train": [1]}, [], "error: tiny.yml, train.total_iter: None is not a whole number from 1"),
