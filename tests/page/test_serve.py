@@ -25,10 +25,11 @@ PATIENCE = 300  # seconds until what hangs fails its test
 
 @pytest.fixture(autouse=True)
 def _signals() -> Iterator[None]:
-    """The command takes SIGTERM for itself; it is given back."""
-    before = signal.getsignal(signal.SIGTERM)
+    """SIGTERM, which the command takes for itself, is given back; Ctrl-C counts, in background runs too."""
+    before = signal.getsignal(signal.SIGTERM), signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in zip((signal.SIGTERM, signal.SIGINT), before, strict=True):
+        signal.signal(number, handler)
 
 
 def noise() -> bytes:
@@ -76,6 +77,9 @@ def test_an_interruption_leaves_nothing(how: signal.Signals, tmp_path: Path) -> 
             assert connection.getresponse().status == 202
         assert list(tmp_path.glob("rnan-page-*/*/in/image"))
         process.send_signal(how)
-        _, errors = process.communicate(timeout=PATIENCE)
+        try:
+            _, errors = process.communicate(timeout=PATIENCE)
+        finally:
+            process.kill()
     assert (process.returncode, errors) == (130, "")
     assert list(tmp_path.iterdir()) == []
