@@ -157,7 +157,7 @@ PATCH64 = {
     inputs_of("colordn", 10): 2000,
     inputs_of("demosaic"): 1500,
     inputs_of("car", blind=True): 1500,
-    inputs_of("graydn", blind=True): 1200,
+    inputs_of("graydn", blind=True): 1600,
 }
 
 
