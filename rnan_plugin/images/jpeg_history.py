@@ -151,12 +151,14 @@ def _step(histogram: NDArray[np.int64], unit: float, near: float, least: float) 
 def _table(seen: Mapping[tuple[int, int], int]) -> tuple[int, tuple[int, ...]]:
     """Quality, and steps if they are libjpeg's, of the luma table that has the steps that were seen at some places."""
     steps, places = list(seen.values()), tuple(zip(*seen, strict=True))
-    tables = np.array([luma_table(quality).reshape(BLOCK, BLOCK)[places] for quality in range(1, 101)])
-    same = (tables == steps).mean(axis=1)
-    best = len(same) - int(same[::-1].argmax())  # of qualities with the same steps there the highest
-    if same[best - 1] >= _SAME:
-        return best, tuple(luma_table(best).tolist())
-    return 1 + int(np.square(np.log(steps / tables)).sum(axis=1).argmin()), ()
+    upright = np.array([luma_table(quality).reshape(BLOCK, BLOCK) for quality in range(1, 101)])
+    tables = np.concatenate([upright.swapaxes(1, 2), upright])  # an image may have been turned since
+    there = tables[:, places[0], places[1]]
+    same = (there == steps).mean(axis=1)
+    best = len(same) - 1 - int(same[::-1].argmax())  # of qualities with the same steps there the highest
+    if same[best] >= _SAME:
+        return 1 + best % len(upright), tuple(tables[best].ravel().tolist())
+    return 1 + int(np.square(np.log(steps / there)).sum(axis=1).argmin()) % len(upright), ()
 
 
 def _smooth(histogram: NDArray[np.int64]) -> Floats:

@@ -34,6 +34,26 @@ def test_what_was_decoded_tells_its_file(quality: int, crop: tuple[int, int], ch
     assert jpeg_source(b"\x89PNG", decoded) == earlier_source(decoded)
 
 
+@pytest.mark.parametrize("quality", [30, 80])
+@pytest.mark.parametrize("how", ["turned", "upside down", "mirrored", "brighter"])
+def test_what_was_turned_or_made_brighter_tells_its_file(how: str, quality: int) -> None:
+    decoded = pixels_of(saved(PHOTO, quality))
+    table = luma_table(quality).reshape(8, 8)
+    grids = {
+        "turned": (PHOTO.shape[1] % 8, 0),
+        "upside down": (PHOTO.shape[0] % 8, 0),
+        "mirrored": (0, PHOTO.shape[1] % 8),
+    }
+    changed = {
+        "turned": np.rot90(decoded),
+        "upside down": decoded[::-1],
+        "mirrored": decoded[:, ::-1],
+        "brighter": np.minimum(decoded, 250) + np.uint8(5),
+    }[how]
+    steps = tuple((table.T if how == "turned" else table).ravel().tolist())
+    assert earlier_source(np.ascontiguousarray(changed)) == JpegSource(quality, steps, *grids.get(how, (0, 0)))
+
+
 @pytest.mark.parametrize("crop", [(0, 0), (3, 6), (0, 2)])
 @pytest.mark.parametrize(("first", "second"), [(20, 90), (20, 98), (75, 95), (50, 85)])
 def test_a_file_that_was_saved_again_tells_the_first(first: int, second: int, crop: tuple[int, int]) -> None:

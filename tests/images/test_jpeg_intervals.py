@@ -104,6 +104,18 @@ def test_the_grid_of_an_earlier_file_is_moved(photo: Image8) -> None:
     assert np.array_equal(cropped[:5], clean[3:8, 6:])
 
 
+def test_the_mean_of_a_block_is_what_it_was_give_or_take_half_a_step(photo: Image8) -> None:
+    """Also where the image was made brighter by less than the 2.5 levels of a step, which the others do not show."""
+    code = saved(photo, 40)
+    brighter = np.minimum(pixels_of(code), 240) + np.uint8(6)
+    restored = brighter + np.uint8(1)
+    result, left = within(brighter, restored, steps_of_luma(code))
+    assert left == 0
+    assert np.array_equal(result, restored)
+    result, _ = within(brighter, brighter + np.uint8(3), steps_of_luma(code))
+    assert float(result.mean()) < float(brighter.mean()) + 1.5
+
+
 @pytest.mark.parametrize("size", [(1, 1), (7, 40), (8, 8), (9, 15), (3, 3)])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_images_of_any_size(size: tuple[int, int], channels: int) -> None:
