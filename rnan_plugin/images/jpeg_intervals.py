@@ -63,7 +63,7 @@ def _judge(decoded: Pixels, restored: Pixels, table: Floats) -> tuple[Floats, Fl
     """Of blocks (h, w): mean squares of what lies outside, and of the whole change; and what would bring it inside."""
     before, after = coefficients(jpeg_luma(decoded)), coefficients(jpeg_luma(restored))
     middle = np.rint(before / table) * table
-    middle[..., 0, 0] = before[..., 0, 0]  # a change of brightness has moved them all
+    middle[..., 0, 0] = before[..., 0, 0]  # the means: any brightening moved them off their multiples
     inside = np.clip(after, middle - table / 2, middle + table / 2)
     outside, change = (np.square(difference).mean(axis=(2, 3)) for difference in (inside - after, after - before))
     return outside, change, inside - after

@@ -87,11 +87,12 @@ def restore_photo(
     Raises:
         UserError: The network and the image do not go together, or memory is short.
     """
-    pixels, used = worker.restore(photo.visible, name, progress)
+    visible = photo.visible
+    pixels, used = worker.restore(visible, name, progress)
     lines = _on_channels(photo.pixels.shape[2], pixels.shape[2], worker.restorer.num_channel)
     facts: dict[str, Any] = {**worker.provenance, "policy": used.describe()}
     if worker.source:
-        left = bring_within(photo.pixels, pixels, worker.source)
+        left = bring_within(visible, pixels, worker.source)
         facts["left_as_it_was"] = round(left, 3)  # the share
         if left >= _TOLD:
             lines.append(f"{left:.0%} of it left as it was, where the network's result contradicts the file")
@@ -172,7 +173,8 @@ class PackagePick:
         with _loading:
             worker = _loaded(choice.network, self._settings)
         told = worker.provenance | {"task": str(choice.task)}
-        # A JPEG file's grey goes from 0 to 255; other files may hold luma itself, as the paper's inputs do.
+        # A JPEG file's grey goes from 0 to 255. Others may hold luma itself, as the paper's inputs do: if their quality
+        # is named they are taken for it; if it is found, either may be, and luma loses nothing by a narrower range.
         takes_luma = choice.network.channels == "y" and (is_jpeg(code) or choice.source is not None)
         source = choice.source if choice.source and choice.source.steps else None
         return Worker(worker.restorer, told, takes_luma, source), choice.why

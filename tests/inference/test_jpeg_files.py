@@ -99,6 +99,18 @@ def test_a_crop_that_was_saved_again_is_restored(photo: Image8, tmp_path: Path) 
     assert error(restored(code, tmp_path), clean) < 0.85 * error(opened(code), clean)
 
 
+def test_what_alpha_hides_hardly_changes_what_is_seen(photo: Image8, tmp_path: Path) -> None:
+    decoded = opened(saved(photo, 40))
+    alpha = np.full((*decoded.shape[:2], 1), 255, np.uint8)
+    alpha[:, 64:] = 0
+    seen = restored(saved_as_png(decoded), tmp_path)[:, :64]
+    hidden = np.where(alpha == 0, 7, decoded)
+    result = restored(saved_as_png(np.concatenate([hidden, alpha], axis=2)), tmp_path)
+    assert (result[:, 64:, :3] == 7).all()
+    clean = photo[:, :64]
+    assert error(result[:, :64, :3], clean) < 1.05 * error(seen, clean)
+
+
 def test_letters_that_were_saved_again_are_not_made_worse(photo: Image8, page: Image8, tmp_path: Path) -> None:
     clean = np.concatenate([photo[:, :96], np.clip(page[:, :96], 20, 235)], axis=1)
     code = saved(opened(saved(clean, 85)), 97)
