@@ -84,7 +84,7 @@ def earlier_source(img: Pixels, steps: Sequence[int] = ()) -> JpegSource | None:
     lumas = [_luma(patch) for patch in sample_patches(img, _PATCHES)]
     if found := _found(lumas, np.maximum(own, 1), near, _COARSER * own, _FEWEST):
         return JpegSource(*found)
-    top, left = _grid(lumas, near)
+    top, left = _grid([_luma(patch) for patch in sample_patches(img, _PATCHES_FOR_GRID)], near)
     moved = [luma[top:, left:] for luma in lumas]
     # In another grid the file's own steps are not seen: what they did to a coefficient is any amount up to half of one.
     found = _found(moved, np.ones_like(own), near, _COARSER_MOVED * near, _FEWEST_MOVED)
@@ -177,7 +177,7 @@ def _grid(lumas: Sequence[Floats], near: Floats) -> tuple[int, int]:
         near: Of each frequency, what counts as 0.
     """
     zeros = np.zeros((BLOCK, BLOCK), np.int64)
-    for luma in lumas[:: -(-len(lumas) // _PATCHES_FOR_GRID)]:
+    for luma in lumas:
         height, width = (side // BLOCK * BLOCK - BLOCK for side in luma.shape)  # as many blocks in each grid
         for top, left in np.ndindex(zeros.shape):
             block = luma[top : top + height, left : left + width]
