@@ -91,7 +91,8 @@ def test_a_file_that_was_saved_again_is_restored(
     assert error(result, clean) < 0.85 * error(opened(code), clean)
     with_the_file = restored(saved(clean, 20), tmp_path)
     assert error(result, with_the_file) < 0.02 * error(opened(code), with_the_file)
-    assert (rnan_plugin.restore(opened(code)) == result).all() or again == "JPEG"  # whose file tells more
+    if again == "PNG":  # a JPEG file tells more than its pixels
+        assert (rnan_plugin.restore(opened(code)) == result).all()
 
 
 def test_a_crop_that_was_saved_again_is_restored(photo: Image8, tmp_path: Path) -> None:
