@@ -8,8 +8,9 @@ the N×N matrix W:
     backward  gradients of Σ x_r · W_rc y_c with respect to row and col, for both
 
 On CPUs and GPUs torch's fused kernels do the first, the last as the gradient of the first, and the second in
-`two_passes`. On the CPU in float32 `onednn_attention` does them faster, the last with few threads. Elsewhere, or where
-the kernels can't serve, they run in plain torch on blocks of rows.
+`two_passes`. On the CPU in float32 `onednn_attention` does them faster, the last with few threads, unless the processor
+has matrix tiles, with which it is left the second alone. Elsewhere, or where the kernels can't serve, they run in plain
+torch on blocks of rows.
 
 All tensors are (B, N, C), where rows and columns may differ in N; W is never scaled (Eq. 4 of the paper has no 1/√C).
 """
@@ -28,13 +29,15 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from rnan_plugin.archs import onednn_attention, two_passes
-from rnan_plugin.archs.kernels import private_allowed
+from rnan_plugin.archs.kernels import has_matrix_tiles, private_allowed
 from rnan_plugin.device import is_out_of_memory
 
 SoftmaxOver = Literal["keys", "queries"]
 
 # On a CPU these are computed in float32: torch's kernels are slower for them, and older ones round float16's logits.
 _NARROW = {torch.bfloat16, torch.float16}
+# But those that matrix tiles are for.
+_IN_TILES = {torch.float32, torch.bfloat16}
 
 _FUSED = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.CUDNN_ATTENTION]
 # Elsewhere, on Apple's MPS for one, torch takes the N×N way whatever it is told.
@@ -71,6 +74,8 @@ def non_local_attention(query: Tensor, key: Tensor, value: Tensor, softmax_over:
     # No fused kernel takes a last dimension that is not contiguous.
     query, key, value = query.contiguous(), key.contiguous(), value.contiguous()
     with _without_autocast(query.device.type):  # the inputs' type is the caller's choice
+        if softmax_over == "keys" and (in_tiles := _in_matrix_tiles(query, key, value)) is not None:
+            return in_tiles
         if query.device.type == "cpu" and query.dtype in _NARROW:
             return non_local_attention(query.float(), key.float(), value.float(), softmax_over).to(query.dtype)
         if softmax_over == "queries":
@@ -85,6 +90,18 @@ def _without_autocast(device_type: str) -> AbstractContextManager[object]:
     # Some versions of torch know no autocast for some devices, and say so with an error.
     available = torch.amp.is_autocast_available(device_type)
     return torch.autocast(device_type, enabled=False) if available else nullcontext()
+
+
+def _in_matrix_tiles(query: Tensor, key: Tensor, value: Tensor) -> Tensor | None:
+    """Attention over the keys without gradient by torch's CPU kernel, or None where that is not the fastest way.
+
+    It is called by itself: its public name would need `_sdpa_lock`, for which threads with tiles of an image wait.
+    """
+    serves = has_matrix_tiles() and query.dtype in _IN_TILES and _cpu_kernel_serves(query)
+    if not serves or _needs_gradient(query, key, value):
+        return None
+    heads = query.unsqueeze(1), key.unsqueeze(1), value.unsqueeze(1)
+    return _unless_refused(lambda: _cpu_attend(*heads, None)[0].squeeze(1))
 
 
 def _fused_over_keys(query: Tensor, key: Tensor, value: Tensor) -> Tensor | None:

@@ -9,7 +9,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from threading import Lock
+
+import torch
 
 SWITCH = "RNAN_PLUGIN_PLAIN"
 
@@ -33,3 +36,14 @@ def plain() -> Iterator[None]:
 def private_allowed() -> bool:
     """Whether private operators may serve."""
     return _contexts == 0 and os.environ.get(SWITCH, "") in {"", "0"}
+
+
+@cache
+def has_matrix_tiles() -> bool:
+    """Whether the processor multiplies matrices in tiles (AMX of Intel's Xeons from Sapphire Rapids on).
+
+    What is fastest differs there: torch's fused attention, in bfloat16 above all. This is asked of the processor, not
+    timed, so that a computation has the same bits each time.
+    """
+    supported = getattr(torch.cpu, "_is_amx_tile_supported", None)
+    return supported is not None and bool(supported())

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnan_plugin.archs.kernels import private_allowed
+from rnan_plugin.archs.kernels import has_matrix_tiles, private_allowed
 
 _LINEAR: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 
@@ -46,9 +46,10 @@ def differentiates(tensor: Tensor) -> bool:
     """Whether it serves backward passes faster than torch's fused kernel.
 
     That shares the positions among the threads, here the threads share each product: with one thread it takes about
-    twice as long as this, with two 1.2 to 1.5 times; with more it was not measured, and gains on it.
+    twice as long as this, with two 1.2 to 1.5 times; with more it was not measured, and gains on it. On processors with
+    matrix tiles it takes half as long.
     """
-    return serves(tensor) and torch.get_num_threads() <= _THREADS
+    return serves(tensor) and torch.get_num_threads() <= _THREADS and not has_matrix_tiles()
 
 
 def gather(row: Tensor, col: Tensor, y: Tensor, log_norm: Tensor | None = None) -> Tensor:

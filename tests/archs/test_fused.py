@@ -60,6 +60,27 @@ def test_plain_where_the_fused_operators_know_too_little():
             assert len(fused_calls(lambda: block(x))) == 1  # conv2 alone
         assert heard
         assert not fused_calls(lambda: block.double()(x.double()))
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.float16):
             assert not fused_calls(lambda: block.float()(x))
-            assert block(x).dtype == torch.bfloat16
+            assert block(x).dtype == torch.float16
+        with torch.autocast("cpu", torch.bfloat16):
+            assert not fused_calls(lambda: block.double()(x.double()))
+        with pytest.raises(RuntimeError, match="type"):  # as by the plain ones
+            block.bfloat16()(x)
+
+
+@pytest.mark.skipif(not fused._NARROW, reason="this processor, or build of torch, has no convolutions in bfloat16")
+@pytest.mark.parametrize("narrow_network", [False, True])
+def test_in_bfloat16_with_one_rounding_instead_of_two(narrow_network):
+    """Of a network in that type, and of one in float32 under autocast, whose inputs are of either type."""
+    torch.manual_seed(0)
+    block = ResBlock(16).to(memory_format=LAST)
+    x = torch.randn(2, 16, 9, 7).contiguous(memory_format=LAST).bfloat16()
+    expected = block.double()(x.double())
+    block = block.to(torch.bfloat16 if narrow_network else torch.float32)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=not narrow_network):
+        for lq in (x,) if narrow_network else (x, x.float()):
+            assert len(fused_calls(lambda lq=lq: block(lq))) == 2
+            out = block(lq)
+            assert out.dtype == torch.bfloat16
+            assert (out - expected).norm() / expected.norm() < 2**-8

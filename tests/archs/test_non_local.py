@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from rnan_plugin.archs import attention, onednn_attention
+from rnan_plugin.archs import attention, onednn_attention, plain
 from rnan_plugin.archs.attention import non_local_attention
 from rnan_plugin.archs.non_local import NonLocalBlock
 
@@ -30,13 +30,20 @@ def no_kernel(*_args, **_kwargs):
     raise RuntimeError("No available kernel")
 
 
-@pytest.fixture(params=["fused", "long", "kernel", "blocks"])
+def set_matrix_tiles(monkeypatch, there):
+    """Let the processor have matrix tiles, or none, whatever it has: the ways are right on all, if not as fast."""
+    for module in (attention, onednn_attention):
+        monkeypatch.setattr(module, "has_matrix_tiles", lambda: there)
+
+
+@pytest.fixture(params=["fused", "tiles", "long", "kernel", "blocks"])
 def path(request, monkeypatch):
-    """All ways: oneDNN's products, the same for long rows, torch's kernel alone, our blocks where no kernel serves."""
+    """All ways: oneDNN's products, with matrix tiles, for long rows, torch's kernel alone, blocks where none serves."""
+    set_matrix_tiles(monkeypatch, request.param == "tiles")
     if request.param == "long":
         monkeypatch.setattr(onednn_attention, "_LONGEST", 0)
         monkeypatch.setattr(onednn_attention, "_COLUMNS", 30)
-    elif request.param != "fused":
+    elif request.param in {"kernel", "blocks"}:
         monkeypatch.setattr(onednn_attention, "_LINEAR", None)
     if request.param == "kernel":
         monkeypatch.setattr(attention, "_NARROW", {torch.float16})  # so that a kernel sees one narrow type
@@ -145,6 +152,7 @@ def test_gradients_of_what_is_not_a_number_are_none(softmax_over):
 
 def test_many_threads_train_by_the_fused_kernel(monkeypatch):
     """Which shares positions among them; see `onednn_attention.differentiates`."""
+    set_matrix_tiles(monkeypatch, there=False)
     inputs, taken = embeddings(2, 70, 8, torch.float32), []
 
     def backward(*args, **_):
@@ -157,6 +165,35 @@ def test_many_threads_train_by_the_fused_kernel(monkeypatch):
         for softmax_over in ("keys", "queries"):
             non_local_attention(*inputs, softmax_over).sum().backward()
     assert len(taken) == 2
+
+
+@pytest.mark.parametrize("gradient", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_matrix_tiles_are_for_torchs_kernel(monkeypatch, dtype, gradient):
+    """Where nothing is trained, in the layers' type but float16; without the lock that other threads wait for."""
+    inputs, seen = [tensor.requires_grad_(gradient) for tensor in embeddings(2, 70, 8, dtype)], []
+    attend = attention._cpu_attend
+
+    def kernel(query, *args):
+        seen.append(query.dtype)
+        return attend(query, *args)
+
+    monkeypatch.setattr(attention, "_cpu_attend", kernel)
+    for there in (False, True):
+        set_matrix_tiles(monkeypatch, there)
+        non_local_attention(*inputs, "keys")
+        computed_in = torch.float32 if dtype == torch.float16 else dtype
+        assert seen == ([computed_in] if there and not gradient else [])
+        with plain():
+            non_local_attention(*inputs, "keys")
+        assert len(seen) <= 1
+
+
+def test_matrix_tiles_train_by_the_fused_kernel(monkeypatch):
+    monkeypatch.setattr(onednn_attention, "backward", no_kernel)
+    set_matrix_tiles(monkeypatch, there=True)
+    for softmax_over in ("keys", "queries"):
+        non_local_attention(*embeddings(2, 70, 8, torch.float32), softmax_over).sum().backward()
 
 
 @pytest.mark.usefixtures("path")
@@ -277,8 +314,9 @@ def test_nor_on_a_device_that_has_no_fused_kernel(softmax_over, monkeypatch):
 
 @pytest.mark.parametrize("softmax_over", ["keys", "queries"])
 @pytest.mark.parametrize(("batch", "positions", "device"), [(1, 1500, "cpu"), (3, 2000, "cpu"), (2, 9000, "meta")])
-def test_what_blocks_are_said_to_take_is_what_they_take(softmax_over, batch, positions, device):
-    """At most: the logits and their softmax are blocks of one size, on a CPU one of them."""
+def test_what_blocks_are_said_to_take_is_what_they_take(monkeypatch, softmax_over, batch, positions, device):
+    """At most: the logits and their softmax are blocks of one size, on a CPU one of them; torch's kernel takes less."""
+    set_matrix_tiles(monkeypatch, there=False)
     query, key, value = (torch.empty(batch, positions, 4, device=device).fill_(0.1) for _ in range(3))
     with torch.inference_mode(), LargestTensor() as mode:
         non_local_attention(query, key, value, softmax_over)
