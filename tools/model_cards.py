@@ -21,6 +21,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 NUMBERS = REPOSITORY / "docs/small_models.json"
 LOGS = REPOSITORY / "docs/small_models"
 TILES = f"tile {TILE}, overlap {OVERLAP}"  # with which all is measured
+USUAL_OPTIMISER = "Adam"  # others are told
 Numbers = Mapping[str, Any]
 
 SIZED = {
@@ -35,7 +36,7 @@ CARD = """# {network}: a {size} RNAN for {title}
 - Architecture: RNAN, text settings, {arguments}; {parameters:,} parameters, computed in float32, stored as {stored}
 - Data: BSD400 (BSDS500's train and test images, 481×321, JPEG of quality about 95), 380 images; 20 held out to choose
   the checkpoint. No benchmark image was seen
-- Training: `rnan train -opt {option_file} {iterations:,} iterations{shortened}{start}, loss {loss},
+- Training: `rnan train -opt {option_file} {iterations:,} iterations{shortened}{start}, loss {loss},{optimiser}
   rate {rate:g}{of_masks}, seed {seed}; {hours} on one core, other work beside it; log in docs/small_models
 - Input: {input}; output rounded to 8 bits; {policy}
 - SHA-256: {sha256}
@@ -74,10 +75,12 @@ def recipe_of(option_file: str | Path) -> dict[str, Any]:
     """How a file trains; kept with the weights and the numbers, since shipped files may change after a training."""
     options = read_option_file(str(option_file))
     train, start = options["train"], options["path"]["pretrain_network_g"]
+    optimiser = train["optim_g"]["type"]
     return {
         "total_iter": train["total_iter"],
         "start": start and Path(start).name,
         "loss": train["pixel_opt"]["type"],
+        **({"optimiser": optimiser} if optimiser != USUAL_OPTIMISER else {}),
         "rate": float(train["optim_g"]["lr"]),
         **{key: train[key] for key in ("identity_start", "mask_lr_mult") if key in train},
         "seed": options["manual_seed"],
@@ -123,6 +126,7 @@ def _facts(network: ShippedNetwork, checkpoint: Numbers, recipe: Numbers, gains:
         "iterations": checkpoint["iterations"],
         "shortened": f" (its schedule shortened from {wanted:,})" if wanted != checkpoint["iterations"] else "",
         "start": _start(recipe, checkpoint.get("before")),
+        "optimiser": f" {recipe['optimiser']}," if "optimiser" in recipe else "",
         "of_masks": f" (of the mask branches {recipe['mask_lr_mult']:g} of it)" if "mask_lr_mult" in recipe else "",
         **{key: recipe[key] for key in ("loss", "rate", "seed")},
         "hours": f"{training_spent(checkpoint)[1]:.2f} hours",

@@ -167,6 +167,12 @@ def cosine(rate: float, steps: int, *, lowest: float, warmup: int, loss: str, ag
     return {"optim_g": _adam(rate), "scheduler": scheduler, **_steps(steps + again, warmup, loss)}
 
 
+def schedule_free(rate: float, steps: int, *, loss: str) -> Section:
+    """The section `train` of AdamW without a schedule (Defazio and others, 2024), whose average takes its place."""
+    optim = {"type": "AdamWScheduleFree", "lr": rate, "warmup_steps": 500, "weight_decay": 0}
+    return {"optim_g": optim, **_steps(steps, -1, loss)}
+
+
 def _adam(rate: float) -> dict[str, Any]:
     return {"type": "Adam", "lr": rate, "weight_decay": 0, "betas": [0.9, 0.999]}
 

@@ -17,9 +17,11 @@ from rnan_plugin.options.networks import Section, msrresnet, network_section, rn
 from rnan_plugin.options.parts import (
     cosine,
     data_set,
+    loss_of,
     metrics,
     paper_training,
     patches,
+    schedule_free,
     small_training,
     testing,
     tiles,
@@ -184,6 +186,10 @@ def _other_colours(inputs: Inputs) -> Section:
     return {"use_rgb_permute": True, "saturation": [0.5, 2]} if mosaic else {}
 
 
+# Steps of what goes on from the medium network for colour noise of sigma 50, whose layers have learned most of it.
+MEDIUM_FROM_50 = {inputs_of("colordn", 70): 12_000}
+
+
 def medium(inputs: Inputs) -> OptionFile:
     """The paper's small model (Table 7: one block of each kind, 64 features), trained on BSD400 within CPU hours."""
     about = f"RNAN of Table 7's size for {inputs.title}, trained on BSD400 within CPU hours (docs/training_small.md)."
@@ -193,10 +199,20 @@ def medium(inputs: Inputs) -> OptionFile:
         rnan(inputs.num_channel, inputs.scale, num_rab=1, num_rnab=1),
         learning_rate=5e-4,
         steps=24_000,
-        looked_every=12_000,
+        looked_every=2000 if inputs in MEDIUM_FROM_50 else 12_000,
         step=IDENTITY_START | SLOW_MASKS,
     )
+    if inputs in MEDIUM_FROM_50:
+        _go_on_from_50(options, inputs)
     return OptionFile(options, (about,), "medium")
+
+
+def _go_on_from_50(options: Section, inputs: Inputs) -> None:
+    """Larger patches, as the noise is stronger, and no schedule, so that one may end it when it has gained enough."""
+    options["datasets"]["train"] |= {"gt_size": 48, "batch_size_per_gpu": 4}
+    options["path"]["pretrain_network_g"] = "rnan_plugin/weights/colordn_50_medium.pth"
+    schedule = schedule_free(1e-3, MEDIUM_FROM_50[inputs], loss=loss_of(inputs))
+    options["train"] = {"precision": "bfloat16", **SLOW_MASKS, **schedule}
 
 
 def _neighbour(inputs: Inputs) -> str | None:

@@ -28,7 +28,7 @@ def shipped_files() -> Iterator[OptionFile]:
         yield from _papers(task)
         yield from _blind(task)
         yield from _typical(task)
-    yield recipes.medium(inputs_of("colordn", 50))
+    yield from map(recipes.medium, (inputs_of("colordn", 50), *recipes.MEDIUM_FROM_50))
     yield from _patch64()
     yield recipes.quickstart()
     yield from (recipes.ablation(case) for case in range(1, len(recipes.ABLATION_CASES) + 1))

@@ -178,6 +178,15 @@ def test_larger_patches_go_on_from_a_network_s_own_weights(tag, own):
     assert "identity_start" not in opt["train"]
 
 
+def test_the_medium_model_of_70_goes_on_from_that_of_50_without_a_schedule():
+    first, opt = load("medium/train_RNAN_medium_ColorDN_s50"), load("medium/train_RNAN_medium_ColorDN_s70")
+    assert opt["path"] == first["path"] | {"pretrain_network_g": "rnan_plugin/weights/colordn_50_medium.pth"}
+    assert opt["network_g"] == first["network_g"]
+    assert opt["datasets"]["train"]["degradation"]["sigma"] == 70
+    assert (opt["train"]["optim_g"]["type"], opt["train"]["warmup_iter"]) == ("AdamWScheduleFree", -1)
+    assert not {"scheduler", "identity_start"} & set(opt["train"])
+
+
 @pytest.mark.parametrize("tag", BLIND_TAGS)
 @pytest.mark.parametrize("kind", ["train_RNAN", "small/train_RNAN_small"])
 def test_unknown_levels_are_drawn_from_their_range(kind, tag):
