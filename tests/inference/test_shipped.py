@@ -187,7 +187,7 @@ def test_a_mistyped_name_is_told_the_nearest(capsys: pytest.CaptureFixture[str],
     assert main(["restore", str(tmp_path / "cat.png"), str(tmp_path / "out"), "--weights", "colordn_50_mediun"]) == 2
     assert capsys.readouterr().err == (
         "error: colordn_50_mediun: no such file, nor a network of the package (did you mean 'colordn_50_medium' or "
-        "'colordn_50' or 'colordn_70'?)\n"
+        "'colordn_70_medium' or 'colordn_50'?)\n"
     )
 
 
