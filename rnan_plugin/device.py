@@ -77,7 +77,7 @@ def choose(name: str = "auto", *, gpu: bool = True) -> torch.device:
 def precision_on(device: torch.device, asked: str) -> Precision:
     """The precision to restore in: the one asked for, or for "auto" bfloat16 where a device is faster in it.
 
-    The mean PSNR of the package's networks changes by up to 0.002 dB by it. A CPU is asked by a convolution that is
+    The mean PSNR of the package's networks changes by up to 0.003 dB by it. A CPU is asked by a convolution that is
     timed once for each process: some have instructions for bfloat16 that are slower than those for float32.
 
     Raises:

@@ -8,9 +8,8 @@ the N×N matrix W:
     backward  gradients of Σ x_r · W_rc y_c with respect to row and col, for both
 
 On CPUs and GPUs torch's fused kernels do the first, the last as the gradient of the first, and the second in
-`two_passes`. On the CPU in float32 `onednn_attention` does them faster, the last with few threads, unless the processor
-has matrix tiles, with which it is left the second alone. Elsewhere, or where the kernels can't serve, they run in plain
-torch on blocks of rows.
+`two_passes`. On the CPU in float32 `onednn_attention` does them faster, the last with few threads; on processors with
+matrix tiles only the second. Elsewhere, or where the kernels can't serve, they run in plain torch on blocks of rows.
 
 All tensors are (B, N, C), where rows and columns may differ in N; W is never scaled (Eq. 4 of the paper has no 1/√C).
 """
@@ -36,7 +35,7 @@ SoftmaxOver = Literal["keys", "queries"]
 
 # On a CPU these are computed in float32: torch's kernels are slower for them, and older ones round float16's logits.
 _NARROW = {torch.bfloat16, torch.float16}
-# But those that matrix tiles are for.
+# What torch's CPU kernel attends in without gradient where there are matrix tiles: those multiply bfloat16.
 _IN_TILES = {torch.float32, torch.bfloat16}
 
 _FUSED = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.CUDNN_ATTENTION]

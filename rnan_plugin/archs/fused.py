@@ -20,7 +20,7 @@ _TYPES = {torch.float32, torch.bfloat16} if _NARROW else {torch.float32}
 
 
 def _type(conv: nn.Conv2d, x: Tensor) -> torch.dtype | None:
-    """The type that a layer computes in here; None where that is none of both."""
+    """The type that a layer computes in here, autocast's or its own; None where the input is of another."""
     if torch.is_autocast_enabled("cpu"):
         return torch.get_autocast_dtype("cpu") if x.dtype in _TYPES else None
     return x.dtype if x.dtype == conv.weight.dtype else None

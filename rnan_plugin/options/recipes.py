@@ -204,6 +204,7 @@ def medium(inputs: Inputs) -> OptionFile:
     )
     if inputs in MEDIUM_FROM_50:
         _go_on_from_50(options, inputs)
+        return OptionFile(options, (about, "First: pip install 'rnan_plugin[schedulefree]'"), "medium")
     return OptionFile(options, (about,), "medium")
 
 
