@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rnan_plugin import startup
-from rnan_plugin.errors import exit_status
+from rnan_plugin.errors import UserError, exit_status
 from rnan_plugin.version import __version__
 
 # A module of `rnan_plugin.commands` each, imported when it runs, so that each pays only for what it needs.
@@ -97,9 +97,18 @@ def _run(arguments: list[str]) -> int:
     if arguments[0] not in HELP_LINES:
         _parse_top(arguments)
     name, rest = arguments[0], arguments[1:]
+    _check_none_is_empty(rest)
     module = importlib.import_module(module_of(name))
     status: int = module.run(rest if name in FORWARDING else parser_of(name, module).parse_args(rest))
     return status
+
+
+def _check_none_is_empty(arguments: list[str]) -> None:
+    """As a path it would be the current folder, and as a flag's value as if the flag were not there."""
+    if "" in arguments:
+        before = arguments[: arguments.index("")]
+        place = f"after '{before[-1]}'" if before else "the first"
+        raise UserError(f"an argument is empty, {place}; leave it out, or set the variable that it is to come from")
 
 
 def module_of(name: str) -> str:

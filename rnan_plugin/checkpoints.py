@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from rnan_plugin.errors import UserError
 from rnan_plugin.files import atomic_path
 from rnan_plugin.portable import ENDING, packed, read_packed
-from rnan_plugin.targets import ABSENT, absence
+from rnan_plugin.targets import why_no_file
 
 USUAL_KEYS = ("params_ema", "params")  # of the weights in a checkpoint of BasicSR: the average first
 
@@ -84,8 +84,7 @@ def read(path: str | Path) -> dict[str, Any]:
     if not str(path):
         raise UserError("the name of the weights' file is empty; name one")
     path = Path(path)
-    if (absent := absence(path)) is not None or not path.is_file():
-        reason = "no such file" if absent in (None, ABSENT) else absent
+    if reason := why_no_file(path):
         raise UserError(f"{path}: {reason}; check the path")
     if path.suffix.lower() == ENDING:
         return read_packed(path)

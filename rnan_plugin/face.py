@@ -29,7 +29,7 @@ from rnan_plugin.inference.policy import named_policy
 from rnan_plugin.inference.restorer import RestoreSettings
 from rnan_plugin.inference.results import write_untouched
 from rnan_plugin.paper.tasks import TASKS, TaskAtLevel
-from rnan_plugin.targets import real
+from rnan_plugin.targets import is_file, real
 
 __all__ = ["evaluate", "load_network", "load_released", "restore"]
 
@@ -139,7 +139,7 @@ def _check(task: str, level: object, channels: object, image: object, out: str |
 
 def _as_it_is_now(*files: str | None) -> tuple[object, ...]:
     """What changes when a file does: a training goes on writing its best weights under one name."""
-    found = (Path(file).stat() for file in files if file is not None and Path(file).is_file())
+    found = (Path(file).stat() for file in files if file is not None and is_file(Path(file)))
     return tuple((stat.st_mtime_ns, stat.st_size) for stat in found)
 
 

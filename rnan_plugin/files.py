@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from rnan_plugin.errors import UserError, shown
+from rnan_plugin.targets import check_parent
 
 _MOST_BYTES = 255  # of a name, in all usual file systems
 _LONGEST_NAME = 200  # of a run: endings and dates are added to it
@@ -43,10 +44,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         UserError: The folder does not exist or can't be written.
     """
     final = Path(path)
-    if not final.parent.is_dir():
-        raise UserError(f"{final}: the folder {final.parent} does not exist; create it first")
-    if not os.access(final.parent, os.W_OK):
-        raise UserError(f"{final}: no permission to write into {final.parent}")
+    check_parent(final)
     temporary = _temporary(final, final.suffix)  # image writers choose the format by the ending
     try:
         yield temporary

@@ -39,6 +39,25 @@ def is_file(path: Path) -> bool:
     return stat.S_ISREG(_mode(path))
 
 
+def why_no_folder(path: str | Path, called: str = "folder") -> str | None:
+    """Why nothing can be read from a folder, in words that follow its name; None if it can."""
+    return _why_not(Path(path), called, needed="folder", rights=os.R_OK | os.X_OK)
+
+
+def why_no_file(path: str | Path, called: str = "file") -> str | None:
+    """Why a file can't be read, in words that follow its name, such as "is a folder, not a file"; None if it can."""
+    return _why_not(Path(path), called, needed="file", rights=os.R_OK)
+
+
+def _why_not(path: Path, called: str, needed: str, rights: int) -> str | None:
+    reason = absence(path)
+    if reason is not None:
+        return f"no such {called}" if reason == ABSENT else reason
+    if _kind(path) != f"a {needed}":
+        return f"is {_kind(path)}, not a {needed}"
+    return None if os.access(path, rights) else f"can't be read ({os.strerror(errno.EACCES)})"
+
+
 def _mode(path: Path) -> int:
     try:
         return path.stat().st_mode
@@ -80,6 +99,17 @@ def check_names(path: Path) -> None:
 def _nearest(path: Path) -> Path:
     """The path itself or the nearest folder above it that is there."""
     return next(place for place in (path.absolute(), *path.absolute().parents) if os.path.lexists(place))
+
+
+def check_parent(file: Path) -> None:
+    """Whether the folder that a file is to be written into is there, and can be written to.
+
+    Raises:
+        UserError: It is not, or can't.
+    """
+    if absence(file.parent) == ABSENT:
+        raise UserError(f"{file}: the folder {file.parent} does not exist; create it first")
+    check_folder(file.parent)
 
 
 def check_file(file: Path, inputs: Iterable[str | Path] = ()) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import shutil
@@ -44,3 +45,29 @@ def little_room(size: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+_ONE_AFTER_ANOTHER = """
+import contextlib, io, json, sys
+from rnan_plugin.__main__ import main
+
+for line in sys.stdin:
+    told = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(told):
+            status = main(json.loads(line))
+    except SystemExit as left:
+        status = left.code
+    except Exception as error:
+        status, told = None, io.StringIO(repr(error))
+    print(json.dumps([status, told.getvalue().splitlines()]), flush=True)
+"""
+
+
+def bound_together(folder: Path, commands: list[list[str]]) -> list[tuple[int | None, list[str]]]:
+    """Run commands one after another in a process: of each its exit status and the lines of its errors."""
+    lines = "".join(json.dumps(command) + "\n" for command in commands)
+    python = [*_BOUND, sys.executable, "-W", "ignore", "-c", _ONE_AFTER_ANOTHER]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    ran = subprocess.run(python, cwd=folder, env=environment, input=lines, capture_output=True, text=True, check=True)
+    return [(status, told) for status, told in map(json.loads, ran.stdout.splitlines())]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import sys
 from collections.abc import Mapping
@@ -13,8 +14,8 @@ from typing import Annotated, Any, Literal
 from rnan_plugin.errors import UserError, nearest, shown
 from rnan_plugin.images.color import Channels
 from rnan_plugin.images.degradations import DEGRADATIONS, Degradation, total_scale
-from rnan_plugin.images.levels import DrawnDegradation, has_whole_levels, level_key, level_range
-from rnan_plugin.options.schema import check_keys, parse
+from rnan_plugin.images.levels import DrawnDegradation, LevelRange, has_whole_levels, level_key, level_range
+from rnan_plugin.options.schema import check_keys, parse, place_keys
 from rnan_plugin.options.values import INTERVAL, NOT_EMPTY, Count, Name, PathText, Rule, within
 
 
@@ -92,6 +93,13 @@ class DatasetOptions:
     def is_lmdb(self) -> bool:
         """Whether images come from an LMDB."""
         return bool(self.io_backend["type"] == "lmdb")
+
+
+# `name`, `type` and what BasicSR adds are no slips.
+place_keys(DatasetOptions.__dataclass_fields__.keys() - {"name", "type", "phase", "scale"}, "in an entry of datasets")
+for _name, _kind in DEGRADATIONS.items():
+    place_keys(inspect.signature(_kind).parameters.keys() - {"scale"}, f"in a degradation of type {_name}")
+place_keys(LevelRange.__dataclass_fields__, "in a level's range, {low: 10, high: 50, spread: log}")
 
 
 def option_file() -> str | None:

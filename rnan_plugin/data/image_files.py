@@ -10,7 +10,7 @@ from pathlib import Path
 from rnan_plugin.errors import UserError
 from rnan_plugin.files import readable
 from rnan_plugin.images.codec import IMAGE_ENDINGS
-from rnan_plugin.targets import absence, is_file, is_folder
+from rnan_plugin.targets import absence, is_file, is_folder, why_no_folder
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -19,8 +19,8 @@ def list_images(folder: Path) -> list[Path]:
     Raises:
         UserError: No such folder, no image in it, or a folder below it can't be read.
     """
-    if not is_folder(folder):
-        raise UserError(f"{folder}: no such folder; check the path")
+    if reason := why_no_folder(folder):
+        raise UserError(f"{folder}: {reason}; check the path")
     files = sorted(path for path in files_below(folder) if path.suffix.lower() in IMAGE_ENDINGS)
     if not files:
         raise UserError(f"{folder}: no images in it; known endings are {' '.join(sorted(IMAGE_ENDINGS))}")

@@ -17,7 +17,7 @@ from rnan_plugin.data.image_files import index_by_stem, list_images
 from rnan_plugin.errors import UserError, one_line
 from rnan_plugin.files import readable
 from rnan_plugin.images.codec import IMAGE_ENDINGS, read_file
-from rnan_plugin.targets import absence, is_file
+from rnan_plugin.targets import why_no_file
 
 MEMBER_LIMIT = 2**29  # bytes of one image in a zip file; a member that is larger is no photograph, but a trap
 # How much is read at once. Of bzip2 and LZMA, Python expands all of a piece, and 40 bytes may become a megabyte.
@@ -91,12 +91,10 @@ def _stamp(file: Path) -> str:
 
 
 def _of_zip(file: Path) -> dict[str, ImageSource]:
-    if absence(file) is None and not is_file(file):
-        raise UserError(f"{file}: no regular file; name a zip file, or a folder whose name does not end in .zip")
+    if reason := why_no_file(file):
+        raise UserError(f"{file}: {reason}; name a zip file, or a folder whose name does not end in .zip")
     try:
         archive = zipfile.ZipFile(file)
-    except FileNotFoundError:
-        raise UserError(f"{file}: no such file; check the path") from None
     except _ZIP_FAULTS as error:
         raise UserError(f"{file}: not a readable zip file ({_reason(error)}); download it again") from None
     members = {member.filename: member for member in archive.infolist() if _is_image(member)}

@@ -22,6 +22,7 @@ from rnan_plugin.images.degradations import Box
 from rnan_plugin.images.eight_bit import decode_image, image_size
 from rnan_plugin.images.png_rows import decode_rows, read_header
 from rnan_plugin.images.raw_codec import Value, decode_raw, is_raw
+from rnan_plugin.targets import ABSENT, absence, is_folder, why_no_file, why_no_folder
 
 META_INFO = "meta_info.txt"
 
@@ -116,10 +117,7 @@ class LmdbStore:
 
     def __init__(self, root: str) -> None:
         self.root = root
-        for file in ("data.mdb", META_INFO):
-            if not Path(root, file).is_file():
-                state = f"incomplete, {file} is missing" if Path(root).is_dir() else "no such LMDB"
-                raise UserError(f"{root}: {state}; pack it with: rnan prepare FOLDER {root}")
+        _check_files(Path(root))
         self._sizes = _read_meta_info(Path(root, META_INFO))
         self.names: Sequence[str] = list(self._sizes)
         check_pages(Path(root, "data.mdb"))
@@ -166,6 +164,18 @@ class LmdbStore:
     def sizes(self) -> dict[str, tuple[int, int]]:
         """See `ImageStore`."""
         return self._sizes
+
+
+def _check_files(root: Path) -> None:
+    lacking = next((file for file in ("data.mdb", META_INFO) if absence(root / file) == ABSENT), None)
+    if absence(root) == ABSENT or (is_folder(root) and lacking):
+        state = f"incomplete, {lacking} is missing" if is_folder(root) else "no such LMDB"
+        raise UserError(f"{root}: {state}; pack it with: rnan prepare FOLDER {root}")
+    if reason := why_no_folder(root):
+        raise UserError(f"{root}: {reason}; check the path")
+    for file in ("data.mdb", META_INFO):
+        if reason := why_no_file(root / file):
+            raise UserError(f"{root / file}: {reason}; check the file and its permissions")
 
 
 def _read_meta_info(path: Path) -> dict[str, tuple[int, int]]:

@@ -15,7 +15,7 @@ from rnan_plugin.data.lmdb_writer import SKIPPED, Layout, Packed, pack
 from rnan_plugin.data.pack_work import check_target
 from rnan_plugin.errors import UserError, one_line
 from rnan_plugin.paper.image_sets import TRAINING_SETS, VALIDATION_SETS, NamedSet
-from rnan_plugin.targets import ABSENT, absence, check_names
+from rnan_plugin.targets import ABSENT, absence, check_names, is_file, why_no_folder
 
 
 def prepare(
@@ -57,7 +57,7 @@ def prepare(
     rest = {name: image for name, image in images.items() if name not in held}
     if hold_out and not held:
         raise UserError(f"--hold-out {hold_out}: too few images for it, {len(images)}; leave it out")
-    if held and Path(held_path).exists():
+    if held and absence(held_path) != ABSENT:
         _check_held(held_path, held)
     elif held:
         _pack({name: images[name] for name in sorted(held)}, held_path, layout, skip_bad=skip_bad)
@@ -88,7 +88,7 @@ def _local_files(sources: Sequence[str], folder: Path, named: NamedSet | None, s
         _check_source(source)
     files = [str(download(source, folder)) if "://" in source else source for source in sources]
     for file in files:
-        if named is not None and named.md5 is not None and file.endswith(".zip") and Path(file).is_file():
+        if named is not None and named.md5 is not None and file.endswith(".zip") and is_file(Path(file)):
             found = md5_of(Path(file))
             if found != named.md5:
                 raise UserError(
@@ -149,12 +149,17 @@ def check_validation_sets(root: str) -> dict[str, str]:
 
     Returns:
         By name of the set: "complete" or what is wrong with it.
+
+    Raises:
+        UserError: What is there is no folder, or can't be read.
     """
+    if absence(root) != ABSENT and (reason := why_no_folder(root)):
+        raise UserError(f"{root}: {reason}; name the folder that has one for each set")
     return {name: _state(Path(root, name), named) for name, named in VALIDATION_SETS.items()}
 
 
 def _state(folder: Path, named: NamedSet) -> str:
-    if not folder.is_dir():
+    if absence(folder) == ABSENT:
         return "missing"
     try:
         problems = list(named.problems(FolderStore(str(folder)).sizes()))

@@ -16,6 +16,7 @@ from rnan_plugin.inference.restorer import RestoreSettings
 from rnan_plugin.options.schema import parse, read_yaml
 from rnan_plugin.paper.tasks import TASKS, TaskAtLevel
 from rnan_plugin.perceptual import Lpips, lpips_network
+from rnan_plugin.targets import why_no_folder
 
 GROUND_TRUTH = "ground truth"  # stands beside the methods
 
@@ -143,8 +144,9 @@ def _check_method(section: Any, where: str) -> None:
     for key in sorted(needed):
         if not section.get(key):
             raise UserError(f"{where}: type {kind} needs the key '{key}'")
-    if section.get("training") and not Path(str(section["training"])).is_dir():
-        raise UserError(f"{where}.training: {section['training']} is no folder; name a training's tb_logger/NAME")
+    training = section.get("training")
+    if training and (reason := why_no_folder(str(training))):
+        raise UserError(f"{where}.training: {training}: {reason}; name a training's tb_logger/NAME")
 
 
 def _check_names(names: list[str], where: str) -> None:

@@ -19,6 +19,7 @@ from rnan_plugin.evaluation.plotting import picture_file, pyplot, save_picture
 from rnan_plugin.images.codec import read_file
 from rnan_plugin.images.degradations import Image
 from rnan_plugin.images.eight_bit import decode_image
+from rnan_plugin.targets import is_folder, why_no_file
 
 _INPUTS = {CLASSICAL[name].source for name in ("input", "bicubic")}
 
@@ -35,9 +36,9 @@ def read_methods(folder: Path, image_set: str, name: str) -> tuple[dict[str, Ima
         UserError: The folder is no comparison's, or has no such image.
     """
     table, images = folder / "table.json", folder / "images" / image_set / name
-    if not table.is_file():
-        raise UserError(f"{table}: not found; name the folder of a comparison, which `rnan compare` writes")
-    if not images.is_dir():
+    if reason := why_no_file(table):
+        raise UserError(f"{table}: {reason}; name the folder of a comparison, which `rnan compare` writes")
+    if not is_folder(images):
         there = ", ".join(sorted(str(file.relative_to(folder / "images")) for file in folder.glob("images/*/*")))
         raise UserError(f"{images}: no such image; there are: {there[:300]}")
     pictures, captions, inputs = {}, {}, []

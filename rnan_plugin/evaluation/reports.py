@@ -19,6 +19,7 @@ from rnan_plugin.evaluation.evaluate import Evaluation, Score
 from rnan_plugin.files import shortened, write_texts
 from rnan_plugin.options.schema import flat
 from rnan_plugin.paper.tables import OTHER_SSIM, Published, published_rows
+from rnan_plugin.targets import is_file
 
 Rows = Sequence[Sequence[str]]
 
@@ -127,7 +128,7 @@ def _numbered(stem: str) -> Iterator[str]:
 
 def _holds_another(file: Path, evaluation: Evaluation) -> bool:
     """Whether a JSON file there is of another protocol, or of none."""
-    if not file.exists():
+    if not is_file(file):
         return False
     try:
         protocol = json.loads(file.read_text(encoding="utf-8"))["protocol"]

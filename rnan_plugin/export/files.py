@@ -10,7 +10,7 @@ from rnan_plugin.errors import UserError
 from rnan_plugin.export.openmodeldb import Listing, openmodeldb_entry
 from rnan_plugin.inference.networks import Loaded
 from rnan_plugin.portable import BUFFER, describing
-from rnan_plugin.targets import check_new_file
+from rnan_plugin.targets import check_new_file, check_parent, real
 
 
 def export(
@@ -75,8 +75,7 @@ def _check_target(out: Path, form: ExportForm, source: Path, *, overwrite: bool)
     ending = ".json" if form == "openmodeldb" else f".{form}"
     if out.suffix != ending:
         raise UserError(f"{out}: --to {form} writes a file whose name ends in {ending}; name it so")
-    if not out.parent.is_dir():
-        raise UserError(f"{out}: the folder {out.parent} does not exist; create it first")
-    if out.exists() and out.samefile(source):
+    check_parent(out)
+    if real(out) == real(source):
         raise UserError(f"{out}: is the file that the weights come from; name another")
     check_new_file(out, overwrite=overwrite)

@@ -10,7 +10,7 @@ from typing import Any
 
 from rnan_plugin.errors import UserError
 from rnan_plugin.files import atomic_path, writing
-from rnan_plugin.targets import check_file
+from rnan_plugin.targets import check_file, is_file
 
 NAME = "restore.jsonl"
 
@@ -62,7 +62,7 @@ class Record:
     @property
     def is_there(self) -> bool:
         """Whether any command has begun to write results into the folder."""
-        return self.file.exists()
+        return is_file(self.file)
 
     def begin(self) -> None:
         """Take note that results are about to be written into the folder, should there be any kill.

@@ -21,6 +21,7 @@ from rnan_plugin.archs.rnan_arch import RNAN
 from rnan_plugin.errors import UserError, nearest
 from rnan_plugin.images.color import Channels
 from rnan_plugin.paper.tasks import TASKS, TaskAtLevel
+from rnan_plugin.targets import is_file, why_no_file
 
 FOLDER = Path(__file__).parents[1] / "weights"
 TILE, OVERLAP = 64, 8
@@ -132,11 +133,11 @@ def named_network(weights: str) -> ShippedNetwork | None:
     Raises:
         UserError: There is neither.
     """
-    if Path(weights).is_file() or Path(weights).suffix or Path(weights).name != weights:
+    if is_file(Path(weights)) or Path(weights).suffix or Path(weights).name != weights:
         return None
     in_package = {network.file.stem: network for network in shipped_networks()}
     if weights not in in_package:
-        told = f"no such file, nor a network of the package{nearest(weights, in_package, 3)}"
+        told = f"{why_no_file(weights)}, nor a network of the package{nearest(weights, in_package, 3)}"
         raise UserError(f"{weights}: {told}")
     return in_package[weights]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from rnan_plugin.options.schema import place_keys
 from rnan_plugin.options.values import CountOrNone, NotNegative, Positive, Share
 
 
@@ -65,6 +66,8 @@ class Optimiser:
     weight_lr_power: NotNegative = 2.0
     silent_sgd_phase: bool = True
 
+
+place_keys(("lr", "weight_decay", "betas", "warmup_steps"), "in train.optim_g")
 
 _EACH = ("type", "lr", "weight_decay", "foreach")
 _IN_TORCH = (*_EACH, "maximize", "capturable", "differentiable")

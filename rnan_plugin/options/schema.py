@@ -1,11 +1,11 @@
-"""From the sections of an option file to typed objects; an unknown key is an error that names the nearest legal one."""
+"""From the sections of an option file to typed objects; an unknown key is an error that says where it belongs."""
 
 from __future__ import annotations
 
 import copy
 import dataclasses
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
@@ -14,11 +14,12 @@ import yaml
 
 from rnan_plugin.errors import UserError, nearest, shown
 from rnan_plugin.options.values import MISFIT, describe, fitted, like_default
+from rnan_plugin.targets import why_no_file
 
 Options = TypeVar("Options")
 
 _LARGEST_FILE = 2**20  # bytes of a YAML file; PyYAML takes a minute for 10 MB
-_MOST_NEAREST = 10  # unknown keys of a section for which the nearest legal one is looked up
+_MOST_NEAREST = 10  # unknown keys of a section for which a hint is looked up
 
 
 class _Loader(yaml.SafeLoader):
@@ -54,8 +55,8 @@ def read_yaml(path: str | Path, kind: str) -> dict[str, Any]:
         if Path(path).stat().st_size > _LARGEST_FILE:
             raise UserError(f"larger than {_LARGEST_FILE >> 20} MiB, which no {kind} is")
         content = parse_yaml(Path(path).read_text(encoding="utf-8"))
-    except OSError:
-        raise UserError(f"{path}: no such {kind}; check the path") from None
+    except OSError as error:
+        raise UserError(f"{path}: {why_no_file(path, kind) or error.strerror}; check the path") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not valid YAML ({error})") from None
     except UserError as error:
@@ -109,6 +110,8 @@ def check_sections(config: Mapping[str, Any], path: str) -> None:
     for key in sections:
         _check_section(config[key], f"{path}, {key}")
     for phase, dataset in config["datasets"].items():
+        if phase in _PLACES.keys() - {"train", "val"} and not isinstance(dataset, Mapping):
+            raise UserError(f"{path}, datasets: unknown key {shown(phase)}{_hint(phase, (), where='')}")
         _check_section(dataset, f"{path}, datasets.{phase}")
 
 
@@ -120,14 +123,33 @@ def _check_section(section: Any, where: str) -> None:
             raise UserError(f"{where}: key {shown(key)} is not a text")
 
 
+_PLACES: dict[str, list[str]] = {}  # by key the sections that have it
+
+
+def place_keys(keys: Iterable[str], place: str) -> None:
+    """Tell where keys belong, "in train" or "at the top", for errors on files that have them elsewhere."""
+    for key in keys:
+        places = _PLACES.setdefault(key, [])
+        places += [] if place in places else [place]
+
+
+def _hint(key: str, legal: Iterable[str], where: str) -> str:
+    """Where a key belongs that one or two sections have; of others the nearest legal ones."""
+    places = [place for place in _PLACES.get(key, []) if not where.endswith(place.split()[-1])]
+    return f" (belongs {' or '.join(places)})" if 1 <= len(places) <= _MOST_PLACES else nearest(key, legal)
+
+
+_MOST_PLACES = 2  # a key that more sections have, such as type, has none of its own
+
+
 def unknown_keys(keys: Mapping[Any, Any], legal: Sequence[str] | frozenset[str], where: str) -> Iterator[str]:
-    """Yield a line for each key that is not legal; the first ones name the nearest legal key."""
+    """Yield a line for each key that is not legal; the first ones say where it belongs, or the nearest legal key."""
     wrong = (key for key in keys if key not in legal)
     for number, key in enumerate(wrong):
         if not isinstance(key, str):
             yield f"{where}: key {shown(key)} is not a text"
         else:
-            yield f"{where}: unknown key {shown(key)}{nearest(key, legal) if number < _MOST_NEAREST else ''}"
+            yield f"{where}: unknown key {shown(key)}{_hint(key, legal, where) if number < _MOST_NEAREST else ''}"
 
 
 def check_keys(keys: Mapping[str, Any], legal: Sequence[str] | frozenset[str], where: str) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from rnan_plugin.choices import PolicyName
+from rnan_plugin.options.schema import place_keys
 from rnan_plugin.options.values import (
     NOT_EMPTY,
     Count,
@@ -288,6 +289,20 @@ class Logger:
     keep_last: Count | None = None
     save_best: str | None = None
 
+
+# Where keys belong that stand elsewhere, as after a slip in the indentation.
+place_keys(["device", "deterministic", "network_g"], "at the top")
+for _kind, _place in (
+    (AnyModel, "at the top"),
+    (Paths, "in path"),
+    (Train, "in train"),
+    *((kind, "in train.scheduler") for kind, *_ in SCHEDULERS.values()),
+    (Loss, "in a loss, such as train.pixel_opt"),
+    (Validation, "in val"),
+    (Metric, "in a metric of val.metrics"),
+    (Logger, "in logger"),
+):
+    place_keys(_kind.__dataclass_fields__, _place)  # type: ignore[attr-defined]
 
 # What a training reads without a default.
 NEEDED: dict[str, tuple[str, ...]] = {

@@ -16,6 +16,7 @@ from rnan_plugin.options.recipes import OptionFile
 from rnan_plugin.options.schema import flat, read_yaml
 from rnan_plugin.paper.tables import all_published
 from rnan_plugin.paper.tasks import TASKS, Task
+from rnan_plugin.targets import why_no_folder
 
 # Schemas for editors, below the folder of the option files; `rnan_plugin.evaluation.schemas` makes them.
 OPTION_SCHEMA = "schemas/option_file.json"
@@ -117,10 +118,10 @@ def differences(folder: Path) -> Iterator[str]:
     """A line for each file that is missing, or differs from its recipe: the first key that does.
 
     Raises:
-        UserError: There is no such folder.
+        UserError: There is no such folder, or it can't be read.
     """
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; name that of the option files with --folder")
+    if reason := why_no_folder(folder):
+        raise UserError(f"{folder}: {reason}; name that of the option files with --folder")
     for file in shipped_files():
         path = folder / file.path
         text = text_of(path)

@@ -9,6 +9,7 @@ from statistics import median
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from rnan_plugin.errors import UserError
+from rnan_plugin.targets import why_no_folder
 
 METRICS = "metrics/"  # the toolbox's prefix; a set's name and a metric's follow
 
@@ -52,8 +53,8 @@ def logged_scalars(folder: Path) -> dict[str, dict[int, float]]:
     Raises:
         UserError: There is no such log.
     """
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such log; name the folder of a training's TensorBoard log, tb_logger/NAME")
+    if reason := why_no_folder(folder, "log"):
+        raise UserError(f"{folder}: {reason}; name the folder of a training's TensorBoard log, tb_logger/NAME")
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()  # 0: all of them
     found = {tag: {event.step: event.value for event in events.Scalars(tag)} for tag in events.Tags()["scalars"]}
     return {tag: dict(sorted(values.items())) for tag, values in found.items()}

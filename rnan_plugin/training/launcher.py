@@ -19,6 +19,7 @@ from rnan_plugin.errors import UserError, nearest, tell
 from rnan_plugin.images.levels import expand_levels
 from rnan_plugin.options.schema import check_sections, flat, parse_yaml, read_option_file
 from rnan_plugin.options.values import number_in
+from rnan_plugin.targets import why_no_file
 from rnan_plugin.toolbox.api import check_resume, get_dist_info, set_random_seed, stock_init_dist
 from rnan_plugin.training.option_check import check_option_file
 from rnan_plugin.training.run_lock import hold_run
@@ -265,8 +266,8 @@ def _check_state_is_of_this_run(path: Path, opt: Mapping[str, Any]) -> None:
             f"path.resume_state: {path} is not of this run, whose states are in {folder}; to begin with the weights of "
             "another run, name them in path.pretrain_network_g"
         )
-    if not path.is_file():
-        raise UserError(f"path.resume_state: {path} not found; check the path, or use --auto_resume")
+    if reason := why_no_file(path, "state"):
+        raise UserError(f"path.resume_state: {path}: {reason}; check the path, or use --auto_resume")
 
 
 def _last_whole_state(opt: Mapping[str, Any]) -> dict[str, Any] | None:

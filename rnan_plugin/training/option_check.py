@@ -8,7 +8,6 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,7 +20,7 @@ from rnan_plugin.options.optimisers import SCHEDULE_FREE
 from rnan_plugin.options.schema import check_arguments, check_call, normalise
 from rnan_plugin.options.sections import NEEDED, SCHEDULERS, Metric
 from rnan_plugin.perceptual import lpips_network
-from rnan_plugin.targets import absence
+from rnan_plugin.targets import why_no_file
 from rnan_plugin.toolbox.api import DATASET_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY
 from rnan_plugin.training.data_workers import check_shared_memory
 from rnan_plugin.training.loss_check import check_losses
@@ -177,9 +176,9 @@ def _check_weights(paths: Mapping[str, Any], path: str) -> None:
     weights = paths.get("pretrain_network_g")
     if weights is None:
         return
-    if (reason := absence(weights)) is not None or not Path(weights).is_file():
+    if reason := why_no_file(weights):
         raise UserError(
-            f"{path}, path.pretrain_network_g: {weights} {reason or 'is no file'}; train it first, or for released "
+            f"{path}, path.pretrain_network_g: {weights}: {reason}; train it first, or for released "
             "weights run: rnan convert RELEASED.pt OUT.pth"
         )
 

@@ -12,6 +12,7 @@ import torch
 from rnan_plugin import device as devices
 from rnan_plugin.choices import Precision
 from rnan_plugin.errors import UserError
+from rnan_plugin.options.schema import place_keys
 from rnan_plugin.options.values import Count, CountOrNone, Positive
 
 
@@ -65,6 +66,7 @@ class StepOptions:
 
 
 STEP_KEYS = frozenset(item.name for item in fields(StepOptions))
+place_keys(STEP_KEYS, "in train")
 
 
 def step_options(train: Mapping[str, Any]) -> StepOptions:

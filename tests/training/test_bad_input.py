@@ -61,6 +61,49 @@ def test_misspelt_key_names_file_section_and_nearest_legal_key(
     assert all(part in line for part in place.split("."))
 
 
+MISPLACED = [
+    ("", "lr", "in train.optim_g"),
+    ("train", "lr", "in train.optim_g"),
+    ("", "gt_size", "in an entry of datasets"),
+    ("datasets.train.degradation", "gt_size", "in an entry of datasets"),
+    ("datasets", "batch_size_per_gpu", "in an entry of datasets"),
+    ("datasets.train", "quality", "in a degradation of type jpeg"),
+    ("datasets.train.degradation", "sigma", "in a degradation of type awgn"),
+    ("datasets.train.degradation", "spread", "in a level's range, {low: 10, high: 50, spread: log}"),
+    ("", "precision", "in train"),
+    ("train.optim_g", "total_iter", "in train"),
+    ("train", "eta_min", "in train.scheduler"),
+    ("train", "manual_seed", "at the top"),
+    ("train", "val", "at the top"),
+    ("network_g", "pretrain_network_g", "in path"),
+    ("logger", "val_freq", "in val"),
+    ("val", "crop_border", "in a metric of val.metrics"),
+    ("train", "save_best", "in logger"),
+]
+
+
+@pytest.mark.parametrize(("place", "key", "right"), MISPLACED, ids=[f"{row[0]}-{row[1]}" for row in MISPLACED])
+def test_misplaced_key_names_where_it_belongs(
+    legal: dict[str, Any],
+    place: str,
+    key: str,
+    right: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    changed = change(legal, {f"{place}.{key}".lstrip("."): 1})
+    (line,) = error_lines(changed, monkeypatch, capfd)
+    assert line.startswith("error: small.yml")
+    assert line.endswith(f"unknown key '{key}' (belongs {right})")
+
+
+def test_key_of_another_scheduler_is_not_told_to_belong_where_it_stands(
+    legal: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (line,) = error_lines(change(legal, {"train.scheduler.eta_min": 1}), monkeypatch, capfd)
+    assert "train.scheduler: unknown key 'eta_min' (legal: " in line
+
+
 def error_lines(
     options: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> list[str]:
@@ -117,7 +160,7 @@ WRONG = {
     "path is empty": ({"path": None}, [", path", "the section is empty"]),
     "no such weights": (
         {"path.pretrain_network_g": "w.pth"},
-        ["path.pretrain_network_g", "w.pth not found", "convert"],
+        ["path.pretrain_network_g", "w.pth: no such file", "convert"],
     ),
     "no blocks": ({"network_g.num_rab": -1}, ["network_g", "num_rab -1"]),
     "model type": ({"model_type": "RestorationModle"}, ["small.yml, model_type: ", "did you mean 'RestorationModel'"]),
