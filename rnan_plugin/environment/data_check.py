@@ -10,7 +10,7 @@ from typing import Any
 from rnan_plugin.environment.finding import Finding
 from rnan_plugin.errors import UserError
 from rnan_plugin.options.schema import read_yaml
-from rnan_plugin.targets import why_no_folder
+from rnan_plugin.targets import absence, why_no_folder
 
 
 def check_option_file(path: Path) -> Iterator[Finding]:
@@ -63,9 +63,9 @@ def _check_dataset(where: str, settings: Mapping[str, Any]) -> Iterator[Finding]
 
 
 def _check_folder(where: str, folder: Path) -> Finding:
-    if (reason := why_no_folder(folder)) is None:
+    if (reason := absence(folder) or why_no_folder(folder)) is None:
         return Finding("ok", f"{where}: {folder}")
-    return Finding("FAIL", f"{where}: {folder}: {reason}", "prepare the data there, or correct the path")
+    return Finding("FAIL", f"{where}: {folder} {reason}", "prepare the data there, or correct the path")
 
 
 def _check_lmdb(where: str, folder: Path) -> Finding:

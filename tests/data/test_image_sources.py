@@ -309,7 +309,7 @@ def test_unreadable_subfolder_is_told(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_what_is_no_zip_file_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "folder.zip").mkdir()
     assert main(["prepare", str(tmp_path / "folder.zip"), str(tmp_path / "x.lmdb")]) == 2
-    assert "folder.zip: no regular file" in capsys.readouterr().err
+    assert "folder.zip: is a folder, not a file" in capsys.readouterr().err
     buffer = io.BytesIO()
     zipfile.ZipFile(buffer, "w").close()
     (tmp_path / "empty.zip").write_bytes(buffer.getvalue())

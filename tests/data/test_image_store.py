@@ -228,7 +228,7 @@ def test_only_regular_files_are_images(tmp_path: Path) -> None:
         listener.bind(os.path.relpath(tmp_path / "socket.png"))
         assert FolderStore(str(tmp_path)).names == ["a"]
     os.mkfifo(tmp_path / "set.zip")
-    with pytest.raises(UserError, match=r"set.zip: no regular file"):
+    with pytest.raises(UserError, match=r"set.zip: is a pipe or device, not a file"):
         collect_images([tmp_path / "set.zip"])
 
 

@@ -298,7 +298,7 @@ def test_a_network_of_the_package_by_its_name(tmp_path: Path) -> None:
         ({"methods": {"x": {"type": "network"}}}, "methods.x: type network needs the key 'opt'"),
         (
             {"methods": {"x": {"type": "network", "opt": "a.yml", "training": "tb/a"}}},
-            "methods.x.training: tb/a is no folder",
+            "methods.x.training: tb/a: no such folder",
         ),
         ({"methods": {"x": {"type": "released"}}}, "methods.x: type released needs the key 'weights'"),
         ({"methods": {"x": {"type": "files"}}}, "methods.x: type files needs the key 'files'"),
