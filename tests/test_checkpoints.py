@@ -330,7 +330,7 @@ def test_names_that_are_no_numbers_are_no_states(tmp_path):
     (tmp_path / "states/99.state").mkdir()
     taken, _, problems = newest_state(tmp_path / "states", tmp_path / "models")
     assert taken.name == "8.state"
-    assert all("99.state: no such file" in problem for problem in problems)
+    assert all("99.state: is a folder, not a file" in problem for problem in problems)
 
 
 @pytest.mark.parametrize(

@@ -93,8 +93,10 @@ def test_a_folder_that_is_a_file_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="can't be created") as error:
         write_files(tmp_path / "options")
     assert "\n" not in str(error.value)
-    with pytest.raises(UserError, match="no such folder"):
+    with pytest.raises(UserError, match="is a file, not a folder"):
         list(differences(tmp_path / "options"))
+    with pytest.raises(UserError, match="no such folder"):
+        list(differences(tmp_path / "gone"))
 
 
 # Layout
