@@ -136,12 +136,12 @@ def _asked_for(options: argparse.Namespace) -> OptionFile:
 
 
 def _training(options: argparse.Namespace, inputs: Inputs) -> OptionFile:
-    from rnan_plugin.options import recipes
+    from rnan_plugin.options import recipes, small_recipes
 
     if options.size == "small":
-        return recipes.small(inputs)
+        return small_recipes.small(inputs)
     if options.size == "medium":
-        return recipes.medium(inputs)
+        return small_recipes.medium(inputs)
     if options.network in (None, "RNAN"):
         return recipes.paper(inputs)
     return recipes.compare(options.network, inputs)

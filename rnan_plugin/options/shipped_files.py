@@ -9,7 +9,7 @@ from typing import Any
 from rnan_plugin.choices import NETWORKS
 from rnan_plugin.errors import UserError, shown
 from rnan_plugin.files import atomic_path
-from rnan_plugin.options import recipes
+from rnan_plugin.options import recipes, small_recipes
 from rnan_plugin.options.inputs import inputs_of
 from rnan_plugin.options.networks import unfit
 from rnan_plugin.options.recipes import OptionFile
@@ -29,7 +29,7 @@ def shipped_files() -> Iterator[OptionFile]:
         yield from _papers(task)
         yield from _blind(task)
         yield from _typical(task)
-    yield from map(recipes.medium, (inputs_of("colordn", 50), *recipes.MEDIUM_FROM_50))
+    yield from map(small_recipes.medium, (inputs_of("colordn", 50), *small_recipes.MEDIUM_FROM_50))
     yield from _patch64()
     yield recipes.quickstart()
     yield from (recipes.ablation(case) for case in range(1, len(recipes.ABLATION_CASES) + 1))
@@ -41,7 +41,7 @@ def _papers(task: Task) -> Iterator[OptionFile]:
     """A training at each level of the paper, small and large, its test, and that of the released weights."""
     for level in task.levels if task.level else (None,):
         inputs = inputs_of(task.name, level)
-        yield recipes.small(inputs)
+        yield small_recipes.small(inputs)
         yield (training := recipes.paper(inputs))
         if task.sets:
             yield recipes.test(training, inputs)
@@ -54,7 +54,7 @@ def _blind(task: Task) -> Iterator[OptionFile]:
     for channels in (task.channels, *task.other_channels) if task.blind else ():
         inputs = inputs_of(task.name, blind=True, channels=channels)
         yield recipes.paper(inputs)
-        yield recipes.small(inputs)
+        yield small_recipes.small(inputs)
 
 
 def _typical(task: Task) -> Iterator[OptionFile]:
@@ -70,8 +70,8 @@ def _typical(task: Task) -> Iterator[OptionFile]:
 
 def _patch64() -> Iterator[OptionFile]:
     """Small networks that go on with larger patches."""
-    for inputs, steps in recipes.PATCH64.items():
-        yield recipes.patch64(inputs, steps)
+    for inputs, steps in small_recipes.PATCH64.items():
+        yield small_recipes.patch64(inputs, steps)
 
 
 def _small_data() -> Iterator[OptionFile]:

@@ -1,0 +1,115 @@
+"""What the option files of the package's own networks hold: small and medium ones, trained within hours of a CPU.
+
+All are trained on BSD400; docs/training_small.md says what was tried, and what it gave.
+"""
+
+from __future__ import annotations
+
+from rnan_plugin.options.inputs import Inputs, inputs_of
+from rnan_plugin.options.networks import Section, rnan, small_rnan
+from rnan_plugin.options.parts import loss_of, schedule_free, small_training, val_freq
+from rnan_plugin.options.recipes import IDENTITY_START, SLOW_MASKS, OptionFile
+
+
+def small(inputs: Inputs) -> OptionFile:
+    """A small network that is trained on BSD400 within CPU hours; where there is a neighbour, from its weights."""
+    about = f"A small RNAN for {inputs.title}, trained on BSD400 within CPU hours (docs/training_small.md)."
+    start = _neighbour(inputs)
+    row = inputs.task.row
+    options = small_training(
+        f"train_RNAN_small_{inputs.tag}",
+        inputs,
+        small_rnan(inputs.num_channel, inputs.scale),
+        learning_rate=1e-3,
+        steps=row.warm_iter if start else 20_000 if inputs.blind else row.small_iter,
+        looked_every=row.warm_iter // 2 if start else val_freq(inputs),
+        again=0 if inputs.blind else row.again_iter,
+        step=SLOW_MASKS if start else IDENTITY_START | SLOW_MASKS,
+    )
+    options["datasets"]["train"] |= _other_colours(inputs)
+    if start:
+        # Of another scale, the weights of the last layers do not fit, and are trained from their beginning.
+        options["path"] |= {"pretrain_network_g": start, "strict_load_g": inputs.scale == 1}
+    return OptionFile(options, (about,), "small")
+
+
+# What goes on with larger patches, and for how many steps.
+PATCH64 = {
+    inputs_of("graydn", 50): 2500,
+    inputs_of("graydn", 70): 2500,
+    inputs_of("colordn", 10): 2000,
+    inputs_of("demosaic"): 1500,
+    inputs_of("car", blind=True): 1500,
+    inputs_of("graydn", blind=True): 1600,
+}
+
+
+def patch64(inputs: Inputs, steps: int) -> OptionFile:
+    """A small network that goes on from its own weights, with patches as large as the tiles it restores in."""
+    about = f"A small RNAN for {inputs.title}, from its own weights, on larger patches (docs/training_small.md)."
+    options = small_training(
+        f"train_RNAN_small_{inputs.tag}_patch64",
+        inputs,
+        small_rnan(inputs.num_channel, inputs.scale),
+        learning_rate=5e-4,
+        steps=steps,
+        looked_every=steps,
+        step=SLOW_MASKS,
+    )
+    options["datasets"]["train"] |= {"gt_size": 64, "batch_size_per_gpu": 4, **_other_colours(inputs)}
+    options["path"]["pretrain_network_g"] = _own_weights(inputs)
+    return OptionFile(options, (about,), "small")
+
+
+def _other_colours(inputs: Inputs) -> Section:
+    """For mosaics, whose colours come from neighbours: BSD's are paler than others."""
+    mosaic = inputs.task.row.degradation == "mosaic"
+    return {"use_rgb_permute": True, "saturation": [0.5, 2]} if mosaic else {}
+
+
+# Steps of what goes on from the medium network for colour noise of sigma 50, whose layers have learned most of it.
+MEDIUM_FROM_50 = {inputs_of("colordn", 70): 12_000}
+
+
+def medium(inputs: Inputs) -> OptionFile:
+    """The paper's small model (Table 7: one block of each kind, 64 features), trained on BSD400 within CPU hours."""
+    about = f"RNAN of Table 7's size for {inputs.title}, trained on BSD400 within CPU hours (docs/training_small.md)."
+    options = small_training(
+        f"train_RNAN_medium_{inputs.tag}",
+        inputs,
+        rnan(inputs.num_channel, inputs.scale, num_rab=1, num_rnab=1),
+        learning_rate=5e-4,
+        steps=24_000,
+        looked_every=2000 if inputs in MEDIUM_FROM_50 else 12_000,
+        step=IDENTITY_START | SLOW_MASKS,
+    )
+    if inputs in MEDIUM_FROM_50:
+        _go_on_from_50(options, inputs)
+        return OptionFile(options, (about, "First: pip install 'rnan_plugin[schedulefree]'"), "medium")
+    return OptionFile(options, (about,), "medium")
+
+
+def _go_on_from_50(options: Section, inputs: Inputs) -> None:
+    """Larger patches, as the noise is stronger, and no schedule, so that one may end it when it has gained enough."""
+    options["datasets"]["train"] |= {"gt_size": 48, "batch_size_per_gpu": 4}
+    options["path"]["pretrain_network_g"] = "rnan_plugin/weights/colordn_50_medium.pth"
+    schedule = schedule_free(1e-3, MEDIUM_FROM_50[inputs], loss=loss_of(inputs))
+    options["train"] = {"precision": "bfloat16", **SLOW_MASKS, **schedule}
+
+
+def _neighbour(inputs: Inputs) -> str | None:
+    """Weights that a level's training starts from: of the task's unknown levels, of scales those of the typical one.
+
+    The typical scale, tasks without levels, and levels that the paper does not have, begin with nothing.
+    """
+    row = inputs.task.row
+    if inputs.blind or not inputs.are_the_papers or inputs.task.level not in row.levels:
+        return None
+    if not row.blind and inputs.task.level == row.typical_level:
+        return None
+    start = inputs_of(row.name, blind=True) if row.blind else inputs_of(row.name, row.typical_level)
+    return _own_weights(start)
+
+
+def _own_weights(inputs: Inputs) -> str:
+    return f"rnan_plugin/weights/{inputs.file_stem}.pth"
