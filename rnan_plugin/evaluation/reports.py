@@ -132,7 +132,7 @@ def _holds_another(file: Path, evaluation: Evaluation) -> bool:
         return False
     try:
         protocol = json.loads(file.read_text(encoding="utf-8"))["protocol"]
-    except (ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):
         return True
     own = json.loads(json.dumps(evaluation.protocol))
     return any(protocol.get(key) != own[key] for key in own if key != "versions")

@@ -16,8 +16,9 @@ from rnan_plugin.evaluation.reports import markdown_table
 from rnan_plugin.files import one_component, write_texts
 from rnan_plugin.options.schema import read_option_file
 from rnan_plugin.options.values import MISFIT, Count, describe, fitted
+from rnan_plugin.targets import ABSENT, absence
 from rnan_plugin.training.curves import Curve, training_curves
-from rnan_plugin.training.states import iterations, newest_state, place_of_run
+from rnan_plugin.training.states import newest_state, place_of_run, states_of
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,7 @@ class Training:
     @property
     def done(self) -> int:
         """Iterations that are saved."""
-        states = iterations((self.run / "training_states").glob("[0-9]*.state"))
-        return max(states, default=0)
+        return max(states_of(self.run / "training_states"), default=0)
 
     @property
     def finished(self) -> bool:
@@ -112,7 +112,7 @@ Results = dict[Training, dict[str, Curve]]
 def curves_of(training: Training) -> dict[str, Curve]:
     """Its validation metrics, by `SET/METRIC`; none where logger.use_tb_logger is false."""
     folder = training.folder / "tb_logger" / training.name
-    return training_curves(folder) if training.done and folder.is_dir() else {}
+    return training_curves(folder) if training.done and absence(folder) != ABSENT else {}
 
 
 def table(results: Results) -> str:

@@ -24,7 +24,7 @@ from rnan_plugin.toolbox.api import check_resume, get_dist_info, set_random_seed
 from rnan_plugin.training.option_check import check_option_file
 from rnan_plugin.training.run_lock import hold_run
 from rnan_plugin.training.section_check import OUR_MODEL, check_values
-from rnan_plugin.training.states import iterations, load_state, newest_state
+from rnan_plugin.training.states import load_state, newest_state, states_of
 
 _PATHS = ("resume_state", "pretrain_network")  # beginnings or parts of keys whose `~` stands for the home folder
 
@@ -222,7 +222,7 @@ def _refuse_to_archive(opt: Mapping[str, Any], args: argparse.Namespace) -> None
     """A run that can go on is not moved aside by the way."""
     states = Path(opt["path"]["training_states"])
     resumes = args.auto_resume or opt["path"].get("resume_state")
-    if not resumes and not args.archive and not args.debug and iterations(states.glob("*.state")):
+    if not resumes and not args.archive and not args.debug and states_of(states):
         raise UserError(
             f"{opt['path']['experiments_root']}: holds a run that can go on; resume it with --auto_resume, or add "
             "--archive to move it aside and start anew"

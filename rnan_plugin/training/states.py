@@ -8,6 +8,7 @@ from typing import Any
 
 from rnan_plugin.checkpoints import is_intact, read
 from rnan_plugin.errors import UserError, shown
+from rnan_plugin.targets import ABSENT, absence, why_no_folder
 
 _STATE_KEYS = {"epoch", "iter", "optimizers", "schedulers"}
 _UNSAVED = ".unsaved"  # in a run's folder, until its first state is written
@@ -105,6 +106,19 @@ def iterations(files: Iterable[Path]) -> dict[int, Path]:
     return dict(sorted(found.items(), reverse=True))
 
 
+def states_of(folder: Path) -> dict[int, Path]:
+    """A run's training states by iteration, the last first.
+
+    Raises:
+        UserError: The folder is there and can't be read: nobody may take it for one without states, and begin anew.
+    """
+    if absence(folder) == ABSENT:
+        return {}
+    if reason := why_no_folder(folder):
+        raise UserError(f"{folder}: {reason}; give yourself the right to read it, or the run another name")
+    return iterations(folder.glob("*.state"))
+
+
 def place_of_run(option_file: str | Path, name: str) -> Path:
     """The folder that a run is to go on in: the current one, or the next above its option file that has its states.
 
@@ -114,11 +128,18 @@ def place_of_run(option_file: str | Path, name: str) -> Path:
         option_file: Of the run.
         name: The run's.
     """
-    here = Path.cwd()
-    if Path("experiments", name).is_dir():
+    here, run = Path.cwd(), Path("experiments", name)
+    if absence(run) != ABSENT:
         return here
     above = Path(option_file).absolute().parents
-    return next((one for one in above if any((one / "experiments" / name / "training_states").glob("*.state"))), here)
+    return next((one for one in above if _has_states(one / run / "training_states")), here)
+
+
+def _has_states(folder: Path) -> bool:
+    try:
+        return bool(states_of(folder))
+    except UserError:  # nothing that this user could go on with
+        return False
 
 
 def mark_unsaved(run: Path) -> None:
@@ -147,10 +168,10 @@ def newest_state(states: Path, models: Path) -> tuple[Path, dict[str, Any], list
         Its path, its content, and why later ones were passed over; None where there is no state at all.
 
     Raises:
-        UserError: There are states, but not one is whole.
+        UserError: There are states, but not one is whole, or they can't be read.
     """
     problems: list[str] = []
-    for path in iterations(states.glob("*.state")).values():
+    for path in states_of(states).values():
         try:
             return path, load_state(path, models), problems
         except UserError as error:
@@ -164,6 +185,6 @@ def newest_state(states: Path, models: Path) -> tuple[Path, dict[str, Any], list
 
 def remove_old(states: Path, models: Path, keep: int) -> None:
     """Remove all but the last `keep` numbered checkpoints, states before their weights."""
-    for files in (states.glob("*.state"), models.glob("net_g_*.pth")):
-        for path in list(iterations(files).values())[keep:]:
+    for files in (states_of(states), iterations(models.glob("net_g_*.pth"))):
+        for path in list(files.values())[keep:]:
             path.unlink(missing_ok=True)
