@@ -101,7 +101,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def test_the_picture_of_the_floors_has_every_room() -> None:
     text = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    (picture,) = re.findall(r"```text\n(13 .*?)```", text, re.DOTALL)
+    (picture,) = re.findall(rf"```text\n({len(FLOORS)} .*?)```", text, re.DOTALL)
     floors = dict(re.findall(r"^ ?(\d+)((?:  .*\n(?: {4}.*\n)*))", picture, re.MULTILINE))
     assert len(floors) == len(FLOORS)
     wrong = [room for number, rooms in enumerate(FLOORS, 1) for room in rooms if room not in floors[str(number)]]
