@@ -69,9 +69,8 @@ def _typical(task: Task) -> Iterator[OptionFile]:
 
 
 def _patch64() -> Iterator[OptionFile]:
-    """Small networks that go on with larger patches."""
-    for inputs, steps in small_recipes.PATCH64.items():
-        yield small_recipes.patch64(inputs, steps)
+    """Networks that go on with larger patches."""
+    yield from (small_recipes.patch64(size, inputs) for size, inputs in small_recipes.PATCH64)
 
 
 def _small_data() -> Iterator[OptionFile]:

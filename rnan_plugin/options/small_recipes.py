@@ -5,10 +5,14 @@ All are trained on BSD400; docs/training_small.md says what was tried, and what 
 
 from __future__ import annotations
 
+from typing import Literal
+
 from rnan_plugin.options.inputs import Inputs, inputs_of
 from rnan_plugin.options.networks import Section, rnan, small_rnan
 from rnan_plugin.options.parts import loss_of, schedule_free, small_training, val_freq
 from rnan_plugin.options.recipes import IDENTITY_START, SLOW_MASKS, OptionFile
+
+Size = Literal["small", "medium"]
 
 
 def small(inputs: Inputs) -> OptionFile:
@@ -19,7 +23,7 @@ def small(inputs: Inputs) -> OptionFile:
     options = small_training(
         f"train_RNAN_small_{inputs.tag}",
         inputs,
-        small_rnan(inputs.num_channel, inputs.scale),
+        _network("small", inputs),
         learning_rate=1e-3,
         steps=row.warm_iter if start else 20_000 if inputs.blind else row.small_iter,
         looked_every=row.warm_iter // 2 if start else val_freq(inputs),
@@ -34,31 +38,40 @@ def small(inputs: Inputs) -> OptionFile:
 
 
 # What goes on with larger patches, and for how many steps.
-PATCH64 = {
-    inputs_of("graydn", 50): 2500,
-    inputs_of("graydn", 70): 2500,
-    inputs_of("colordn", 10): 2000,
-    inputs_of("demosaic"): 1500,
-    inputs_of("car", blind=True): 1500,
-    inputs_of("graydn", blind=True): 1600,
+PATCH64: dict[tuple[Size, Inputs], int] = {
+    ("small", inputs_of("graydn", 50)): 2500,
+    ("small", inputs_of("graydn", 70)): 2500,
+    ("small", inputs_of("colordn", 10)): 2000,
+    ("small", inputs_of("demosaic")): 1500,
+    ("small", inputs_of("car", blind=True)): 1500,
+    ("small", inputs_of("graydn", blind=True)): 1600,
+    ("medium", inputs_of("colordn", 70)): 6500,
+    ("medium", inputs_of("graydn", 70)): 6500,
 }
 
 
-def patch64(inputs: Inputs, steps: int) -> OptionFile:
-    """A small network that goes on from its own weights, with patches as large as the tiles it restores in."""
-    about = f"A small RNAN for {inputs.title}, from its own weights, on larger patches (docs/training_small.md)."
+def patch64(size: Size, inputs: Inputs) -> OptionFile:
+    """A network of `PATCH64`, which goes on from its own weights with patches as large as the tiles it restores in."""
+    about = f"A {size} RNAN for {inputs.title}, from its own weights, on larger patches (docs/training_small.md)."
+    steps = PATCH64[size, inputs]
     options = small_training(
-        f"train_RNAN_small_{inputs.tag}_patch64",
+        f"train_RNAN_{size}_{inputs.tag}_patch64",
         inputs,
-        small_rnan(inputs.num_channel, inputs.scale),
+        _network(size, inputs),
         learning_rate=5e-4,
         steps=steps,
-        looked_every=steps,
+        looked_every=steps if size == "small" else 2000,
         step=SLOW_MASKS,
     )
     options["datasets"]["train"] |= {"gt_size": 64, "batch_size_per_gpu": 4, **_other_colours(inputs)}
-    options["path"]["pretrain_network_g"] = _own_weights(inputs)
-    return OptionFile(options, (about,), "small")
+    options["path"]["pretrain_network_g"] = _own_weights(inputs, size)
+    return OptionFile(options, (about,), size)
+
+
+def _network(size: Size, inputs: Inputs) -> Section:
+    if size == "small":
+        return small_rnan(inputs.num_channel, inputs.scale)
+    return rnan(inputs.num_channel, inputs.scale, num_rab=1, num_rnab=1)
 
 
 def _other_colours(inputs: Inputs) -> Section:
@@ -68,7 +81,7 @@ def _other_colours(inputs: Inputs) -> Section:
 
 
 # Steps of what goes on from the medium network for colour noise of sigma 50, whose layers have learned most of it.
-MEDIUM_FROM_50 = {inputs_of("colordn", 70): 12_000}
+MEDIUM_FROM_50 = {inputs_of("colordn", 70): 12_000, inputs_of("graydn", 70): 18_000}
 
 
 def medium(inputs: Inputs) -> OptionFile:
@@ -77,7 +90,7 @@ def medium(inputs: Inputs) -> OptionFile:
     options = small_training(
         f"train_RNAN_medium_{inputs.tag}",
         inputs,
-        rnan(inputs.num_channel, inputs.scale, num_rab=1, num_rnab=1),
+        _network("medium", inputs),
         learning_rate=5e-4,
         steps=24_000,
         looked_every=2000 if inputs in MEDIUM_FROM_50 else 12_000,
@@ -91,10 +104,12 @@ def medium(inputs: Inputs) -> OptionFile:
 
 def _go_on_from_50(options: Section, inputs: Inputs) -> None:
     """Larger patches, as the noise is stronger, and no schedule, so that one may end it when it has gained enough."""
+    fits = inputs.channels == "rgb"  # else the layers next to the image begin anew
     options["datasets"]["train"] |= {"gt_size": 48, "batch_size_per_gpu": 4}
-    options["path"]["pretrain_network_g"] = "rnan_plugin/weights/colordn_50_medium.pth"
+    options["path"] |= {"pretrain_network_g": _own_weights(inputs_of("colordn", 50), "medium"), "strict_load_g": fits}
     schedule = schedule_free(1e-3, MEDIUM_FROM_50[inputs], loss=loss_of(inputs))
-    options["train"] = {"precision": "bfloat16", **SLOW_MASKS, **schedule}
+    start: Section = {} if fits else IDENTITY_START
+    options["train"] = {"precision": "bfloat16", **start, **SLOW_MASKS, **schedule}
 
 
 def _neighbour(inputs: Inputs) -> str | None:
@@ -111,5 +126,6 @@ def _neighbour(inputs: Inputs) -> str | None:
     return _own_weights(start)
 
 
-def _own_weights(inputs: Inputs) -> str:
-    return f"rnan_plugin/weights/{inputs.file_stem}.pth"
+def _own_weights(inputs: Inputs, size: Size = "small") -> str:
+    ending = "" if size == "small" else f"_{size}"
+    return f"rnan_plugin/weights/{inputs.file_stem + ending}.pth"

@@ -50,7 +50,7 @@ def test_all_of_them_are_there() -> None:
     """Settings of the paper, and networks for unknown levels of noise and JPEG, in grey and in colour."""
     assert [str(task) for task in SETTINGS] == SHIPPED
     medium = [str(network) for network in SINGLE if network.size == "medium"]
-    assert medium == ["colordn 50 medium", "colordn 70 medium"]
+    assert medium == ["colordn 50 medium", "colordn 70 medium", "graydn 70 medium"]
     assert sorted(name for name, numbers in NUMBERS.items() if "plain" in numbers) == sorted(map(str, SINGLE))
     assert BLIND == ["car 5-95", "car (rgb) 5-95", "colordn 0-75", "graydn 0-75"]
 

@@ -167,24 +167,37 @@ def test_small_models_start_from_their_neighbours(tag, start):
     assert opt["train"]["mask_lr_mult"] == 0.1
 
 
-@pytest.mark.parametrize(("tag", "own"), PATCH64.items())
-def test_larger_patches_go_on_from_a_network_s_own_weights(tag, own):
-    small, opt = load(f"small/train_RNAN_small_{tag}"), load(f"small/train_RNAN_small_{tag}_patch64")
+@pytest.mark.parametrize(
+    ("size", "tag", "own"),
+    [
+        *(("small", tag, own) for tag, own in PATCH64.items()),
+        ("medium", "ColorDN_s70", "colordn_70_medium"),
+        ("medium", "GrayDN_s70", "graydn_70_medium"),
+    ],
+)
+def test_larger_patches_go_on_from_a_network_s_own_weights(size, tag, own):
+    first = load(f"{size}/train_RNAN_{size}_{tag}")
+    opt = load(f"{size}/train_RNAN_{size}_{tag}_patch64")
     assert opt["path"]["pretrain_network_g"] == f"rnan_plugin/weights/{own}.pth"
-    assert opt["network_g"] == small["network_g"]
-    assert opt["datasets"]["val"] == small["datasets"]["val"]
+    assert opt["path"]["strict_load_g"] is True
+    assert opt["network_g"] == first["network_g"]
+    assert opt["datasets"]["val"] == first["datasets"]["val"]
     larger = {"gt_size": opt["val"]["tile"], "batch_size_per_gpu": 4}
-    assert opt["datasets"]["train"] == small["datasets"]["train"] | larger
+    assert opt["datasets"]["train"] == first["datasets"]["train"] | larger
     assert "identity_start" not in opt["train"]
 
 
-def test_the_medium_model_of_70_goes_on_from_that_of_50_without_a_schedule():
-    first, opt = load("medium/train_RNAN_medium_ColorDN_s50"), load("medium/train_RNAN_medium_ColorDN_s70")
-    assert opt["path"] == first["path"] | {"pretrain_network_g": "rnan_plugin/weights/colordn_50_medium.pth"}
-    assert opt["network_g"] == first["network_g"]
+@pytest.mark.parametrize(("tag", "num_channel"), [("ColorDN_s70", 3), ("GrayDN_s70", 1)])
+def test_medium_models_of_70_go_on_from_that_of_50_without_a_schedule(tag, num_channel):
+    """In grey the layers next to the image do not fit, and the network begins as the identity."""
+    first, opt = load("medium/train_RNAN_medium_ColorDN_s50"), load(f"medium/train_RNAN_medium_{tag}")
+    start = {"pretrain_network_g": "rnan_plugin/weights/colordn_50_medium.pth", "strict_load_g": num_channel == 3}
+    assert opt["path"] == first["path"] | start
+    assert opt["network_g"] == first["network_g"] | {"num_in_ch": num_channel, "num_out_ch": num_channel}
     assert opt["datasets"]["train"]["degradation"]["sigma"] == 70
     assert (opt["train"]["optim_g"]["type"], opt["train"]["warmup_iter"]) == ("AdamWScheduleFree", -1)
-    assert not {"scheduler", "identity_start"} & set(opt["train"])
+    assert "scheduler" not in opt["train"]
+    assert ("identity_start" in opt["train"]) == (num_channel == 1)
 
 
 @pytest.mark.parametrize("tag", BLIND_TAGS)
