@@ -8,7 +8,7 @@ from typing import Any
 
 from rnan_plugin.checkpoints import is_intact, read
 from rnan_plugin.errors import UserError, shown
-from rnan_plugin.targets import ABSENT, absence, why_no_folder
+from rnan_plugin.targets import ABSENT, absence, is_folder, why_no_folder
 
 _STATE_KEYS = {"epoch", "iter", "optimizers", "schedulers"}
 _UNSAVED = ".unsaved"  # in a run's folder, until its first state is written
@@ -112,8 +112,8 @@ def states_of(folder: Path) -> dict[int, Path]:
     Raises:
         UserError: The folder is there and can't be read: nobody may take it for one without states, and begin anew.
     """
-    if absence(folder) == ABSENT:
-        return {}
+    if absence(folder) in (None, ABSENT) and not is_folder(folder):
+        return {}  # where something else has its name, making the folder says so
     if reason := why_no_folder(folder):
         raise UserError(f"{folder}: {reason}; give yourself the right to read it, or the run another name")
     return iterations(folder.glob("*.state"))
