@@ -104,7 +104,11 @@ def _run(arguments: list[str]) -> int:
 
 
 def _check_none_is_empty(arguments: list[str]) -> None:
-    """As a path it would be the current folder, and as a flag's value as if the flag were not there."""
+    """As a path it would be the current folder, and as a flag's value as if the flag were not there.
+
+    Raises:
+        UserError: One is.
+    """
     if "" in arguments:
         before = arguments[: arguments.index("")]
         place = f"after '{before[-1]}'" if before else "the first"

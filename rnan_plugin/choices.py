@@ -19,7 +19,8 @@ NETWORKS: tuple[NetworkName, ...] = get_args(NetworkName)
 OutputFormat = Literal["png", "jpg", "webp", "tif"]
 RESULT_FORMATS = (*get_args(OutputFormat), "same")  # "same" keeps each file's own
 
-Size = Literal["paper", "small", "medium"]
+ShippedSize = Literal["small", "medium"]  # of the package's networks
+Size = Literal["paper", ShippedSize]
 SIZES: tuple[Size, ...] = get_args(Size)
 
 ExportForm = Literal["pth", "safetensors", "onnx", "openmodeldb"]

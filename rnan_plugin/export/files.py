@@ -10,7 +10,7 @@ from rnan_plugin.errors import UserError
 from rnan_plugin.export.openmodeldb import Listing, openmodeldb_entry
 from rnan_plugin.inference.networks import Loaded
 from rnan_plugin.portable import BUFFER, describing
-from rnan_plugin.targets import check_new_file, check_parent, real
+from rnan_plugin.targets import check_new_file, check_parent, is_file
 
 
 def export(
@@ -76,6 +76,6 @@ def _check_target(out: Path, form: ExportForm, source: Path, *, overwrite: bool)
     if out.suffix != ending:
         raise UserError(f"{out}: --to {form} writes a file whose name ends in {ending}; name it so")
     check_parent(out)
-    if real(out) == real(source):
+    if is_file(out) and out.samefile(source):
         raise UserError(f"{out}: is the file that the weights come from; name another")
     check_new_file(out, overwrite=overwrite)

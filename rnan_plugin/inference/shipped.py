@@ -12,12 +12,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from rnan_plugin import checkpoints
 from rnan_plugin.archs.rnan_arch import RNAN
+from rnan_plugin.choices import ShippedSize
 from rnan_plugin.errors import UserError, nearest
 from rnan_plugin.images.color import Channels
 from rnan_plugin.paper.tasks import TASKS, TaskAtLevel
@@ -26,7 +27,6 @@ from rnan_plugin.targets import is_file, why_no_file
 FOLDER = Path(__file__).parents[1] / "weights"
 TILE, OVERLAP = 64, 8
 _LEVELS = r"_(?P<low>\d+(?:\.\d+)?)(?:-(?P<high>\d+(?:\.\d+)?))?"
-_Size = Literal["small", "medium"]
 _STEM = re.compile(rf"(?P<task>.+?)(?P<rgb>_rgb)?(?:{_LEVELS})?(?P<medium>_medium)?")
 
 
@@ -53,7 +53,7 @@ class ShippedNetwork:
     channels: Channels
     gains: tuple[float, float] | None = None
     measured: tuple[tuple[float, float], ...] = ()
-    size: _Size = "small"
+    size: ShippedSize = "small"
 
     def __str__(self) -> str:
         name = self.task if self.is_the_tasks else f"{self.task} ({self.channels})"
@@ -115,7 +115,7 @@ def shipped_networks() -> list[ShippedNetwork]:
         if match["task"] in TASKS:
             levels = float(low) if low else None, float(high) if high else None
             channels: Channels = "rgb" if match["rgb"] else TASKS[match["task"]].channels
-            size: _Size = "medium" if match["medium"] else "small"
+            size: ShippedSize = "medium" if match["medium"] else "small"
             networks.append(ShippedNetwork(match["task"], *levels, file, channels, *_gains_of(file), size))
     return networks
 

@@ -1,4 +1,6 @@
-"""What each shipped option file holds, built from the tasks' rows; `layout` makes the text, `shipped` lists the files.
+"""What each shipped option file holds, built from the tasks' rows; those of the package's networks: `small_recipes`.
+
+`layout` makes the text, `shipped_files` lists the files.
 
 Every function returns a whole file. What a family of files differs in stands here once, and nothing is said about a
 task that its row in `rnan_plugin.paper.tasks` can say.

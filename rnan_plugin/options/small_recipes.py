@@ -5,14 +5,11 @@ All are trained on BSD400; docs/training_small.md says what was tried, and what 
 
 from __future__ import annotations
 
-from typing import Literal
-
+from rnan_plugin.choices import ShippedSize
 from rnan_plugin.options.inputs import Inputs, inputs_of
 from rnan_plugin.options.networks import Section, rnan, small_rnan
 from rnan_plugin.options.parts import loss_of, schedule_free, small_training, val_freq
 from rnan_plugin.options.recipes import IDENTITY_START, SLOW_MASKS, OptionFile
-
-Size = Literal["small", "medium"]
 
 
 def small(inputs: Inputs) -> OptionFile:
@@ -38,7 +35,7 @@ def small(inputs: Inputs) -> OptionFile:
 
 
 # What goes on with larger patches, and for how many steps.
-PATCH64: dict[tuple[Size, Inputs], int] = {
+PATCH64: dict[tuple[ShippedSize, Inputs], int] = {
     ("small", inputs_of("graydn", 50)): 2500,
     ("small", inputs_of("graydn", 70)): 2500,
     ("small", inputs_of("colordn", 10)): 2000,
@@ -50,7 +47,7 @@ PATCH64: dict[tuple[Size, Inputs], int] = {
 }
 
 
-def patch64(size: Size, inputs: Inputs) -> OptionFile:
+def patch64(size: ShippedSize, inputs: Inputs) -> OptionFile:
     """A network of `PATCH64`, which goes on from its own weights with patches as large as the tiles it restores in."""
     about = f"A {size} RNAN for {inputs.title}, from its own weights, on larger patches (docs/training_small.md)."
     steps = PATCH64[size, inputs]
@@ -68,7 +65,7 @@ def patch64(size: Size, inputs: Inputs) -> OptionFile:
     return OptionFile(options, (about,), size)
 
 
-def _network(size: Size, inputs: Inputs) -> Section:
+def _network(size: ShippedSize, inputs: Inputs) -> Section:
     if size == "small":
         return small_rnan(inputs.num_channel, inputs.scale)
     return rnan(inputs.num_channel, inputs.scale, num_rab=1, num_rnab=1)
@@ -126,6 +123,6 @@ def _neighbour(inputs: Inputs) -> str | None:
     return _own_weights(start)
 
 
-def _own_weights(inputs: Inputs, size: Size = "small") -> str:
+def _own_weights(inputs: Inputs, size: ShippedSize = "small") -> str:
     ending = "" if size == "small" else f"_{size}"
     return f"rnan_plugin/weights/{inputs.file_stem + ending}.pth"
