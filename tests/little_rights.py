@@ -32,8 +32,11 @@ needs_bounds = pytest.mark.skipif(not _can_be_bound(), reason="root, and can't l
 def bound(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run one of the plugin's commands in a folder."""
     command = [*_BOUND, sys.executable, "-m", "rnan_plugin", *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=folder, env=_environment(), capture_output=True, text=True, check=False)
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
 
 
 @contextmanager
@@ -68,6 +71,7 @@ def bound_together(folder: Path, commands: list[list[str]]) -> list[tuple[int | 
     """Run commands one after another in a process: of each its exit status and the lines of its errors."""
     lines = "".join(json.dumps(command) + "\n" for command in commands)
     python = [*_BOUND, sys.executable, "-W", "ignore", "-c", _ONE_AFTER_ANOTHER]
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
-    ran = subprocess.run(python, cwd=folder, env=environment, input=lines, capture_output=True, text=True, check=True)
+    ran = subprocess.run(
+        python, cwd=folder, env=_environment(), input=lines, capture_output=True, text=True, check=True
+    )
     return [(status, told) for status, told in map(json.loads, ran.stdout.splitlines())]

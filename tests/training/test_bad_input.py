@@ -43,25 +43,8 @@ MISSPELT = [
     ("path", "pretrained_network_g", "pretrain_network_g"),
     ("logger", "save_checkpoint_frequency", "save_checkpoint_freq"),
 ]
-
-
-@pytest.mark.parametrize(("place", "wrong", "right"), MISSPELT, ids=[f"{row[0]}-{row[1]}" for row in MISSPELT])
-def test_misspelt_key_names_file_section_and_nearest_legal_key(
-    legal: dict[str, Any],
-    place: str,
-    wrong: str,
-    right: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    changed = change(legal, {f"{place}.{wrong}".lstrip("."): 1})
-    (line,) = error_lines(changed, monkeypatch, capfd)
-    assert f"unknown key '{wrong}' (did you mean '{right}'?)" in line
-    assert line.startswith("error: small.yml")
-    assert all(part in line for part in place.split("."))
-
-
 MISPLACED = [
+    # place, key of another section, that section
     ("", "lr", "in train.optim_g"),
     ("train", "lr", "in train.optim_g"),
     ("", "gt_size", "in an entry of datasets"),
@@ -80,21 +63,26 @@ MISPLACED = [
     ("val", "crop_border", "in a metric of val.metrics"),
     ("train", "save_best", "in logger"),
 ]
+WRONG_KEYS = [
+    *((place, key, f"did you mean '{right}'?") for place, key, right in MISSPELT),
+    *((place, key, f"belongs {right}") for place, key, right in MISPLACED),
+]
 
 
-@pytest.mark.parametrize(("place", "key", "right"), MISPLACED, ids=[f"{row[0]}-{row[1]}" for row in MISPLACED])
-def test_misplaced_key_names_where_it_belongs(
+@pytest.mark.parametrize(("place", "key", "hint"), WRONG_KEYS, ids=[f"{row[0]}-{row[1]}" for row in WRONG_KEYS])
+def test_wrong_key_names_file_section_and_the_right_key_or_section(
     legal: dict[str, Any],
     place: str,
     key: str,
-    right: str,
+    hint: str,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     changed = change(legal, {f"{place}.{key}".lstrip("."): 1})
     (line,) = error_lines(changed, monkeypatch, capfd)
     assert line.startswith("error: small.yml")
-    assert line.endswith(f"unknown key '{key}' (belongs {right})")
+    assert all(part in line for part in place.split("."))
+    assert line.endswith(f"unknown key '{key}' ({hint})")
 
 
 def test_key_of_another_scheduler_is_not_told_to_belong_where_it_stands(
