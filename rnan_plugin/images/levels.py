@@ -13,7 +13,13 @@ import numpy as np
 from rnan_plugin.errors import UserError, nearest, shown
 from rnan_plugin.images.degradations import DEGRADATIONS, Degradation
 
-Spread = Literal["uniform", "log"]
+Spread = Literal["uniform", "root", "log"]
+# The scale on which a spread is uniform, and the way back from it.
+_SCALES: dict[Spread, tuple[Callable[[float], float], Callable[[float], float]]] = {
+    "uniform": (float, float),
+    "root": (math.sqrt, lambda root: root * root),
+    "log": (math.log, math.exp),
+}
 
 
 def level_key(kind: object) -> str | None:
@@ -39,11 +45,11 @@ class LevelRange:
     Args:
         low: The smallest level.
         high: The largest level.
-        spread: "uniform": all levels are equally likely; "log": all ratios of levels are, so that small levels come
-            more often.
+        spread: "uniform": all levels are equally likely; "root": their square roots are, so that small levels come
+            more often; "log": all ratios of levels are, so that they come more often still.
 
     Raises:
-        UserError: The levels are not numbers in rising order, or are not above 0 where the spread is "log".
+        UserError: The levels are not numbers in rising order, or have no square root or logarithm to be spread on.
     """
 
     low: float
@@ -58,18 +64,20 @@ class LevelRange:
             raise UserError(f"spread is '{self.spread}'{nearest(str(self.spread), get_args(Spread))}")
         if self.spread == "log" and self.low <= 0:
             raise UserError(f"spread log needs levels above 0, not {self.low}")
+        if self.spread == "root" and self.low < 0:
+            raise UserError(f"spread root needs levels from 0, not {self.low}")
 
     def draw(self, rng: np.random.Generator) -> float:
         """One level from low to high."""
-        if self.spread == "log":
-            return float(np.exp(rng.uniform(math.log(self.low), math.log(self.high))))
-        return float(rng.uniform(self.low, self.high))
+        scaled, level = _SCALES[self.spread]
+        return level(rng.uniform(scaled(self.low), scaled(self.high)))
 
     def draw_whole(self, rng: np.random.Generator) -> int:
         """One whole level from low to high, both included."""
-        if self.spread == "log":
-            return int(np.clip(round(self.draw(rng)), math.ceil(self.low), math.floor(self.high)))
-        return int(rng.integers(math.ceil(self.low), math.floor(self.high) + 1))
+        lowest, highest = math.ceil(self.low), math.floor(self.high)
+        if self.spread == "uniform":
+            return int(rng.integers(lowest, highest + 1))
+        return min(max(round(self.draw(rng)), lowest), highest)
 
 
 @dataclass(frozen=True)
@@ -120,7 +128,7 @@ def level_range(value: Any) -> LevelRange | None:
     if isinstance(value, Mapping):
         if not {"low", "high"} <= value.keys() <= {"low", "high", "spread"}:
             raise UserError(
-                f"a range needs the keys low and high (and spread: uniform or log), not {shown(list(value))}"
+                f"a range needs the keys low and high (and spread: uniform, root, or log), not {shown(list(value))}"
             )
         return LevelRange(**value)
     if isinstance(value, list | tuple):

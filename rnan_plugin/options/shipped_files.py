@@ -30,7 +30,7 @@ def shipped_files() -> Iterator[OptionFile]:
         yield from _blind(task)
         yield from _typical(task)
     yield from map(small_recipes.medium, (inputs_of("colordn", 50), *small_recipes.MEDIUM_FROM_50))
-    yield from _patch64()
+    yield from _going_on()
     yield recipes.quickstart()
     yield from (recipes.ablation(case) for case in range(1, len(recipes.ABLATION_CASES) + 1))
     yield from _small_data()
@@ -68,9 +68,10 @@ def _typical(task: Task) -> Iterator[OptionFile]:
             yield recipes.compare(network, inputs)
 
 
-def _patch64() -> Iterator[OptionFile]:
-    """Networks that go on with larger patches."""
+def _going_on() -> Iterator[OptionFile]:
+    """Networks that go on from their own weights, with larger patches or for longer."""
     yield from (small_recipes.patch64(size, inputs) for size, inputs in small_recipes.PATCH64)
+    yield from map(small_recipes.longer, small_recipes.LONGER)
 
 
 def _small_data() -> Iterator[OptionFile]:

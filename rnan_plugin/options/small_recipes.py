@@ -65,6 +65,31 @@ def patch64(size: ShippedSize, inputs: Inputs) -> OptionFile:
     return OptionFile(options, (about,), size)
 
 
+# What goes on for many more steps, as each sees a fraction of the levels alone.
+LONGER = {inputs_of("colordn", blind=True): 30_000, inputs_of("graydn", blind=True): 30_000}
+
+
+def longer(inputs: Inputs) -> OptionFile:
+    """A network of `LONGER`, which goes on from its own weights and sees small levels more often than great ones."""
+    about = f"A small RNAN for {inputs.title}, from its own weights, for longer (docs/training_small.md)."
+    steps = LONGER[inputs]
+    options = small_training(
+        f"train_RNAN_small_{inputs.tag}_longer",
+        inputs,
+        _network("small", inputs),
+        learning_rate=1e-3,
+        steps=steps,
+        looked_every=steps // 2,
+        step=SLOW_MASKS,
+    )
+    train_set, row = options["datasets"]["train"], inputs.task.row
+    low, high = train_set["degradation"][row.level]
+    train_set["degradation"][row.level] = {"low": low, "high": high, "spread": "root"}
+    train_set |= {"gt_size": 48, "batch_size_per_gpu": 4}
+    options["path"]["pretrain_network_g"] = _own_weights(inputs)
+    return OptionFile(options, (about,), "small")
+
+
 def _network(size: ShippedSize, inputs: Inputs) -> Section:
     if size == "small":
         return small_rnan(inputs.num_channel, inputs.scale)

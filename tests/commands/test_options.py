@@ -146,16 +146,16 @@ def test_what_does_not_go_together_is_one_line(
 
 def test_writing_then_checking(capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    files = "128 option files in options, 128 of them written anew\n"
+    files = "130 option files in options, 130 of them written anew\n"
     assert printed(capsys, "--write") == f"{files}2 schemas for editors written anew\n"
-    assert printed(capsys, "--write", "--folder", "options") == "128 option files in options, 0 of them written anew\n"
+    assert printed(capsys, "--write", "--folder", "options") == "130 option files in options, 0 of them written anew\n"
     assert printed(capsys, "--check") == "options: every option file is as its recipe\n"
     file = tmp_path / "options/small/train_RNAN_small_CAR_q10.yml"
     file.write_text(file.read_text(encoding="utf-8").replace("tile: 64", "tile: 96"), encoding="utf-8")
     assert main(["options", "--check"]) == 1
     line = "options/small/train_RNAN_small_CAR_q10.yml: val.tile is 96, the recipe has 64\n"
     assert capsys.readouterr().out == line
-    assert printed(capsys, "--write").splitlines() == ["128 option files in options, 1 of them written anew"]
+    assert printed(capsys, "--write").splitlines() == ["130 option files in options, 1 of them written anew"]
     (tmp_path / "options/schemas/option_file.json").write_text("{}")
     (tmp_path / "options/schemas/comparison_file.json").unlink()
     assert main(["options", "--check"]) == 1

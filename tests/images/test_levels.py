@@ -45,6 +45,20 @@ def test_log_levels_fill_the_ratios_evenly():
     assert np.median(levels) == pytest.approx(8, rel=0.1)
 
 
+def test_the_roots_of_levels_are_filled_evenly_and_may_begin_at_0():
+    levels = drawn({"type": "awgn", "sigma": {"low": 0, "high": 64, "spread": "root"}})
+    assert 0 <= levels.min() < 0.01
+    assert 63.5 < levels.max() <= 64
+    counts, _ = np.histogram(np.sqrt(levels), bins=8, range=(0, 8))
+    assert counts.min() > 0.8 * 4000 / 8
+
+
+@pytest.mark.parametrize("spread", ["root", "log"])
+def test_whole_levels_of_every_spread_stay_in_the_range(spread):
+    levels = drawn({"type": "jpeg", "quality": {"low": 5, "high": 8, "spread": spread}})
+    assert set(levels.tolist()) == {5, 6, 7, 8}
+
+
 def test_a_single_level_draws_nothing():
     rng = STREAM(0)
     assert fixed(build_chain({"type": "awgn", "sigma": 50}, "x"), rng) == [Awgn(50)]
@@ -61,6 +75,7 @@ def test_a_single_level_draws_nothing():
         ({"type": "awgn", "sigma": [-5, 5]}, "must be 0 or more"),
         ({"type": "awgn", "sigma": {"low": 0, "high": 5, "spread": "log"}}, "above 0"),
         ({"type": "awgn", "sigma": {"low": 0, "high": 5, "spread": "lgo"}}, "did you mean 'log'"),
+        ({"type": "awgn", "sigma": {"low": -1, "high": 5, "spread": "root"}}, "root needs levels from 0"),
         ({"type": "awgn", "sigma": {"from": 0, "to": 5}}, "low and high"),
         ({"type": "jpeg", "quality": [0, 95]}, "from 1 to 100"),
         ({"type": "jpeg", "quality": [5, 101]}, "from 1 to 100"),

@@ -64,6 +64,8 @@ PATCH64 = {  # files that go on with larger patches, and from what
     "GrayDN_blind": "graydn_0-75",
 }
 
+LONGER = {"ColorDN_blind": "colordn_0-75", "GrayDN_blind": "graydn_0-75"}
+
 
 def load(name):
     return yaml.safe_load((OPTIONS / f"{name}.yml").read_text(encoding="utf-8"))
@@ -143,7 +145,8 @@ def test_small_data_files_are_those_of_table_8():
 
 def test_small_models_are_for_these_tasks():
     names = {file.stem.removeprefix("train_RNAN_small_") for file in SMALL}
-    assert names == {*TAGS, *BLIND_TAGS, *(f"{tag}_patch64" for tag in PATCH64)}
+    going_on = {*(f"{tag}_patch64" for tag in PATCH64), *(f"{tag}_longer" for tag in LONGER)}
+    assert names == {*TAGS, *BLIND_TAGS, *going_on}
 
 
 @pytest.mark.parametrize(
@@ -184,6 +187,18 @@ def test_larger_patches_go_on_from_a_network_s_own_weights(size, tag, own):
     assert opt["datasets"]["val"] == first["datasets"]["val"]
     larger = {"gt_size": opt["val"]["tile"], "batch_size_per_gpu": 4}
     assert opt["datasets"]["train"] == first["datasets"]["train"] | larger
+    assert "identity_start" not in opt["train"]
+
+
+@pytest.mark.parametrize(("tag", "own"), LONGER.items())
+def test_what_goes_on_for_longer_sees_small_levels_more_often(tag, own):
+    first, opt = load(f"small/train_RNAN_small_{tag}"), load(f"small/train_RNAN_small_{tag}_longer")
+    assert opt["path"]["pretrain_network_g"] == f"rnan_plugin/weights/{own}.pth"
+    assert opt["network_g"] == first["network_g"]
+    assert opt["datasets"]["val"] == first["datasets"]["val"]
+    assert first["datasets"]["train"]["degradation"]["sigma"] == [0, 75]
+    assert opt["datasets"]["train"]["degradation"]["sigma"] == {"low": 0, "high": 75, "spread": "root"}
+    assert opt["train"]["total_iter"] > first["train"]["total_iter"]
     assert "identity_start" not in opt["train"]
 
 
