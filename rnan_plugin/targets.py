@@ -65,17 +65,21 @@ def _mode(path: Path) -> int:
         return 0
 
 
-def check_folder(folder: Path) -> Path:
+def check_folder(folder: Path, target: Path | None = None) -> Path:
     """The folder itself, if it is there or can be made, and can be written to.
+
+    Args:
+        folder: Where something is to be written.
+        target: What that is, to be named if it can't; the folder itself if None.
 
     Raises:
         UserError: It can't.
     """
-    there = _nearest(folder)
+    there, named = _nearest(folder), target or folder
     if not is_folder(there):
-        raise UserError(f"{folder}: {there} is {_kind(there)}, not a folder; name another target")
+        raise UserError(f"{named}: {there} is {_kind(there)}, not a folder; name another target")
     if not os.access(there, os.W_OK | os.X_OK):
-        raise UserError(f"{folder}: no permission to write into {there}; name another target")
+        raise UserError(f"{named}: no permission to write into {there}; name another target")
     check_names(folder)
     return folder
 
@@ -109,7 +113,7 @@ def check_parent(file: Path) -> None:
     """
     if absence(file.parent) == ABSENT:
         raise UserError(f"{file}: the folder {file.parent} does not exist; create it first")
-    check_folder(file.parent)
+    check_folder(file.parent, file)
 
 
 def check_file(file: Path, inputs: Iterable[str | Path] = ()) -> None:
@@ -118,7 +122,7 @@ def check_file(file: Path, inputs: Iterable[str | Path] = ()) -> None:
     Raises:
         UserError: Its folder can't be written, its name is too long, or holds an input or what is no file.
     """
-    check_folder(file.parent)
+    check_folder(file.parent, file)
     check_names(file)
     if os.path.lexists(file) and not is_file(file):
         raise UserError(f"{file}: is {_kind(file)}, which no file is to replace; name another target")

@@ -49,7 +49,7 @@ def _check_output(output_dir: Path, input_dir: Path) -> None:
     if real(input_dir) in real(output_dir).parents:
         told = "where its images would be taken for the input's; choose a folder outside"
         raise UserError(f"{output_dir}: lies in the input {input_dir}, {told}")
-    check_folder(output_dir.parent)
+    check_folder(output_dir.parent, output_dir)
     check_names(output_dir)
 
 

@@ -38,7 +38,7 @@ def check_target(lmdb_path: str | Path) -> Path:
         raise UserError(f"{final}: the name must end in .lmdb, by which BasicSR knows it")
     if os.path.lexists(final):
         raise UserError(f"{final}: exists already; remove it or choose another name")
-    check_folder(final.parent)
+    check_folder(final.parent, final)
     check_names(final)
     return final
 

@@ -226,7 +226,7 @@ def test_output_in_a_closed_folder_is_one_line(tmp_path: Path) -> None:
     told = bound(tmp_path, "degrade", "photos", "closed/out", "--task", "car", "--level", "10")
     assert told.returncode == 2
     assert told.stderr.splitlines() == [
-        f"error: closed: no permission to write into {tmp_path / 'closed'}; name another target"
+        f"error: closed/out: no permission to write into {tmp_path / 'closed'}; name another target"
     ]
 
 
