@@ -8,7 +8,7 @@ import shutil
 import uuid
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from rnan_plugin.errors import UserError, shown
@@ -70,6 +70,31 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         temporary.rename(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def staged(folder: Path) -> Iterator[Path]:
+    """Yield a new folder whose files take their places in `folder`, which is made, on success; else they are removed.
+
+    Raises:
+        UserError: The folder can't be written.
+    """
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(folder)
+        temporary = _temporary(folder / "new")
+        temporary.mkdir()
+    try:
+        yield temporary
+        with writing(folder):
+            for file in sorted(path for path in temporary.rglob("*") if path.is_file()):
+                target = folder / file.relative_to(temporary)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                file.replace(target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        with suppress(OSError):  # made for nothing
+            folder.rmdir()
 
 
 def _temporary(final: Path, ending: str = "") -> Path:

@@ -26,7 +26,7 @@ from rnan_plugin.archs.rnan_arch import RNAN
 from rnan_plugin.checkpoints import is_intact, read, save_checkpoint
 from rnan_plugin.errors import UserError
 from rnan_plugin.inference.networks import load_network
-from rnan_plugin.training.launcher import changed_keys
+from rnan_plugin.options.changes import changed_keys
 from rnan_plugin.training.states import load_state, newest_state
 
 

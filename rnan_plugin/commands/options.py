@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import io
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rnan_plugin.choices import NETWORKS, SIZES
 from rnan_plugin.commands.arguments import add_task
-from rnan_plugin.errors import UserError
+from rnan_plugin.errors import RnanWarning, UserError
 
 if TYPE_CHECKING:  # torch takes seconds, and help needs none of it
     from rnan_plugin.options.inputs import Inputs
@@ -41,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--test", action="store_true", help="the test of what the file trains")
     parser.add_argument("--released", action="store_true", help="the test of the authors' weights")
     parser.add_argument("--write", action="store_true", help="write all shipped files")
+    parser.add_argument("--overwrite", action="store_true", help="with --write: also those that were changed")
     parser.add_argument("--check", action="store_true", help="say which shipped files differ; exit status 1 if any do")
     parser.add_argument(
         "--schema",
@@ -60,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
     """
     _check_flags(options)
     if options.write:
-        return _write(options.folder or Path(_FOLDER))
+        return _write(options.folder or Path(_FOLDER), overwrite=options.overwrite)
     if options.check:
         return _check(options.folder or Path(_FOLDER))
     return _print(_schema(options.schema) if options.schema else _asked_for(options).text)
@@ -82,6 +84,8 @@ def _check_flags(options: argparse.Namespace) -> None:
         raise UserError(
             f"--folder: goes with --write or --check; with --{doing[0]} the file is printed, redirect it by > FILE"
         )
+    if options.overwrite and not options.write:
+        raise UserError("--overwrite: goes with --write")
     given = [flag for flag in _OF_A_FILE if getattr(options, flag)]
     if not options.task and (given or options.level is not None):
         raise UserError(f"--{given[0] if given else 'level'}: goes with --task, which prints one file")
@@ -93,12 +97,16 @@ def _check_flags(options: argparse.Namespace) -> None:
         raise UserError(f"--size: there are {options.size} files of RNAN alone; leave out --size or --network")
 
 
-def _write(folder: Path) -> int:
+def _write(folder: Path, *, overwrite: bool) -> int:
     from rnan_plugin.evaluation.schemas import write_schemas
     from rnan_plugin.options.shipped_files import write_files
 
-    written, total = write_files(folder)
+    written, total, kept = write_files(folder, overwrite=overwrite)
     print(f"{total} option files in {folder}, {written} of them written anew")
+    if kept:
+        others = f" and {len(kept) - 1} more" if len(kept) > 1 else ""
+        told = f"{kept[0]}{others}: left as they are, other than their recipes; --overwrite replaces them"
+        warnings.warn(told, RnanWarning, stacklevel=2)
     if schemas := write_schemas(folder):
         print(f"{schemas} schemas for editors written anew")
     return 0

@@ -14,7 +14,7 @@ from rnan_plugin.evaluation.evaluate import Evaluation, evaluate
 from rnan_plugin.evaluation.html_report import write_html
 from rnan_plugin.evaluation.methods import Method, build_method
 from rnan_plugin.evaluation.reports import comparison_paper_rows, text_table, write_comparison, write_report
-from rnan_plugin.files import write_whole, writing
+from rnan_plugin.files import staged, write_whole, writing
 from rnan_plugin.images.codec import encode_png
 from rnan_plugin.images.degradations import Image
 from rnan_plugin.inference.restorer import RestoreSettings
@@ -37,11 +37,12 @@ def compare(path: str, out: Path) -> dict[str, list[Evaluation]]:
     lq = timing_input(comparison.task, comparison.timing_side)
     costs = measure_costs(first, lq, comparison.settings.policy)
     results: dict[str, list[Evaluation]] = {}
-    for name, of_set in methods.items():
-        results[name] = []
-        for root, method in of_set.items():
-            results[name].append(evaluate_method(comparison, method, root, folder / "images"))
-            write_report(results[name][-1], folder / "scores", replace=True)
+    with staged(folder) as stage:  # images of a comparison that fails do not mingle with an earlier one's
+        for name, of_set in methods.items():
+            results[name] = []
+            for root, method in of_set.items():
+                results[name].append(evaluate_method(comparison, method, root, stage / "images"))
+                write_report(results[name][-1], stage / "scores", replace=True)
     rows = write_comparison(comparison, costs, results, folder)
     found = differences(results)
     write_differences(found, folder)

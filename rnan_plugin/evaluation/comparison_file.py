@@ -13,7 +13,7 @@ from rnan_plugin.evaluation.methods import MethodSource
 from rnan_plugin.files import one_component, shortened
 from rnan_plugin.inference.policy import policy_of
 from rnan_plugin.inference.restorer import RestoreSettings
-from rnan_plugin.options.schema import parse, read_yaml
+from rnan_plugin.options.schema import normalise, parse, read_yaml
 from rnan_plugin.paper.tasks import TASKS, TaskAtLevel
 from rnan_plugin.perceptual import Lpips, lpips_network
 from rnan_plugin.targets import why_no_folder
@@ -134,8 +134,8 @@ def _check_method(section: Any, where: str) -> None:
     if not isinstance(section, dict) or "type" not in section:
         raise UserError(f"{where}: needs keys, at least a type ({', '.join(sorted(KEYS_OF_METHODS))})")
     kind = section["type"]
-    if kind not in KEYS_OF_METHODS:
-        raise UserError(f"{where}.type: no type '{kind}'{nearest(str(kind), KEYS_OF_METHODS)}")
+    if not isinstance(kind, str) or kind not in KEYS_OF_METHODS:
+        raise UserError(f"{where}.type: no type {shown(kind)}{nearest(str(kind), KEYS_OF_METHODS)}")
     needed, possible = KEYS_OF_METHODS[kind]
     legal = {"type"} | needed | possible
     for key in section:
@@ -144,6 +144,12 @@ def _check_method(section: Any, where: str) -> None:
     for key in sorted(needed):
         if not section.get(key):
             raise UserError(f"{where}: type {kind} needs the key '{key}'")
+    _check_values(section, where)
+
+
+def _check_values(section: dict[str, Any], where: str) -> None:
+    if problems := list(normalise(section, [MethodSource], where)):
+        raise UserError(*problems)
     training = section.get("training")
     if training and (reason := why_no_folder(str(training))):
         raise UserError(f"{where}.training: {training}: {reason}; name a training's tb_logger/NAME")

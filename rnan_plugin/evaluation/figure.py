@@ -127,7 +127,7 @@ def write_figure(
         image: Name of the image.
         figure: File to write, without ending.
         region: What to enlarge; left out, where the methods differ most.
-        size: Width and height of a chosen region.
+        size: Width and height of a chosen region, at most the image's.
         maps: Add a row with the distance to the ground truth.
         overwrite: Replace files that are there already.
 
@@ -144,6 +144,7 @@ def write_figure(
         print("no crop of the input: the comparison has no method of type input or bicubic", file=sys.stderr)
     file = comparison / "images" / image_set / image / f"{GROUND_TRUTH}.png"
     gt = decode_image(read_file(file), str(file))
+    size = (min(size[0], gt.shape[1]), min(size[1], gt.shape[0]))
     left, top, width, height = region or (0, 0, *size)
     if min(left, top) < 0 or left + width > gt.shape[1] or top + height > gt.shape[0] or min(width, height) < 1:
         raise UserError(f"region {left} {top} {width} {height}: not within {gt.shape[1]}×{gt.shape[0]} pixels")

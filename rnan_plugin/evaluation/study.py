@@ -5,19 +5,23 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
-from rnan_plugin.errors import UserError, shown
+from rnan_plugin.errors import RnanWarning, UserError, shown
 from rnan_plugin.evaluation.plotting import pyplot, save_picture
 from rnan_plugin.evaluation.reports import markdown_table
 from rnan_plugin.files import one_component, write_texts
+from rnan_plugin.options.changes import changed_keys
 from rnan_plugin.options.schema import read_option_file
 from rnan_plugin.options.values import MISFIT, Count, describe, fitted
 from rnan_plugin.targets import ABSENT, absence
 from rnan_plugin.training.curves import Curve, training_curves
+from rnan_plugin.training.metrics import better
 from rnan_plugin.training.states import newest_state, place_of_run, states_of
 
 
@@ -28,6 +32,7 @@ class Training:
     file: str
     name: str
     total: int
+    falling: frozenset[str] = frozenset()  # validation metrics that are better when lower
 
     @property
     def folder(self) -> Path:
@@ -43,6 +48,14 @@ class Training:
     def done(self) -> int:
         """Iterations that are saved."""
         return max(states_of(self.run / "training_states"), default=0)
+
+    @property
+    def changes(self) -> list[str]:
+        """What its option file says otherwise than the copy beside its weights, by which it was trained last."""
+        copy = self.run / Path(self.file).name
+        if not self.done or absence(copy) is not None:
+            return []
+        return changed_keys(read_option_file(str(copy)), read_option_file(self.file))
 
     @property
     def finished(self) -> bool:
@@ -65,12 +78,20 @@ def read_set(files: Sequence[str]) -> list[Training]:
         if total is MISFIT:
             told = f"{shown(written)} is not {describe(Count)}"
             raise UserError(f"{file}, train.total_iter: {told}; only trainings can be run")
-        trainings.append(Training(file, name, total))
+        trainings.append(Training(file, name, total, _falling(options)))
     names = [training.name for training in trainings]
     for name in names:
         if names.count(name) > 1:
             raise UserError(f"{', '.join(t.file for t in trainings if t.name == name)}: both are called {name}")
     return trainings
+
+
+def _falling(options: Mapping[str, Any]) -> frozenset[str]:
+    """Names of an option file's metrics that are better when lower; `option_check` tells what is wrong with them."""
+    val = options.get("val")
+    metrics = val.get("metrics") if isinstance(val, Mapping) else None
+    named = metrics.items() if isinstance(metrics, Mapping) else ()
+    return frozenset(name for name, metric in named if isinstance(metric, Mapping) and better(metric) == "lower")
 
 
 def command(training: Training, processes: int) -> list[str]:
@@ -116,7 +137,7 @@ def curves_of(training: Training) -> dict[str, Curve]:
 
 
 def table(results: Results) -> str:
-    """A Markdown table of all trainings, also of those that are not finished; metrics are better when higher."""
+    """A Markdown table of all trainings, also of those that are not finished."""
     columns = sorted({name for curves in results.values() for name in curves})
     rows = [["training", "iterations", "minutes", *(f"{name}, last (best)" for name in columns)]]
     for training, curves in results.items():
@@ -124,7 +145,8 @@ def table(results: Results) -> str:
         cells = [f"{max(minutes):.1f}" if minutes else "–"]
         for name in columns:
             values = curves[name].values if name in curves else []
-            cells.append(f"{values[-1]:.4f} ({max(values):.4f})" if values else "–")
+            best = min if name.rpartition("/")[2] in training.falling else max
+            cells.append(f"{values[-1]:.4f} ({best(values):.4f})" if values else "–")
         rows.append([training.name, f"{training.done:,} of {training.total:,}", *cells])
     return markdown_table(rows)
 
@@ -182,6 +204,10 @@ def report_study(files: Sequence[str], table_file: Path | None, curves_file: Pat
         UserError: A file has something to mend, or what is asked for can't be written.
     """
     results = {training: curves_of(training) for training in read_set(files)}
+    for training in results:
+        for line in training.changes:
+            told = f"{training.file}: changed since it was trained, of which its results are: {line}"
+            warnings.warn(told, RnanWarning, stacklevel=2)
     text = table(results)
     print(text, end="")
     if table_file:

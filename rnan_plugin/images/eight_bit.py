@@ -13,6 +13,7 @@ from rnan_plugin.errors import UserError
 from rnan_plugin.images.codec import ORIENTATION, opened_by_pillow, read_file
 from rnan_plugin.images.photo import read_photo
 
+_TOLD = {"BMP", "JPEG", "PNG", "TIFF", "WEBP"}  # formats whose header says, by Pillow, how deep the samples are
 _SIDEWAYS = range(5, 9)  # orientations that exchange height and width
 
 
@@ -39,7 +40,7 @@ def decode_image(code: bytes, source: str) -> NDArray[np.uint8]:
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """Height and width that `decode_image` gives, by the file's header where that can be read.
+    """Height and width that `decode_image` gives, by the file's header where that promises what it takes.
 
     Raises:
         UserError: As by `read_file` and `decode_image`.
@@ -48,9 +49,17 @@ def image_size(path: Path) -> tuple[int, int]:
         if path.is_file():
             with opened_by_pillow(path) as image:
                 size = image.height, image.width
-                return size[::-1] if _is_sideways(image) else size
+                if _is_plain(image):
+                    return size[::-1] if _is_sideways(image) else size
     height, width = decode_image(read_file(path), str(path)).shape[:2]
     return height, width
+
+
+def _is_plain(image: PillowImage.Image) -> bool:
+    """Whether it has 8 bits of grey or RGB and nothing transparent, as far as its header tells."""
+    # Of 16 bits Pillow's mode is RGB all the same.
+    deep = any(";16" in str(tile) for tile in getattr(image, "tile", ()))
+    return image.format in _TOLD and image.mode in {"L", "RGB"} and not deep and "transparency" not in image.info
 
 
 def _is_sideways(image: PillowImage.Image) -> bool:

@@ -28,17 +28,30 @@ class _Loader(yaml.SafeLoader):
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: set[Any] = set()
-    for key in (loader.construct_object(key) for key, _ in node.value if key.tag != _MERGE):
+    for place, key in ((key, loader.construct_object(key)) for key, _ in node.value if key.tag != _MERGE):
         with suppress(TypeError):  # unhashable: refused below
             if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key {shown(key)} stands twice", node.start_mark)
+                told = f"key {shown(key)} stands twice"
+                raise yaml.constructor.ConstructorError(None, None, told, place.start_mark)
             seen.add(key)
     loader.flatten_mapping(node)
     return loader.construct_mapping(node, deep=True)
 
 
-_MERGE = "tag:yaml.org,2002:merge"
+def _number(loader: _Loader, node: yaml.ScalarNode) -> Any:
+    """A number; what YAML 1.1 reads to the base of 8 or 60 was hardly meant so, and is refused."""
+    number = (loader.construct_yaml_int if node.tag == _INT else loader.construct_yaml_float)(node)
+    digits = str(node.value).lstrip("+-").replace("_", "")
+    if ":" in digits or (node.tag == _INT and digits.isdigit() and digits != str(int(digits))):
+        told = f"{node.value} is {number} in YAML; write {number}, or '{node.value}' for a text"
+        raise yaml.constructor.ConstructorError(None, None, told, node.start_mark)
+    return number
+
+
+_MERGE, _INT, _FLOAT = (f"tag:yaml.org,2002:{kind}" for kind in ("merge", "int", "float"))
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+_Loader.add_constructor(_INT, _number)
+_Loader.add_constructor(_FLOAT, _number)
 
 
 def read_yaml(path: str | Path, kind: str) -> dict[str, Any]:

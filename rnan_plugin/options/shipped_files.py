@@ -87,14 +87,23 @@ def shipped_text(file: OptionFile) -> str:
     return f"# yaml-language-server: $schema={up}{OPTION_SCHEMA}\n{file.text}"
 
 
-def write_files(folder: Path) -> tuple[int, int]:
-    """Write those that are missing or differ; return how many, and how many there are.
+def write_files(folder: Path, *, overwrite: bool = False) -> tuple[int, int, list[Path]]:
+    """Write those that are missing; those that differ may hold someone's changes.
+
+    Args:
+        folder: Of the option files.
+        overwrite: Write those that differ, too.
+
+    Returns:
+        How many were written, how many there are, and which were left as they differ.
 
     Raises:
         UserError: The folder can't be created or written.
     """
-    files = list(shipped_files())
-    return sum(write_if_stale(folder / file.path, shipped_text(file)) for file in files), len(files)
+    texts = {folder / file.path: shipped_text(file) for file in shipped_files()}
+    kept = [] if overwrite else [path for path, text in texts.items() if path.exists() and text_of(path) != text]
+    written = sum(write_if_stale(path, text) for path, text in texts.items() if path not in kept)
+    return written, len(texts), kept
 
 
 def write_if_stale(path: Path, text: str) -> bool:

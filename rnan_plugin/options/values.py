@@ -59,7 +59,8 @@ def _is_name(value: str) -> bool:
 
 def _is_path(value: str) -> bool:
     try:
-        return bool(value.strip()) and "\0" not in value and bool(Path(value).expanduser())
+        # Python's None is no YAML: it is a text, of which nobody means a file.
+        return bool(value.strip()) and value != "None" and "\0" not in value and bool(Path(value).expanduser())
     except RuntimeError:  # ~nosuchuser
         return False
 

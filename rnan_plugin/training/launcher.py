@@ -17,14 +17,16 @@ from torch import distributed as dist
 
 from rnan_plugin.errors import UserError, nearest, tell
 from rnan_plugin.images.levels import expand_levels
-from rnan_plugin.options.schema import check_sections, flat, parse_yaml, read_option_file
+from rnan_plugin.options.changes import changed_keys
+from rnan_plugin.options.schema import check_sections, parse_yaml, read_option_file
 from rnan_plugin.options.values import number_in
 from rnan_plugin.targets import why_no_file
 from rnan_plugin.toolbox.api import check_resume, get_dist_info, set_random_seed, stock_init_dist
 from rnan_plugin.training.option_check import check_option_file
+from rnan_plugin.training.run_aside import check_what_is_moved_aside
 from rnan_plugin.training.run_lock import hold_run
 from rnan_plugin.training.section_check import OUR_MODEL, check_values
-from rnan_plugin.training.states import load_state, newest_state, states_of
+from rnan_plugin.training.states import load_state, newest_state
 
 _PATHS = ("resume_state", "pretrain_network")  # beginnings or parts of keys whose `~` stands for the home folder
 
@@ -62,8 +64,8 @@ def _options(args: argparse.Namespace, root_path: str, *, is_train: bool) -> dic
     _distribute(opt, args.launcher)
     _derive(opt, args, root_path, is_train=is_train)
     check_option_file(opt, args.opt, problems)
-    if is_train and opt["model_type"] == OUR_MODEL:
-        _refuse_to_archive(opt, args)
+    if opt["model_type"] == OUR_MODEL:
+        check_what_is_moved_aside(opt, resumes=args.auto_resume, may_archive=args.archive or args.debug)
     return opt
 
 
@@ -218,17 +220,6 @@ def _folders(root_path: str, name: str, *, is_train: bool) -> dict[str, str]:
     }
 
 
-def _refuse_to_archive(opt: Mapping[str, Any], args: argparse.Namespace) -> None:
-    """A run that can go on is not moved aside by the way."""
-    states = Path(opt["path"]["training_states"])
-    resumes = args.auto_resume or opt["path"].get("resume_state")
-    if not resumes and not args.archive and not args.debug and states_of(states):
-        raise UserError(
-            f"{opt['path']['experiments_root']}: holds a run that can go on; resume it with --auto_resume, or add "
-            "--archive to move it aside and start anew"
-        )
-
-
 def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
     """Find and read the training state to resume from: `path.resume_state`, or the last whole one with `--auto_resume`.
 
@@ -290,23 +281,6 @@ def _keep_drawn_seed(opt: dict[str, Any], state: Mapping[str, Any]) -> None:
     if opt.get("seed_drawn") and seed is not None:
         opt["manual_seed"] = seed
         set_random_seed(seed + opt["rank"])
-
-
-def changed_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """Say which keys of an option file have changed, `train.total_iter: 100 -> 200`, given the sections of `before`."""
-    if not before:
-        return []
-    sections = (before, {key: after.get(key) for key in before})
-    old, new = (
-        {key: list(value) if isinstance(value, tuple) else value for key, value in flat(section)}
-        for section in sections
-    )
-    absent = "(not set)"
-    return [
-        f"{key}: {old.get(key, absent)} -> {new.get(key, absent)}"
-        for key in dict.fromkeys([*old, *new])
-        if old.get(key, absent) != new.get(key, absent)
-    ]
 
 
 def _say(opt: Mapping[str, Any], line: str) -> None:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -177,7 +178,9 @@ class _Run:
         if not stop and self.validated != self.iteration:
             stop = self._validate()
         if stop:
-            logger.info(f"Stopped by {signal.Signals(stop).name} and saved; --auto_resume goes on from here.")
+            saved = getattr(self.model, "saved", self.iteration) == self.iteration  # no full disk was in the way
+            kept = "and saved; --auto_resume goes on from here" if saved else "but not saved, with no way to"
+            logger.info(f"Stopped by {signal.Signals(stop).name} {kept}.")
             return stop
         logger.info(f"End of training. Time consumed: {time.perf_counter() - start:.0f} s")
         self.model.save(-1, -1)
@@ -196,8 +199,8 @@ class _Run:
 
     def _timed(self, loader: DataLoader[Any]) -> Iterator[Any]:
         """Yield batches, taking down how long each was waited for, and how long it was worked on."""
-        before = time.perf_counter()
-        for batch in loader:
+        before, batches = time.perf_counter(), iter(loader)
+        while (batch := self._saving_if_it_fails(lambda: next(batches, None))) is not None:
             ready = time.perf_counter()
             self.data_seconds += ready - before
             yield batch
@@ -245,6 +248,15 @@ class _Run:
         self.model.save(self._epoch(), self.iteration)
         self.saved = self.iteration
 
+    def _saving_if_it_fails(self, do: Callable[[], Any]) -> Any:
+        """What it returns; an image that can't be read costs no more than the iteration that it was read for."""
+        try:
+            return do()
+        except (UserError, RuntimeError, OSError):
+            if self.iteration > max(self.saved, 0):
+                self._save()
+            raise
+
     def _hand_over(self) -> None:
         """Give the model what its next training state has to say of the loop.
 
@@ -263,7 +275,10 @@ class _Run:
     def _validate(self) -> int:
         """Validate; return the signal that asks to stop, after which it is done again, or 0."""
         for loader in self.val_loaders if self.opt.get("val") else []:
-            self.model.validation(loader, self.iteration, self.writer, self.opt["val"]["save_img"])
+            validation = partial(
+                self.model.validation, loader, self.iteration, self.writer, self.opt["val"]["save_img"]
+            )
+            self._saving_if_it_fails(validation)
         stop = self._asked_to_stop()
         if not stop:
             self.validated = self.iteration

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -36,3 +39,8 @@ BETTER = {
     "calculate_psnr": "higher",
     "calculate_ssim": "higher",
 }
+
+
+def better(metric: Mapping[str, Any]) -> str:
+    """In which direction a metric of an option file is better, "higher" or "lower"."""
+    return str(BETTER.get(metric.get("type", ""), metric.get("better", "higher")))

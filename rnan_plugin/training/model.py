@@ -47,7 +47,7 @@ class RestorationModel(ValidatedModel):
         self._names: list[str] = []
         # What the loop counts, for the training state: "draws" and "validated". BasicSR's own loop counts neither.
         self.progress: dict[str, int] = {}
-        self._saved = -1  # last iteration that was
+        self.saved = -1  # last iteration that was
         self._step = step_options(opt.get("train") or {})
         super().__init__(opt)
 
@@ -242,7 +242,7 @@ class RestorationModel(ValidatedModel):
             get_root_logger().error(f"{error}; nothing was saved at iteration {current_iter}, training goes on")
             return
         if current_iter != -1:
-            self._saved = current_iter
+            self.saved = current_iter
         keep = self.opt["logger"].get("keep_last")
         if keep is not None and self.opt["rank"] == 0:
             try:
@@ -255,7 +255,7 @@ class RestorationModel(ValidatedModel):
 
         Where the iteration could not be saved before, nothing is: a state is worth nothing without its weights.
         """
-        if current_iter != self._saved:
+        if current_iter != self.saved:
             return
         try:
             self.save_training_state(epoch, current_iter)
@@ -275,11 +275,13 @@ class RestorationModel(ValidatedModel):
         weights, key = weights_to_begin_with(load_path, param_key if named in USUAL_KEYS else named)
         net = self.get_bare_model(net)
         told = fill(net, weights, load_path, strict=strict)
-        get_root_logger().info(f"{load_path}, for {type(net).__name__}, key {key or '(none)'}: {told}")
+        logger = get_root_logger()
+        log = logger.info if strict or self.is_train else logger.warning  # what a test does not load, nobody trained
+        log(f"{load_path}, for {type(net).__name__}, key {key or '(none)'}: {told}")
 
     def resume_training(self, resume_state: dict[str, Any]) -> None:
         """Take over a training state; hyperparameters and schedule are the option file's, up to its iteration."""
-        self._saved = reached = resume_state["iter"]
+        self.saved = reached = resume_state["iter"]
         try:
             for optimizer, saved in zip(self.optimizers, resume_state["optimizers"], strict=True):
                 take_over(optimizer, saved)

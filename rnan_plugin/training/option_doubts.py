@@ -12,11 +12,22 @@ from rnan_plugin.options.inputs import trained_task
 
 def doubts(opt: Mapping[str, Any]) -> Iterator[str]:
     """Lines on an option file that `option_check` has passed; each begins with the key."""
+    yield from _unlooked_at(opt)
     yield from _unreached(opt)
     yield from _without_effect(opt)
     yield from _unlike_the_training_set(opt)
     yield from _hardly_noise(opt)
     yield from _unlike_the_paper(opt)
+
+
+def _unlooked_at(opt: Mapping[str, Any]) -> Iterator[str]:
+    """What a training looks at otherwise, or not at all."""
+    if not opt.get("train"):
+        return
+    if "debug" in opt["name"] and not opt["name"].startswith("debug"):  # as --debug has it, which asks for it
+        yield "name: as 'debug' is in it, BasicSR saves and validates at every eighth step, without a TensorBoard log"
+    if len(opt["datasets"]) > 1 and not opt.get("val"):
+        yield "datasets: the sets to validate on are never looked at without a section val"
 
 
 def _unreached(opt: Mapping[str, Any]) -> Iterator[str]:
@@ -30,6 +41,9 @@ def _unreached(opt: Mapping[str, Any]) -> Iterator[str]:
     late = [milestone for milestone in scheduler.get("milestones", []) if milestone > last]
     if late:
         yield f"train.scheduler.milestones: {shown(late)} lie beyond total_iter {last} and are never reached"
+    rate, lowest = (train.get("optim_g") or {}).get("lr", 0), scheduler.get("eta_min", 0)
+    if lowest > rate > 0:
+        yield f"train.scheduler.eta_min: {lowest} is above optim_g.lr {rate}: the rate rises"
     periods = scheduler.get("periods", [])
     if sum(periods) > last:
         yield f"train.scheduler.periods: {shown(periods)} end beyond total_iter {last}, before the rate is down"

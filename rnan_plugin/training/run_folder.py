@@ -56,7 +56,9 @@ def prepare_run(opt: dict[str, Any], option_file: str, state: Mapping[str, Any] 
     if opt["rank"] != 0:
         return None
     _keep_option_file(options, Path(option_file), run)
-    return _event_log(opt, options, state["iter"] + 1 if state else 0, fresh=fresh)
+    if fresh:
+        _move_log_aside(Path(opt["root_path"], "tb_logger", opt["name"]))
+    return _event_log(opt, options, state["iter"] + 1 if state else 0)
 
 
 def _make_folders(opt: Mapping[str, Any]) -> None:
@@ -111,13 +113,24 @@ def _keep_option_file(options: str, source: Path, folder: Path) -> None:
         get_root_logger().warning(f"{target}: can't be written ({error}); training goes on without this copy")
 
 
-def _event_log(opt: dict[str, Any], options: str, purge_step: int, *, fresh: bool) -> EventLog | None:
+def _move_log_aside(folder: Path) -> None:
+    """An earlier run's TensorBoard log, also where the new one writes none: it would be taken for its own."""
+    if not folder.exists():
+        return
+    try:
+        mkdir_and_rename(str(folder))
+        folder.rmdir()
+    except OSError as error:
+        get_root_logger().warning(f"{folder}: can't be moved aside ({error.strerror})")
+
+
+def _event_log(opt: dict[str, Any], options: str, purge_step: int) -> EventLog | None:
     """The sinks that the section `logger` asks for; None where there are none."""
     if "debug" in opt["name"]:
         return None
     sinks: list[Sink] = []
     if opt["logger"]["use_tb_logger"]:
-        sinks.append(_tensorboard(opt, purge_step, fresh=fresh))
+        sinks.append(_tensorboard(opt, purge_step))
     if opt["logger"].get("mlflow") is not None:
         sinks.append(MlflowSink(opt))
     log = EventLog(sinks)
@@ -125,14 +138,9 @@ def _event_log(opt: dict[str, Any], options: str, purge_step: int, *, fresh: boo
     return log if sinks else None
 
 
-def _tensorboard(opt: dict[str, Any], purge_step: int, *, fresh: bool) -> TensorBoardSink:
+def _tensorboard(opt: dict[str, Any], purge_step: int) -> TensorBoardSink:
     """TensorBoard's log; what an interrupted run logged after its last state is hidden, since it is logged again."""
     folder = Path(opt["root_path"], "tb_logger", opt["name"])
-    if fresh:
-        try:
-            mkdir_and_rename(str(folder))
-        except OSError as error:
-            get_root_logger().warning(f"{folder}: can't be made ({error.strerror})")
     if (opt["logger"].get("wandb") or {}).get("project"):
         init_wandb_logger(opt)  # before the writer, whose scalars it copies
     return TensorBoardSink(folder, purge_step)

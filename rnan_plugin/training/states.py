@@ -30,7 +30,7 @@ def load_state(path: Path, models: Path) -> dict[str, Any]:
     wrong = next((key for key, legal in _STATE_PARTS.items() if key in state and not legal(state[key])), None)
     if wrong is not None:
         raise UserError(f"{path}: not a readable training state, its '{wrong}' is {shown(state[wrong])}")
-    named = next(iter(iterations([path])), state["iter"])
+    named = next(iter(_numbered([path])), state["iter"])
     if named != state["iter"]:
         raise UserError(f"{path}: is the state of iteration {state['iter']}; give it its name, {state['iter']}.state")
     weights = models / f"net_g_{state['iter']}.pth"
@@ -99,11 +99,14 @@ _STATE_PARTS: dict[str, Callable[[Any], bool]] = {
 }
 
 
-def iterations(files: Iterable[Path]) -> dict[int, Path]:
-    """Files by the iteration that their names end in (`5000.state`, `net_g_5000.pth`), the last first."""
-    ends = {file: file.stem.rpartition("_")[2] for file in files}
-    found = {int(end): file for file, end in ends.items() if end.isascii() and end.isdigit()}
-    return dict(sorted(found.items(), reverse=True))
+def _numbered(files: Iterable[Path], before: str = "") -> dict[int, Path]:
+    """Files by the iteration they are called by, `before` it what is given, the last first.
+
+    A copy that someone has made (`net_g_good_5000.pth`, `5000_old.state`) is no checkpoint of the run.
+    """
+    stems = {file: file.stem.removeprefix(before) for file in files if file.stem.startswith(before)}
+    found = {int(stem): file for file, stem in stems.items() if stem.isascii() and stem.isdigit()}
+    return {number: file for number, file in sorted(found.items(), reverse=True) if stems[file] == str(number)}
 
 
 def states_of(folder: Path) -> dict[int, Path]:
@@ -116,7 +119,7 @@ def states_of(folder: Path) -> dict[int, Path]:
         return {}  # where something else has its name, making the folder says so
     if reason := why_no_folder(folder):
         raise UserError(f"{folder}: {reason}; give yourself the right to read it, or the run another name")
-    return iterations(folder.glob("*.state"))
+    return _numbered(folder.glob("*.state"))
 
 
 def place_of_run(option_file: str | Path, name: str) -> Path:
@@ -185,6 +188,6 @@ def newest_state(states: Path, models: Path) -> tuple[Path, dict[str, Any], list
 
 def remove_old(states: Path, models: Path, keep: int) -> None:
     """Remove all but the last `keep` numbered checkpoints, states before their weights."""
-    for files in (states_of(states), iterations(models.glob("net_g_*.pth"))):
+    for files in (states_of(states), _numbered(models.glob("*.pth"), "net_g_")):
         for path in list(files.values())[keep:]:
             path.unlink(missing_ok=True)

@@ -16,6 +16,7 @@ from printed_options import check_printed_options
 
 import rnan_plugin.training.connect  # noqa: F401 - BasicSR has to know the plugin
 from rnan_plugin.__main__ import main
+from rnan_plugin.errors import RnanWarning
 
 Capture = pytest.CaptureFixture[str]
 
@@ -155,7 +156,12 @@ def test_writing_then_checking(capsys: Capture, tmp_path: Path, monkeypatch: pyt
     assert main(["options", "--check"]) == 1
     line = "options/small/train_RNAN_small_CAR_q10.yml: val.tile is 96, the recipe has 64\n"
     assert capsys.readouterr().out == line
-    assert printed(capsys, "--write").splitlines() == ["130 option files in options, 1 of them written anew"]
+    changed = file.read_bytes()
+    with pytest.warns(RnanWarning, match=f"^{file.relative_to(tmp_path)}: left as they are"):
+        assert printed(capsys, "--write") == "130 option files in options, 0 of them written anew\n"
+    assert file.read_bytes() == changed
+    anew = "130 option files in options, 1 of them written anew"
+    assert printed(capsys, "--write", "--overwrite").splitlines() == [anew]
     (tmp_path / "options/schemas/option_file.json").write_text("{}")
     (tmp_path / "options/schemas/comparison_file.json").unlink()
     assert main(["options", "--check"]) == 1

@@ -136,12 +136,18 @@ def test_panel_shows_where_methods_differ_most(compared: Path) -> None:
     assert (compared / "figure.pdf").read_bytes().startswith(b"%PDF")
 
 
+def test_a_chosen_region_is_at_most_the_image(compared: Path) -> None:
+    result = panel(compared, "a", "all")
+    assert result.returncode == 0, result.stderr
+    assert "region 0 0 52 40 -> all.png, all.pdf" in result.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
         (["a", "x", "--region", "50", "0", "12", "9"], "region 50 0 12 9: not within 52×40 pixels"),
         (["c", "x"], "no such image; there are: photos/a, photos/b"),
-        (["a", "x"], "region 0 0 80 60: not within 52×40 pixels"),
+        (["a", "x", "--size", "0", "9"], "region 0 0 0 9: not within 52×40 pixels"),
     ],
 )
 def test_panel_tells_what_is_wrong(compared: Path, arguments: list[str], told: str) -> None:
@@ -289,6 +295,12 @@ def test_a_network_of_the_package_by_its_name(tmp_path: Path) -> None:
         ({"taks": "car"}, "c.yml: unknown key 'taks' (did you mean 'task'?)"),
         ({"task": "denoise"}, "c.yml, task: no task 'denoise'"),
         ({"level": None}, "c.yml: level: graydn needs a sigma"),
+        ({"methods": {"x": {"type": ["input"]}}}, "c.yml, methods.x.type: no type ['input']"),
+        ({"methods": {"x": {"type": "shipped", "weights": 50}}}, "c.yml, methods.x.weights: 50 is not a text or ~"),
+        (
+            {"methods": {"x": {"type": "shipped", "self_ensemble": "false"}}},
+            "c.yml, methods.x.self_ensemble: 'false' is not true or false",
+        ),
         ({"methods": {"x": {"type": "nml"}}}, "c.yml, methods.x.type: no type 'nml'"),
         (
             {"methods": {"x": {"type": "released", "wieghts": 1}}},
@@ -329,6 +341,35 @@ def test_mistakes_in_the_file_are_one_line(
 def test_method_of_another_task_is_one_line() -> None:
     with pytest.raises(UserError, match=r"^menon is not for car 10; it is for demosaic$"):
         classical("menon", TaskAtLevel("car", 10))
+
+
+def test_a_comparison_that_fails_leaves_an_earlier_one_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder, side in (("photos", 24), ("results_of_others", 16)):
+        Path(folder).mkdir()
+        cv2.imwrite(f"{folder}/a.png", np.full((side, side), 90, np.uint8))
+
+    def compared_at(level: int, methods: dict[str, Any]) -> int:
+        content = {"task": "graydn", "level": level, "sets": ["photos"], "timing_side": 16, "methods": methods}
+        Path("c.yml").write_text(yaml.safe_dump(content))
+        return main(["compare", "c.yml", "--out", "out"])
+
+    def written() -> dict[Path, bytes]:
+        return {file: file.read_bytes() for file in Path("out").rglob("*") if file.is_file()}
+
+    noisy, wrong = {"noisy": {"type": "input"}}, {"wrong": {"type": "files", "files": "results_of_others"}}
+    assert compared_at(50, noisy | wrong) == 2
+    assert not list(Path("out").rglob("*"))
+    assert compared_at(50, noisy) == 0
+    before = written()
+    assert Path("out/c/images/photos/a/noisy.png") in before
+    assert compared_at(10, noisy | wrong) == 2
+    assert written() == before
+    assert compared_at(10, noisy) == 0
+    assert written()[Path("out/c/images/photos/a/noisy.png")] != before[Path("out/c/images/photos/a/noisy.png")]
+    capsys.readouterr()
 
 
 @pytest.mark.parametrize("out", ["file", "file/below", "loop"])

@@ -14,7 +14,9 @@ from conftest import tiny_options
 
 from rnan_plugin.__main__ import main
 from rnan_plugin.commands.train import find_run
-from rnan_plugin.evaluation.study import Training
+from rnan_plugin.errors import RnanWarning
+from rnan_plugin.evaluation.study import Training, read_set, table
+from rnan_plugin.training.curves import Curve
 
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
@@ -61,6 +63,36 @@ def test_a_stopped_set_goes_on_and_ends_in_a_table(data: Path, tmp_path: Path) -
     assert (tmp_path / "results/curves.png").read_bytes().startswith(b"\x89PNG")
     minutes = [float(row.split(" | ")[2]) for row in table.splitlines()[2:]]  # the logs tell them: numbers, no dash
     assert len(minutes) == 2
+
+
+def test_a_training_whose_file_has_changed_is_told(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("tiny.yml").write_text(yaml.safe_dump(opt := tiny_options(data)))
+    begin(tmp_path, 4)
+    Path("experiments/tiny/tiny.yml").write_text(f"# GENERATE TIME: then\n\n{Path('tiny.yml').read_text()}")
+    assert main(["study", "tiny.yml", "--only-table"]) == 0
+    opt["datasets"]["train"]["gt_size"] = 24
+    Path("tiny.yml").write_text(yaml.safe_dump(opt))
+    told = r"^tiny.yml: changed since it was trained, .*: datasets.train.gt_size: 16 -> 24$"
+    with pytest.warns(RnanWarning, match=told):
+        assert main(["study", "tiny.yml", "--only-table"]) == 0
+    assert "| tiny | 4 of 4 |" in capsys.readouterr().out
+
+
+def test_the_best_of_a_metric_that_falls_is_its_lowest(data: Path, tmp_path: Path) -> None:
+    opt = tiny_options(data)
+    opt["val"]["metrics"] = {
+        "sharp": {"type": "calculate_niqe", "crop_border": 0},
+        "mine": {"type": "calculate_psnr", "better": "lower", "crop_border": 0, "test_y_channel": False},
+        "own": {"type": "calculate_of_ones_own", "better": "lower"},
+    }
+    (tmp_path / "tiny.yml").write_text(yaml.safe_dump(opt))
+    (training,) = read_set([str(tmp_path / "tiny.yml")])
+    curve = Curve([1, 2, 3], [], [5.0, 3.0, 4.0])
+    (row,) = table({training: {f"held-out/{name}": curve for name in ("mine", "own", "sharp")}}).splitlines()[2:]
+    assert row.endswith("| 4.0000 (5.0000) | 4.0000 (3.0000) | 4.0000 (3.0000) |")
 
 
 def test_two_of_one_name_are_refused(data: Path, tmp_path: Path) -> None:

@@ -56,15 +56,17 @@ def edited(file: Path, old: str, new: str) -> None:
         ("name:", "name: [", "not valid YAML"),
     ],
 )
-def test_a_changed_file_is_told_and_written_anew(options: Path, old: str, new: str, told: str) -> None:
+def test_a_changed_file_is_told_and_written_anew_only_where_asked(options: Path, old: str, new: str, told: str) -> None:
     file = options / "train_RNAN_ColorDN_s50.yml"
     before = file.read_bytes()
     edited(file, old, new)
     (line,) = differences(options)
     assert line.startswith(f"{file}: {told}")
     assert "\n" not in line
-    written, total = write_files(options)
-    assert (written, total) == (1, len(list(options.rglob("*.yml"))))
+    changed, total = file.read_bytes(), len(list(options.rglob("*.yml")))
+    assert write_files(options) == (0, total, [file])
+    assert file.read_bytes() == changed
+    assert write_files(options, overwrite=True) == (1, total, [])
     assert file.read_bytes() == before
 
 
@@ -79,11 +81,11 @@ def test_bytes_that_are_no_text_are_a_difference(options: Path) -> None:
     (options / "train_RNAN_Demosaic.yml").write_bytes(b"\xff\xfe\x00")
     (line,) = differences(options)
     assert line.startswith(f"{options}/train_RNAN_Demosaic.yml: ")
-    assert write_files(options)[0] == 1
+    assert write_files(options, overwrite=True)[0] == 1
 
 
 def test_writing_into_nothing_gives_all_and_no_leftovers(tmp_path: Path) -> None:
-    assert write_files(tmp_path / "new" / "options") == (130, 130)
+    assert write_files(tmp_path / "new" / "options") == (130, 130, [])
     assert len([path for path in (tmp_path / "new").rglob("*") if path.is_file()]) == 130
     assert list(differences(tmp_path / "new" / "options")) == []
 

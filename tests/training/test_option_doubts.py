@@ -33,6 +33,22 @@ def test_legal_but_hardly_meant_is_a_warning(
 
 
 DOUBTS: dict[str, tuple[dict[str, Any], str]] = {
+    "debug": (
+        {"name": "my_debug_run"},
+        "name: as 'debug' is in it, BasicSR saves and validates at every eighth step, without a TensorBoard log",
+    ),
+    "no validation": ({"val": None}, "datasets: the sets to validate on are never looked at without a section val"),
+    "rising rate": (
+        {
+            "train.scheduler": {
+                "type": "CosineAnnealingRestartLR",
+                "periods": [4],
+                "restart_weights": [1],
+                "eta_min": 0.1,
+            },
+        },
+        "train.scheduler.eta_min: 0.1 is above optim_g.lr 0.0001: the rate rises",
+    ),
     "warm-up": ({"train.warmup_iter": 4}, "train.warmup_iter: 4 is no less than total_iter 4: all of it is warm-up"),
     "no rate": ({"train.optim_g.lr": 0}, "train.optim_g.lr: 0, with which nothing is learned"),
     "no loss": (

@@ -1,0 +1,49 @@
+"""A run's folder that is in the way of a new run of its name is moved aside, if nothing is lost or missed by it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from rnan_plugin.errors import UserError
+from rnan_plugin.options.schema import flat
+from rnan_plugin.training.states import is_unsaved, states_of
+
+
+def check_what_is_moved_aside(opt: Mapping[str, Any], *, resumes: bool, may_archive: bool) -> None:
+    """Whether the folder of a run's name may be moved aside, where its start does that.
+
+    Args:
+        opt: As the launcher gives it.
+        resumes: Go on from the last training state, if there is one.
+        may_archive: Move a run aside that could go on.
+
+    Raises:
+        UserError: A training could go on, or the new run needs a file that is moved aside.
+    """
+    if opt["is_train"]:
+        run = Path(opt["path"]["experiments_root"])
+        states = states_of(Path(opt["path"]["training_states"]))
+        if opt["path"].get("resume_state") or (resumes and (states or is_unsaved(run))):
+            return
+        if states and not resumes and not may_archive:
+            raise UserError(
+                f"{run}: holds a run that can go on; resume it with --auto_resume, or add --archive to move it aside "
+                "and start anew"
+            )
+    else:
+        run = Path(opt["path"]["results_root"])
+    for key, path in _inputs(opt):
+        if run.resolve() in Path(path).resolve().parents:
+            raise UserError(
+                f"{key}: {path} lies in {run}, which is moved aside for a new run of this name; give the run another "
+                "name, or copy this elsewhere"
+            )
+
+
+def _inputs(opt: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Keys of an option file, and what is read for them."""
+    for key, value in flat({"datasets": opt["datasets"], "path": opt["path"]}):
+        if any(part in key.rpartition(".")[2] for part in ("dataroot", "pretrain_network")):
+            yield from ((key, one) for one in (value if isinstance(value, list) else [value]) if isinstance(one, str))
