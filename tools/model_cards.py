@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rnan_plugin import checkpoints
+from rnan_plugin.images.levels import Spread, level_key, level_range
 from rnan_plugin.inference.shipped import OVERLAP, TILE, ShippedNetwork, training_spent
 from rnan_plugin.options.schema import read_option_file
 from rnan_plugin.paper.tables import OTHER_SSIM, published_rows
@@ -21,8 +22,10 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 NUMBERS = REPOSITORY / "docs/small_models.json"
 LOGS = REPOSITORY / "docs/small_models"
 TILES = f"tile {TILE}, overlap {OVERLAP}"  # with which all is measured
-USUAL_OPTIMISER = "Adam"  # others are told
+USUAL_OPTIMISER, USUAL_SPREAD = "Adam", "uniform"  # others are told
 Numbers = Mapping[str, Any]
+
+_SPREADS: dict[Spread, str] = {"uniform": "uniformly", "root": "uniformly by its square root", "log": "log-uniformly"}
 
 SIZED = {
     "small": "Small network, not the paper's",
@@ -75,12 +78,14 @@ def recipe_of(option_file: str | Path) -> dict[str, Any]:
     """How a file trains; kept with the weights and the numbers, since shipped files may change after a training."""
     options = read_option_file(str(option_file))
     train, start = options["train"], options["path"]["pretrain_network_g"]
-    optimiser = train["optim_g"]["type"]
+    optimiser, degradation = train["optim_g"]["type"], options["datasets"]["train"]["degradation"]
+    drawn = level_range(degradation.get(level_key(degradation["type"])))
     return {
         "total_iter": train["total_iter"],
         "start": start and Path(start).name,
         "loss": train["pixel_opt"]["type"],
         **({"optimiser": optimiser} if optimiser != USUAL_OPTIMISER else {}),
+        **({"spread": drawn.spread} if drawn and drawn.spread != USUAL_SPREAD else {}),
         "rate": float(train["optim_g"]["lr"]),
         **{key: train[key] for key in ("identity_start", "mask_lr_mult") if key in train},
         "seed": options["manual_seed"],
@@ -118,7 +123,7 @@ def _facts(network: ShippedNetwork, checkpoint: Numbers, recipe: Numbers, gains:
         "sized": SIZED[network.size],
         "title": _title_of(network),
         "purpose": "for `rnan restore`, as a start for training of your own, and as a baseline",
-        "levels": _levels(network, gains),
+        "levels": _levels(network, recipe, gains),
         "arguments": ", ".join(f"{key} {value}" for key, value in checkpoint["network_g"].items()),
         "parameters": sum(weight.numel() for weight in weights.values()),
         "stored": str(next(iter(weights.values())).dtype).removeprefix("torch."),
@@ -153,11 +158,12 @@ def _title_of(network: ShippedNetwork) -> str:
     return f"{kind}, {task.level} {network.low:g} to {network.high:g}"
 
 
-def _levels(network: ShippedNetwork, gains: Numbers) -> str:
+def _levels(network: ShippedNetwork, recipe: Numbers, gains: Numbers) -> str:
     name = TASKS[network.task].level
     trained = f"{name} {network.low:g}" if name else "none"
     if network.is_blind:
-        trained = f"{name} {network.low:g} to {network.high:g}, drawn uniformly for each sample"
+        spread = _SPREADS[recipe.get("spread", USUAL_SPREAD)]
+        trained = f"{name} {network.low:g} to {network.high:g}, drawn {spread} for each sample"
     if not gains.get("gains"):
         return trained
     low, high = gains["gains"]

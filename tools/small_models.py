@@ -34,6 +34,7 @@ from rnan_plugin.evaluation.methods import Method, MethodSource, build_method
 from rnan_plugin.evaluation.protocol import score
 from rnan_plugin.files import atomic_path
 from rnan_plugin.images.degradations import Image, image_stream
+from rnan_plugin.images.levels import level_range
 from rnan_plugin.inference.networks import load_network
 from rnan_plugin.inference.policy import Policy
 from rnan_plugin.inference.restorer import Restorer, RestoreSettings
@@ -73,7 +74,7 @@ def _stem_of_inputs(options: Mapping[str, Any]) -> str:
     found = trained_task(dataset["degradation"], dataset["channels"])
     assert found is not None
     row, level = found
-    if isinstance(level, list):
+    if level_range(level) is not None:
         return inputs_of(row.name, blind=True, channels=dataset["channels"]).file_stem
     assert level is None or isinstance(level, int | float)
     return inputs_of(row.name, level, channels=dataset["channels"]).file_stem

@@ -66,7 +66,11 @@ def patch64(size: ShippedSize, inputs: Inputs) -> OptionFile:
 
 
 # What goes on for many more steps, as each sees a fraction of the levels alone.
-LONGER = {inputs_of("colordn", blind=True): 30_000, inputs_of("graydn", blind=True): 30_000}
+LONGER = {
+    inputs_of("colordn", blind=True): 30_000,
+    inputs_of("graydn", blind=True): 30_000,
+    inputs_of("car", blind=True): 5000,
+}
 
 
 def longer(inputs: Inputs) -> OptionFile:
@@ -79,7 +83,7 @@ def longer(inputs: Inputs) -> OptionFile:
         _network("small", inputs),
         learning_rate=1e-3,
         steps=steps,
-        looked_every=steps // 2,
+        looked_every=steps // 4,
         step=SLOW_MASKS,
     )
     train_set, row = options["datasets"]["train"], inputs.task.row

@@ -169,8 +169,8 @@ document.getElementById("image").value = "b"; document.getElementById("image").o
 document.getElementById("position").value = 25; document.getElementById("position").oninput();
 // The page's clock, which ends the visit, waits for what is loading, but not for decode().
 const ended = img => img.complete || new Promise(end => { img.onload = img.onerror = end; });
-const loading = Promise.all([...document.images].map(ended));
-loading.then(() => [...document.images].every(img => img.naturalWidth > 0)).then(loaded => document.title = JSON.stringify({
+const loading = Promise.all([...document.images].map(ended)), seen = img => img.naturalWidth > 0;
+loading.then(() => [...document.images].every(seen)).then(loaded => document.title = JSON.stringify({
   up, down, locked: new Set(zoomed).size, moved: zoomed[1] !== before, loaded,
   captions: [...document.querySelectorAll("figcaption")].map(e => e.textContent),
   clip: document.querySelector(".right").style.clipPath,

@@ -64,7 +64,7 @@ PATCH64 = {  # files that go on with larger patches, and from what
     "GrayDN_blind": "graydn_0-75",
 }
 
-LONGER = {"ColorDN_blind": "colordn_0-75", "GrayDN_blind": "graydn_0-75"}
+LONGER = {"ColorDN_blind": "colordn_0-75", "GrayDN_blind": "graydn_0-75", "CAR_blind": "car_5-95"}
 
 
 def load(name):
@@ -196,9 +196,10 @@ def test_what_goes_on_for_longer_sees_small_levels_more_often(tag, own):
     assert opt["path"]["pretrain_network_g"] == f"rnan_plugin/weights/{own}.pth"
     assert opt["network_g"] == first["network_g"]
     assert opt["datasets"]["val"] == first["datasets"]["val"]
-    assert first["datasets"]["train"]["degradation"]["sigma"] == [0, 75]
-    assert opt["datasets"]["train"]["degradation"]["sigma"] == {"low": 0, "high": 75, "spread": "root"}
-    assert opt["train"]["total_iter"] > first["train"]["total_iter"]
+    _, key, (low, high), _ = BLIND_TAGS[tag]
+    drawn = first["datasets"]["train"]["degradation"] | {key: {"low": low, "high": high, "spread": "root"}}
+    assert first["datasets"]["train"]["degradation"][key] == [low, high]
+    assert opt["datasets"]["train"]["degradation"] == drawn
     assert "identity_start" not in opt["train"]
 
 
