@@ -66,11 +66,7 @@ def patch64(size: ShippedSize, inputs: Inputs) -> OptionFile:
 
 
 # What goes on for many more steps, as each sees a fraction of the levels alone.
-LONGER = {
-    inputs_of("colordn", blind=True): 30_000,
-    inputs_of("graydn", blind=True): 30_000,
-    inputs_of("car", blind=True): 5000,
-}
+LONGER = {inputs_of("colordn", blind=True): 30_000, inputs_of("graydn", blind=True): 30_000}
 
 
 def longer(inputs: Inputs) -> OptionFile:

@@ -64,7 +64,7 @@ PATCH64 = {  # files that go on with larger patches, and from what
     "GrayDN_blind": "graydn_0-75",
 }
 
-LONGER = {"ColorDN_blind": "colordn_0-75", "GrayDN_blind": "graydn_0-75", "CAR_blind": "car_5-95"}
+LONGER = {"ColorDN_blind": "colordn_0-75", "GrayDN_blind": "graydn_0-75"}
 
 
 def load(name):
