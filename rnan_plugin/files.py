@@ -85,7 +85,8 @@ def staged(folder: Path) -> Iterator[Path]:
         temporary = _temporary(folder / "new")
         temporary.mkdir()
     try:
-        yield temporary
+        with _told_without(temporary, folder):
+            yield temporary
         with writing(folder):
             for file in sorted(path for path in temporary.rglob("*") if path.is_file()):
                 target = folder / file.relative_to(temporary)
@@ -95,6 +96,15 @@ def staged(folder: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
         with suppress(OSError):  # made for nothing
             folder.rmdir()
+
+
+@contextmanager
+def _told_without(temporary: Path, folder: Path) -> Iterator[None]:
+    """Let errors name files by the place that they are written for."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(*(str(line).replace(str(temporary), str(folder)) for line in error.args)) from None
 
 
 def _temporary(final: Path, ending: str = "") -> Path:

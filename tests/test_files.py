@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from rnan_plugin.files import atomic_path, readable, shortened
+from rnan_plugin.errors import UserError
+from rnan_plugin.files import atomic_path, readable, shortened, staged
 
 
 @pytest.mark.parametrize("stem", ["n" * 240, "n" * 251, "é" * 125, os.fsdecode(b"\xe9" * 251)], ids=[*"abcd"])
@@ -34,3 +35,22 @@ def test_names_that_are_too_long_are_cut_and_stay_apart() -> None:
 def test_readable_names_are_utf8() -> None:
     assert readable("é.png") == "é.png"
     assert readable(os.fsdecode(b"caf\xe9.png")) == "caf\\xe9.png"
+
+
+def test_staged_files_replace_those_of_their_name_together(tmp_path: Path) -> None:
+    (tmp_path / "out/deep").mkdir(parents=True)
+    for name in ("deep/old", "deep/other"):
+        (tmp_path / "out" / name).write_text("before")
+    with staged(tmp_path / "out") as stage:
+        (stage / "deep").mkdir()
+        (stage / "deep/old").write_text("after")
+        (stage / "new").write_text("after")
+        assert (tmp_path / "out/deep/old").read_text() == "before"
+    found = {str(file.relative_to(tmp_path)): file.read_text() for file in tmp_path.rglob("*") if file.is_file()}
+    assert found == {"out/deep/old": "after", "out/deep/other": "before", "out/new": "after"}
+
+
+def test_what_fails_on_the_stage_is_told_of_its_place_and_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"^{tmp_path}/out/a: can't be written$"), staged(tmp_path / "out") as stage:
+        raise UserError(f"{stage}/a: can't be written")
+    assert not (tmp_path / "out").exists()

@@ -13,7 +13,7 @@ from rnan_plugin.evaluation.methods import MethodSource
 from rnan_plugin.files import one_component, shortened
 from rnan_plugin.inference.policy import policy_of
 from rnan_plugin.inference.restorer import RestoreSettings
-from rnan_plugin.options.schema import normalise, parse, read_yaml
+from rnan_plugin.options.schema import parse, read_yaml
 from rnan_plugin.paper.tasks import TASKS, TaskAtLevel
 from rnan_plugin.perceptual import Lpips, lpips_network
 from rnan_plugin.targets import why_no_folder
@@ -90,8 +90,7 @@ def read_comparison(path: str) -> Comparison:
         _check_value(key, value, path)
     if content["task"] not in TASKS:
         raise UserError(f"{path}, task: no task '{content['task']}'{nearest(content['task'], TASKS)}")
-    for name, section in content["methods"].items():
-        _check_method(section, f"{path}, methods.{name}")
+    methods = {str(name): _method(section, f"{path}, methods.{name}") for name, section in content["methods"].items()}
     _check_names([GROUND_TRUTH, *map(file_name, map(str, content["methods"]))], f"{path}, methods")
     _check_names([Path(str(root)).stem for root in content["sets"]], f"{path}, sets")
     try:
@@ -101,7 +100,7 @@ def read_comparison(path: str) -> Comparison:
             [str(root) for root in content["sets"]],
             RestoreSettings(policy_of({"policy": "tile", **content})),
             content.get("timing_side", 256),
-            {str(name): MethodSource(**section) for name, section in content["methods"].items()},
+            methods,
             path,
             _lpips(content["lpips"]) if "lpips" in content else None,
         )
@@ -130,7 +129,12 @@ def _check_value(key: str, value: Any, path: str) -> None:
         raise UserError(f"{path}, {key}: {value} is not a side of 1 pixel or more")
 
 
-def _check_method(section: Any, where: str) -> None:
+def _method(section: Any, where: str) -> MethodSource:
+    """A section of `methods`.
+
+    Raises:
+        UserError: A key or value that is not legal for its type.
+    """
     if not isinstance(section, dict) or "type" not in section:
         raise UserError(f"{where}: needs keys, at least a type ({', '.join(sorted(KEYS_OF_METHODS))})")
     kind = section["type"]
@@ -144,15 +148,14 @@ def _check_method(section: Any, where: str) -> None:
     for key in sorted(needed):
         if not section.get(key):
             raise UserError(f"{where}: type {kind} needs the key '{key}'")
-    _check_values(section, where)
+    method = parse(MethodSource, section, where)
+    _check_training(method.training, f"{where}.training")
+    return method
 
 
-def _check_values(section: dict[str, Any], where: str) -> None:
-    if problems := list(normalise(section, [MethodSource], where)):
-        raise UserError(*problems)
-    training = section.get("training")
-    if training and (reason := why_no_folder(str(training))):
-        raise UserError(f"{where}.training: {training}: {reason}; name a training's tb_logger/NAME")
+def _check_training(training: str | None, where: str) -> None:
+    if training and (reason := why_no_folder(training)):
+        raise UserError(f"{where}: {training}: {reason}; name a training's tb_logger/NAME")
 
 
 def _check_names(names: list[str], where: str) -> None:

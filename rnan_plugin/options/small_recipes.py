@@ -51,17 +51,9 @@ def patch64(size: ShippedSize, inputs: Inputs) -> OptionFile:
     """A network of `PATCH64`, which goes on from its own weights with patches as large as the tiles it restores in."""
     about = f"A {size} RNAN for {inputs.title}, from its own weights, on larger patches (docs/training_small.md)."
     steps = PATCH64[size, inputs]
-    options = small_training(
-        f"train_RNAN_{size}_{inputs.tag}_patch64",
-        inputs,
-        _network(size, inputs),
-        learning_rate=5e-4,
-        steps=steps,
-        looked_every=steps if size == "small" else 2000,
-        step=SLOW_MASKS,
-    )
-    options["datasets"]["train"] |= {"gt_size": 64, "batch_size_per_gpu": 4, **_other_colours(inputs)}
-    options["path"]["pretrain_network_g"] = _own_weights(inputs, size)
+    looked_every = steps if size == "small" else 2000
+    options = _going_on(size, inputs, "patch64", patch=64, learning_rate=5e-4, steps=steps, looked_every=looked_every)
+    options["datasets"]["train"] |= _other_colours(inputs)
     return OptionFile(options, (about,), size)
 
 
@@ -73,21 +65,36 @@ def longer(inputs: Inputs) -> OptionFile:
     """A network of `LONGER`, which goes on from its own weights and sees small levels more often than great ones."""
     about = f"A small RNAN for {inputs.title}, from its own weights, for longer (docs/training_small.md)."
     steps = LONGER[inputs]
+    options = _going_on("small", inputs, "longer", patch=48, learning_rate=1e-3, steps=steps, looked_every=steps // 4)
+    degradation, level = options["datasets"]["train"]["degradation"], inputs.task.row.level
+    low, high = degradation[level]
+    degradation[level] = {"low": low, "high": high, "spread": "root"}
+    return OptionFile(options, (about,), "small")
+
+
+def _going_on(
+    size: ShippedSize,
+    inputs: Inputs,
+    ending: str,
+    *,
+    patch: int,
+    learning_rate: float,
+    steps: int,
+    looked_every: int,
+) -> Section:
+    """A training from a network's own weights, with four larger patches a batch."""
     options = small_training(
-        f"train_RNAN_small_{inputs.tag}_longer",
+        f"train_RNAN_{size}_{inputs.tag}_{ending}",
         inputs,
-        _network("small", inputs),
-        learning_rate=1e-3,
+        _network(size, inputs),
+        learning_rate=learning_rate,
         steps=steps,
-        looked_every=steps // 4,
+        looked_every=looked_every,
         step=SLOW_MASKS,
     )
-    train_set, row = options["datasets"]["train"], inputs.task.row
-    low, high = train_set["degradation"][row.level]
-    train_set["degradation"][row.level] = {"low": low, "high": high, "spread": "root"}
-    train_set |= {"gt_size": 48, "batch_size_per_gpu": 4}
-    options["path"]["pretrain_network_g"] = _own_weights(inputs)
-    return OptionFile(options, (about,), "small")
+    options["datasets"]["train"] |= {"gt_size": patch, "batch_size_per_gpu": 4}
+    options["path"]["pretrain_network_g"] = _own_weights(inputs, size)
+    return options
 
 
 def _network(size: ShippedSize, inputs: Inputs) -> Section:

@@ -10,10 +10,9 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -179,7 +178,7 @@ class _Run:
             stop = self._validate()
         if stop:
             saved = getattr(self.model, "saved", self.iteration) == self.iteration  # no full disk was in the way
-            kept = "and saved; --auto_resume goes on from here" if saved else "but not saved, with no way to"
+            kept = "and saved; --auto_resume goes on from here" if saved else "but not saved; the error above says why"
             logger.info(f"Stopped by {signal.Signals(stop).name} {kept}.")
             return stop
         logger.info(f"End of training. Time consumed: {time.perf_counter() - start:.0f} s")
@@ -199,12 +198,13 @@ class _Run:
 
     def _timed(self, loader: DataLoader[Any]) -> Iterator[Any]:
         """Yield batches, taking down how long each was waited for, and how long it was worked on."""
-        before, batches = time.perf_counter(), iter(loader)
-        while (batch := self._saving_if_it_fails(lambda: next(batches, None))) is not None:
-            ready = time.perf_counter()
-            self.data_seconds += ready - before
-            yield batch
-            before = time.perf_counter()
+        before = time.perf_counter()
+        with self._saved_if_it_fails():  # what is done with a batch is not in here
+            for batch in loader:
+                ready = time.perf_counter()
+                self.data_seconds += ready - before
+                yield batch
+                before = time.perf_counter()
 
     def _step(self, batch: Any) -> None:
         start = time.perf_counter()
@@ -248,10 +248,11 @@ class _Run:
         self.model.save(self._epoch(), self.iteration)
         self.saved = self.iteration
 
-    def _saving_if_it_fails(self, do: Callable[[], Any]) -> Any:
-        """What it returns; an image that can't be read costs no more than the iteration that it was read for."""
+    @contextmanager
+    def _saved_if_it_fails(self) -> Iterator[None]:
+        """Let an image that can't be read cost no iteration that is done."""
         try:
-            return do()
+            yield
         except (UserError, RuntimeError, OSError):
             if self.iteration > max(self.saved, 0):
                 self._save()
@@ -275,10 +276,8 @@ class _Run:
     def _validate(self) -> int:
         """Validate; return the signal that asks to stop, after which it is done again, or 0."""
         for loader in self.val_loaders if self.opt.get("val") else []:
-            validation = partial(
-                self.model.validation, loader, self.iteration, self.writer, self.opt["val"]["save_img"]
-            )
-            self._saving_if_it_fails(validation)
+            with self._saved_if_it_fails():
+                self.model.validation(loader, self.iteration, self.writer, self.opt["val"]["save_img"])
         stop = self._asked_to_stop()
         if not stop:
             self.validated = self.iteration

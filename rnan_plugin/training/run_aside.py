@@ -35,7 +35,7 @@ def check_what_is_moved_aside(opt: Mapping[str, Any], *, resumes: bool, may_arch
     else:
         run = Path(opt["path"]["results_root"])
     for key, path in _inputs(opt):
-        if run.resolve() in Path(path).resolve().parents:
+        if Path(path).resolve().is_relative_to(run.resolve()):
             raise UserError(
                 f"{key}: {path} lies in {run}, which is moved aside for a new run of this name; give the run another "
                 "name, or copy this elsewhere"

@@ -19,7 +19,6 @@ from rnan_plugin.toolbox.api import (
     get_time_str,
     init_wandb_logger,
     make_exp_dirs,
-    mkdir_and_rename,
 )
 from rnan_plugin.training.event_log import EventLog, Sink, TensorBoardSink
 from rnan_plugin.training.mlflow_log import MlflowSink
@@ -115,11 +114,9 @@ def _keep_option_file(options: str, source: Path, folder: Path) -> None:
 
 def _move_log_aside(folder: Path) -> None:
     """An earlier run's TensorBoard log, also where the new one writes none: it would be taken for its own."""
-    if not folder.exists():
-        return
     try:
-        mkdir_and_rename(str(folder))
-        folder.rmdir()
+        if folder.exists():
+            folder.rename(f"{folder}_archived_{get_time_str()}")
     except OSError as error:
         get_root_logger().warning(f"{folder}: can't be moved aside ({error.strerror})")
 

@@ -100,7 +100,7 @@ _STATE_PARTS: dict[str, Callable[[Any], bool]] = {
 
 
 def _numbered(files: Iterable[Path], before: str = "") -> dict[int, Path]:
-    """Files by the iteration they are called by, `before` it what is given, the last first.
+    """Files that are called by an iteration, with `before` in front of it, by that iteration, the last first.
 
     A copy that someone has made (`net_g_good_5000.pth`, `5000_old.state`) is no checkpoint of the run.
     """
