@@ -58,18 +58,26 @@ def patch64(size: ShippedSize, inputs: Inputs) -> OptionFile:
 
 
 # What goes on for many more steps, as each sees a fraction of the levels alone.
-LONGER = {inputs_of("colordn", blind=True): 30_000, inputs_of("graydn", blind=True): 30_000}
+LONGER = {
+    inputs_of("colordn", blind=True): 30_000,
+    inputs_of("graydn", blind=True): 30_000,
+    inputs_of("car", blind=True): 30_000,
+}
 
 
 def longer(inputs: Inputs) -> OptionFile:
-    """A network of `LONGER`, which goes on from its own weights and sees small levels more often than great ones."""
+    """A network of `LONGER`, which goes on from its own weights; if noisy, with small sigmas more often."""
     about = f"A small RNAN for {inputs.title}, from its own weights, for longer (docs/training_small.md)."
     steps = LONGER[inputs]
     options = _going_on("small", inputs, "longer", patch=48, learning_rate=1e-3, steps=steps, looked_every=steps // 4)
-    degradation, level = options["datasets"]["train"]["degradation"], inputs.task.row.level
-    low, high = degradation[level]
-    degradation[level] = {"low": low, "high": high, "spread": "root"}
+    if inputs.task.row.level == "sigma":
+        options["datasets"]["train"]["degradation"] |= _small_sigmas_more_often(inputs)
     return OptionFile(options, (about,), "small")
+
+
+def _small_sigmas_more_often(inputs: Inputs) -> Section:
+    low, high = inputs.drawn()["sigma"]
+    return {"sigma": {"low": low, "high": high, "spread": "root"}}
 
 
 def _going_on(

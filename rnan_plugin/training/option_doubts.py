@@ -16,7 +16,8 @@ def doubts(opt: Mapping[str, Any]) -> Iterator[str]:
     yield from _unreached(opt)
     yield from _without_effect(opt)
     yield from _unlike_the_training_set(opt)
-    yield from _hardly_noise(opt)
+    yield from _off_the_scale(opt)
+    yield from _too_fast(opt)
     yield from _unlike_the_paper(opt)
 
 
@@ -86,15 +87,25 @@ def _channels(dataset: Mapping[str, Any]) -> str | None:
     return dataset.get("channels", "rgb") if dataset.get("type") == "RestorationDataset" else None
 
 
-def _hardly_noise(opt: Mapping[str, Any]) -> Iterator[str]:
-    """A sigma that was perhaps written for images in 0..1."""
+def _off_the_scale(opt: Mapping[str, Any]) -> Iterator[str]:
+    """A sigma that was perhaps written for images in 0..1, or with a digit too many."""
     for phase, dataset in opt["datasets"].items():
         degradation = dataset.get("degradation") if dataset.get("type") == "RestorationDataset" else None
         for entry in degradation if isinstance(degradation, list) else [degradation or {}]:
             sigma = entry.get("sigma", 0) if entry.get("type") == "awgn" else 0
             levels = level_range(sigma)
-            if 0 < float(sigma if levels is None else levels.high) < 1:
+            highest = float(sigma if levels is None else levels.high)
+            if 0 < highest < 1:
                 yield f"datasets.{phase}.degradation.sigma: {shown(sigma)} is on the scale 0 to 255: hardly any noise"
+            if highest > 255:
+                yield f"datasets.{phase}.degradation.sigma: {shown(sigma)} is on the scale 0 to 255: nothing but noise"
+
+
+def _too_fast(opt: Mapping[str, Any]) -> Iterator[str]:
+    """A rate whose exponent has lost its minus."""
+    rate = ((opt.get("train") or {}).get("optim_g") or {}).get("lr", 0)
+    if rate > 1:
+        yield f"train.optim_g.lr: {rate:g} is above 1, with which hardly any network learns; the paper's is 0.0001"
 
 
 def _unlike_the_paper(opt: Mapping[str, Any]) -> Iterator[str]:

@@ -64,7 +64,7 @@ PATCH64 = {  # files that go on with larger patches, and from what
     "GrayDN_blind": "graydn_0-75",
 }
 
-LONGER = {"ColorDN_blind": "colordn_0-75", "GrayDN_blind": "graydn_0-75"}
+LONGER = {"ColorDN_blind": "colordn_0-75", "GrayDN_blind": "graydn_0-75", "CAR_blind": "car_5-95"}
 
 
 def load(name):
@@ -191,15 +191,15 @@ def test_larger_patches_go_on_from_a_network_s_own_weights(size, tag, own):
 
 
 @pytest.mark.parametrize(("tag", "own"), LONGER.items())
-def test_what_goes_on_for_longer_sees_small_levels_more_often(tag, own):
+def test_what_goes_on_for_longer_sees_small_sigmas_more_often(tag, own):
     first, opt = load(f"small/train_RNAN_small_{tag}"), load(f"small/train_RNAN_small_{tag}_longer")
     assert opt["path"]["pretrain_network_g"] == f"rnan_plugin/weights/{own}.pth"
     assert opt["network_g"] == first["network_g"]
     assert opt["datasets"]["val"] == first["datasets"]["val"]
     _, key, (low, high), _ = BLIND_TAGS[tag]
-    drawn = first["datasets"]["train"]["degradation"] | {key: {"low": low, "high": high, "spread": "root"}}
+    drawn = {"low": low, "high": high, "spread": "root"} if key == "sigma" else [low, high]
     assert first["datasets"]["train"]["degradation"][key] == [low, high]
-    assert opt["datasets"]["train"]["degradation"] == drawn
+    assert opt["datasets"]["train"]["degradation"] == first["datasets"]["train"]["degradation"] | {key: drawn}
     assert "identity_start" not in opt["train"]
 
 

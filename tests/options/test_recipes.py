@@ -85,8 +85,8 @@ def test_bytes_that_are_no_text_are_a_difference(options: Path) -> None:
 
 
 def test_writing_into_nothing_gives_all_and_no_leftovers(tmp_path: Path) -> None:
-    assert write_files(tmp_path / "new" / "options") == (130, 130, [])
-    assert len([path for path in (tmp_path / "new").rglob("*") if path.is_file()]) == 130
+    assert write_files(tmp_path / "new" / "options") == (131, 131, [])
+    assert len([path for path in (tmp_path / "new").rglob("*") if path.is_file()]) == 131
     assert list(differences(tmp_path / "new" / "options")) == []
 
 

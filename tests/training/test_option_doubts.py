@@ -67,6 +67,14 @@ DOUBTS: dict[str, tuple[dict[str, Any], str]] = {
         {"datasets.train.degradation": {"type": "awgn", "sigma": [0.1, 0.5]}},
         "datasets.train.degradation.sigma: [0.1, 0.5] is on the scale 0 to 255: hardly any noise",
     ),
+    "a digit too many": (
+        {"datasets.train.degradation": {"type": "awgn", "sigma": 500}},
+        "datasets.train.degradation.sigma: 500 is on the scale 0 to 255: nothing but noise",
+    ),
+    "a lost minus": (
+        {"train.optim_g.lr": 1e4},
+        "train.optim_g.lr: 10000 is above 1, with which hardly any network learns; the paper's is 0.0001",
+    ),
 }
 
 
