@@ -16,7 +16,7 @@ from rnan_plugin.images.color import Channels
 from rnan_plugin.images.degradations import DEGRADATIONS, Degradation, total_scale
 from rnan_plugin.images.levels import DrawnDegradation, LevelRange, has_whole_levels, level_key, level_range
 from rnan_plugin.options.schema import check_keys, parse, place_keys
-from rnan_plugin.options.values import INTERVAL, NOT_EMPTY, Count, Name, PathText, Rule, within
+from rnan_plugin.options.values import INTERVAL, NOT_EMPTY, Count, Name, PathText, Rule, Seed, within
 
 
 def _is_template(text: str) -> bool:
@@ -76,7 +76,7 @@ class DatasetOptions:
     use_rot: bool = True
     use_rgb_permute: bool = False
     saturation: Annotated[list[Annotated[float, within(0, 10)]], INTERVAL] | None = None
-    noise_seed: Annotated[int, within(0, 2**63 - 1)] = 0
+    noise_seed: Seed = 0
     sampling: Literal["images", "pixels"] = "images"
     phase: Literal["train", "val", "test"] = "train"
     scale: Count = 1

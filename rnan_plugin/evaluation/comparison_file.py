@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from rnan_plugin.choices import PolicyName
 from rnan_plugin.errors import UserError, nearest, shown
 from rnan_plugin.evaluation.classical import CLASSICAL
 from rnan_plugin.evaluation.methods import MethodSource
@@ -14,27 +16,13 @@ from rnan_plugin.files import one_component, shortened
 from rnan_plugin.inference.policy import policy_of
 from rnan_plugin.inference.restorer import RestoreSettings
 from rnan_plugin.options.schema import parse, read_yaml
-from rnan_plugin.paper.tasks import TASKS, TaskAtLevel
+from rnan_plugin.options.values import NOT_EMPTY, Count, CountOrNone, Name, PathText, Seed, within
+from rnan_plugin.paper.tasks import TaskAtLevel
 from rnan_plugin.perceptual import Lpips, lpips_network
 from rnan_plugin.targets import why_no_folder
 
 GROUND_TRUTH = "ground truth"  # stands beside the methods
 
-TYPES_OF_KEYS: dict[str, type | tuple[type, ...]] = {
-    "name": str,
-    "task": str,
-    "level": (int, float),
-    "noise_seed": int,
-    "sets": list,
-    "policy": str,
-    "tile": int,
-    "tile_overlap": int,
-    "attention_window": int,
-    "timing_side": int,
-    "lpips": dict,
-    "methods": dict,
-}
-NEEDED = ("task", "sets", "methods")
 # Keys of a method beside its type: those that it needs, those that it may have.
 KEYS_OF_METHODS: dict[str, tuple[set[str], set[str]]] = {
     "network": ({"opt"}, {"weights", "self_ensemble", "training"}),
@@ -46,17 +34,45 @@ KEYS_OF_METHODS: dict[str, tuple[set[str], set[str]]] = {
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """A comparison file's content.
+class ComparisonKeys:
+    """The keys of a comparison file.
 
     Args:
-        name: Of the comparison.
-        task: Task and level.
+        task: What is restored.
         sets: Folders or LMDBs of ground truth.
-        settings: How networks are applied.
+        methods: By name, what is compared.
+        level: Sigma, quality or scale; left out for a task without levels.
+        noise_seed: The noise of an image depends on it and the image's content.
+        name: Of the comparison; left out, the file's.
+        policy: How networks are applied to an image; left out, in tiles.
+        tile: Largest side of a tile in pixels of the input.
+        tile_overlap: Pixels that neighbouring tiles share.
+        attention_window: Side in pixels of the windows of a tile within which attention over the keys compares.
         timing_side: Side of the image on which time and memory are measured.
-        methods: By name.
         lpips: Computed too, where its files are named: weights and linear.
+    """
+
+    task: str
+    sets: Annotated[list[PathText], NOT_EMPTY]
+    methods: Annotated[Mapping[str, Any], NOT_EMPTY]
+    level: float | None = None
+    noise_seed: Seed | None = None
+    name: Name | None = None
+    policy: PolicyName | None = None
+    tile: Count | None = None
+    tile_overlap: CountOrNone | None = None
+    attention_window: Count | None = None
+    timing_side: Annotated[int, within(1, 4096)] | None = None
+    lpips: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a comparison file says; arguments as of `ComparisonKeys`, but
+
+    Args:
+        task: Task and level.
+        settings: How networks are applied.
         path: The file, for errors.
     """
 
@@ -81,34 +97,27 @@ def read_comparison(path: str) -> Comparison:
     Raises:
         UserError: A key or value that is not legal, with the file's name.
     """
-    content = read_yaml(path, "comparison file")
-    for key in NEEDED:
-        if not content.get(key):
-            raise UserError(f"{path}: key '{key}' is missing or empty")
-    content = {key: value for key, value in content.items() if value is not None}
-    for key, value in content.items():
-        _check_value(key, value, path)
-    if content["task"] not in TASKS:
-        raise UserError(f"{path}, task: no task '{content['task']}'{nearest(content['task'], TASKS)}")
-    methods = {str(name): _method(section, f"{path}, methods.{name}") for name, section in content["methods"].items()}
-    _check_names([GROUND_TRUTH, *map(file_name, map(str, content["methods"]))], f"{path}, methods")
-    _check_names([Path(str(root)).stem for root in content["sets"]], f"{path}, sets")
+    keys = parse(ComparisonKeys, read_yaml(path, "comparison file"), path, joint=", ")
+    methods = {str(name): _method(section, f"{path}, methods.{name}") for name, section in keys.methods.items()}
+    _check_names([GROUND_TRUTH, *map(file_name, methods)], f"{path}, methods")
+    _check_names([Path(root).stem for root in keys.sets], f"{path}, sets")
+    given = {key: value for key, value in asdict(keys).items() if value is not None}
     try:
         return Comparison(
-            one_component(content.get("name", Path(path).stem), "name"),
-            TaskAtLevel(content["task"], content.get("level"), content.get("noise_seed", 0)),
-            [str(root) for root in content["sets"]],
-            RestoreSettings(policy_of({"policy": "tile", **content})),
-            content.get("timing_side", 256),
+            keys.name or one_component(Path(path).stem, "name"),
+            TaskAtLevel(keys.task, keys.level, keys.noise_seed or 0),
+            keys.sets,
+            RestoreSettings(policy_of({"policy": "tile", **given})),
+            keys.timing_side or 256,
             methods,
             path,
-            _lpips(content["lpips"]) if "lpips" in content else None,
+            _lpips(keys.lpips) if keys.lpips is not None else None,
         )
     except UserError as error:
-        raise error.within(f"{path}: ") from None
+        raise error.within(f"{path}, ") from None
 
 
-def _lpips(section: dict[str, Any]) -> Lpips:
+def _lpips(section: Mapping[str, Any]) -> Lpips:
     """The section `lpips`, its files read."""
     found = parse(Lpips, section, "lpips")
     try:
@@ -116,17 +125,6 @@ def _lpips(section: dict[str, Any]) -> Lpips:
     except UserError as error:
         raise error.within("lpips: ") from None
     return found
-
-
-def _check_value(key: str, value: Any, path: str) -> None:
-    if key not in TYPES_OF_KEYS:
-        raise UserError(f"{path}: unknown key '{key}'{nearest(str(key), TYPES_OF_KEYS)}")
-    legal = TYPES_OF_KEYS[key]
-    if not isinstance(value, legal) or isinstance(value, bool):
-        names = [kind.__name__ for kind in (legal if isinstance(legal, tuple) else (legal,))]
-        raise UserError(f"{path}, {key}: {shown(value)} is not of type {' or '.join(names)}")
-    if key == "timing_side" and isinstance(value, int) and value < 1:
-        raise UserError(f"{path}, {key}: {value} is not a side of 1 pixel or more")
 
 
 def _method(section: Any, where: str) -> MethodSource:

@@ -227,8 +227,8 @@ def _default(item: dataclasses.Field[Any]) -> Any:
     return None if item.default is dataclasses.MISSING else copy.copy(item.default)
 
 
-def parse(options: type[Options], mapping: Mapping[str, Any], where: str) -> Options:
-    """Build a dataclass from a mapping.
+def parse(options: type[Options], mapping: Mapping[str, Any], where: str, *, joint: str = ".") -> Options:
+    """Build a dataclass from a mapping; `where` and `joint` as of `normalise`.
 
     Raises:
         UserError: Unknown or missing keys, or values that are not legal; a line for each.
@@ -239,7 +239,7 @@ def parse(options: type[Options], mapping: Mapping[str, Any], where: str) -> Opt
         if required and values.get(item.name) is None:
             values.pop(item.name, None)
             problems.append(f"{where}: key '{item.name}' is missing")
-    if problems := [*normalise(values, [options], where), *problems]:
+    if problems := [*normalise(values, [options], where, joint=joint), *problems]:
         raise UserError(*problems)
     return options(**values)
 

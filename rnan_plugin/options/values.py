@@ -74,6 +74,7 @@ LARGEST = 10**9  # of counts: no run has so many iterations, and dates and range
 
 Count = Annotated[int, within(1, LARGEST)]
 CountOrNone = Annotated[int, within(0, LARGEST)]
+Seed = Annotated[int, within(0, 2**63 - 1)]
 Share = Annotated[float, Rule(share, "from 0 to below 1", {"minimum": 0, "exclusiveMaximum": 1})]
 Positive = Annotated[float, above(0)]
 NotNegative = Annotated[float, at_least(0)]
