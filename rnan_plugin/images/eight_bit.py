@@ -11,6 +11,7 @@ from PIL import Image as PillowImage
 
 from rnan_plugin.errors import UserError
 from rnan_plugin.images.codec import ORIENTATION, opened_by_pillow, read_file
+from rnan_plugin.images.file_ends import ends_as_told
 from rnan_plugin.images.photo import read_photo
 
 _TOLD = {"BMP", "JPEG", "PNG", "TIFF", "WEBP"}  # formats whose header says, by Pillow, how deep the samples are
@@ -42,6 +43,8 @@ def decode_image(code: bytes, source: str) -> NDArray[np.uint8]:
 def image_size(path: Path) -> tuple[int, int]:
     """Height and width that `decode_image` gives, by the file's header where that promises what it takes.
 
+    A file whose end is not where its format has it is decoded, which tells what was cut short.
+
     Raises:
         UserError: As by `read_file` and `decode_image`.
     """
@@ -49,7 +52,7 @@ def image_size(path: Path) -> tuple[int, int]:
         if path.is_file():
             with opened_by_pillow(path) as image:
                 size = image.height, image.width
-                if _is_plain(image):
+                if _is_plain(image) and ends_as_told(path, image):
                     return size[::-1] if _is_sideways(image) else size
     height, width = decode_image(read_file(path), str(path)).shape[:2]
     return height, width

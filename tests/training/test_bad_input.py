@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from bad_files import noise, save, truncate
+from bad_files import noise, save
 from changed_options import REMOVED, change
 from conftest import REPOSITORY
 from legal_options import parse, train
@@ -363,7 +363,10 @@ def test_shipped_options_without_div2k_say_what_to_run(tmp_path: Path) -> None:
 
 
 def test_unreadable_image_met_by_a_worker_ends_training_with_one_line(legal: dict[str, Any]) -> None:
-    bad = truncate(save(Path("photos/two.jpg"), noise(64, 64)))  # such that OpenCV adds no warning of its own
+    bad = save(Path("photos/two.png"), noise(64, 64))
+    code = bad.read_bytes()
+    middle = len(code) // 2
+    bad.write_bytes(code[:middle] + bytes(9) + code[middle + 9 :])  # such that its end is whole
     loader = {"num_worker_per_gpu": 1, "batch_size_per_gpu": 2, "dataset_enlarge_ratio": 4}
     del legal["val"], legal["datasets"]["val"]
     legal["datasets"]["train"] |= loader

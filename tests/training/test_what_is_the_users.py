@@ -12,6 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from bad_files import noise, save, truncate
 from conftest import Train
 from tiny_runs import RUN, errors, state
 
@@ -87,15 +88,21 @@ def test_images_are_not_moved_aside(train: Train, capfd: pytest.CaptureFixture[s
     assert (folder / "a.png").exists()
 
 
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda file: save(file, noise(32, 32, 4)), "4 channels (alpha?)"),
+        (lambda file: truncate(save(file, noise(32, 32))), "unreadable or truncated image"),
+    ],
+)
 def test_an_image_that_is_none_of_a_data_set_is_told_before_the_start(
-    train: Train, capfd: pytest.CaptureFixture[str]
+    train: Train, capfd: pytest.CaptureFixture[str], make: Callable[[Path], Path], told: str
 ) -> None:
-    Path("mine").mkdir()
-    cv2.imwrite("mine/a.png", np.zeros((32, 32, 4), np.uint8))
+    make(Path("mine/a.png"))
     dataset = {"name": "mine", "type": "RestorationDataset", "dataroot_gt": "mine", "io_backend": {"type": "disk"}}
     dataset |= {"channels": "y", "degradation": {"type": "jpeg", "quality": 10}}
     line = refused(capfd, lambda: train(datasets__val=dataset))
-    assert "mine/a.png: 4 channels (alpha?)" in line
+    assert f"mine/a.png: {told}" in line
     assert not RUN.exists()
 
 
