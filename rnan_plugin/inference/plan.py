@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from rnan_plugin.inference.record import NAME as RECORD_NAME
 from rnan_plugin.inference.record import Record
 from rnan_plugin.targets import ABSENT, absence, check_file, check_folder, is_file, is_folder, real
 
+INSTEAD = "name another target, a --suffix, or add --overwrite"
 _SEPARATORS = tuple(filter(None, (os.sep, os.altsep)))
 
 
@@ -108,7 +109,7 @@ def make_plan(sources: Sequence[str], target: str, naming: Naming, *, overwrite:
     names_file = out.suffix.lower() in PHOTO_ENDINGS and not is_folder(out) and not target.endswith(_SEPARATORS)
     if len(paths) == 1 and not is_folder(paths[0]) and names_file:
         plan = _single(paths[0], out, naming)
-        return plan if overwrite else _kept_from_the_users(plan, known=_Results(plan.folder).have)
+        return plan if overwrite else _kept_from_the_users(plan)
     if names_file:
         raise UserError(f"{out}: several images need a folder to write to; name one without such an ending")
     plan = Plan([], check_folder(out))
@@ -124,17 +125,16 @@ def make_plan(sources: Sequence[str], target: str, naming: Naming, *, overwrite:
     if not plan.jobs:
         told = f"{', '.join(sources)}: no images in it; known endings are {' '.join(sorted(PHOTO_ENDINGS))}"
         raise UserError(*plan.unreadable, told)
-    # With a record the folder is of results: one that a killed run had no time to write down is replaced.
-    are_results = overwrite or Record(plan.folder).is_there
-    return plan if are_results else _kept_from_the_users(plan, known=lambda _: False)
+    return plan if overwrite else _kept_from_the_users(plan)
 
 
-def _kept_from_the_users(plan: Plan, known: Callable[[Path], bool]) -> Plan:
-    """The plan, unless it would replace files that are not known for results of earlier runs."""
+def _kept_from_the_users(plan: Plan) -> Plan:
+    """The plan, unless it would replace files that are not results of the same sources."""
+    record = Record(plan.folder)
     for job in plan.jobs:
         for out in (job.out, job.copy):
-            if is_file(out) and out.stat().st_size and not known(out):
-                raise UserError(f"{out}: is there already; name another target, a --suffix, or add --overwrite")
+            if is_file(out) and out.stat().st_size and not record.made(out, job.source):
+                raise UserError(f"{out}: is there already; {INSTEAD}")
     return plan
 
 

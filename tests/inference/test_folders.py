@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
@@ -216,6 +217,65 @@ def test_files_of_the_users_are_not_replaced_unasked(
     assert (tmp_path / "mine.png").read_bytes() == mine
 
 
+@pytest.mark.parametrize("record", ["empty", "of another image"])
+def test_beside_results_files_of_the_users_are_not_replaced_either(
+    tmp_path: Path, weights: str, record: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(tmp_path / "photos/a.jpg")
+    save(tmp_path / "other/b.jpg")
+    own = save(tmp_path / "photos/b.png", 5).read_bytes()
+    if record == "empty":
+        (tmp_path / "photos/restore.jsonl").touch()
+    else:
+        run(tmp_path / "photos/a.jpg", tmp_path / "photos/a_restored.png", "--weights", weights)
+    run(tmp_path / "other/b.jpg", tmp_path / "photos", "--weights", weights, status=2)
+    assert "photos/b.png: is there already; name another target" in capsys.readouterr().err
+    assert (tmp_path / "photos/b.png").read_bytes() == own
+
+
+def test_a_result_of_another_photograph_is_not_replaced_unasked(
+    tmp_path: Path, weights: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for year, seed in (("2024", 1), ("2025", 2)):
+        save(tmp_path / year / "IMG_1.png", seed)
+    run(tmp_path / "2024/IMG_1.png", tmp_path / "out", "--weights", weights)
+    result = (tmp_path / "out/IMG_1.png").read_bytes()
+    run(tmp_path / "2025/IMG_1.png", tmp_path / "out", "--weights", weights, status=2)
+    assert "out/IMG_1.png: is there already; name another target" in capsys.readouterr().err
+    assert (tmp_path / "out/IMG_1.png").read_bytes() == result
+    monkeypatch.chdir(tmp_path / "2024")
+    run("IMG_1.png", tmp_path / "out", "--weights", weights)  # the same, called otherwise
+    assert "1 done already" in capsys.readouterr().out
+
+
+def test_a_result_that_was_edited_stays(tmp_path: Path, weights: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a", "b"):
+        save(tmp_path / f"in/{name}.png")
+    arguments = [tmp_path / "in", tmp_path / "out", "--weights", weights]
+    run(*arguments)
+    (tmp_path / "out/a.png").write_text("edited")
+    run(*arguments)
+    assert "2 done already" in capsys.readouterr().out
+    run(*arguments, "--self-ensemble", status=1)
+    told = capsys.readouterr()
+    assert "out/a.png: was changed since it was restored; name another target, a --suffix, or add --over" in told.err
+    assert "1 image(s) restored\n" in told.out
+    assert (tmp_path / "out/a.png").read_text() == "edited"
+    run(*arguments, "--self-ensemble", "--overwrite")
+    assert cv2.imread(str(tmp_path / "out/a.png")) is not None
+
+
+def test_what_a_kill_left_without_its_line_is_a_result(tmp_path: Path, weights: str) -> None:
+    save(tmp_path / "in/a.png")
+    record = Record(tmp_path / "out")
+    record.begin([tmp_path / "out/a.png"])
+    save(tmp_path / "out/a.png", 9)
+    run(tmp_path / "in", tmp_path / "out", "--weights", weights)
+    (entry,) = entries(tmp_path / "out")
+    assert entry["source"] == str(tmp_path / "in/a.png")
+    assert entry["sha256"] == hashlib.sha256((tmp_path / "out/a.png").read_bytes()).hexdigest()
+
+
 def test_what_another_process_writes_is_left_to_it(tmp_path: Path, weights: str) -> None:
     save(tmp_path / "in/a.png")
     (tmp_path / "out").mkdir()
@@ -264,6 +324,7 @@ def test_a_pattern_that_finds_its_own_target_and_names_that_are_no_utf8(
     (tmp_path / f"{name}.png").write_bytes((tmp_path / "plain.png").read_bytes())
     for _ in range(2):
         run("[!t]*", "out", "--weights", weights)  # without the weights
+    for _ in range(2):
         run(".", ".", "--suffix", "_r", "--weights", weights)
         run("plain.png", "plain_r.png", ".", "--suffix", "_r", "--weights", weights)
     images = [f"{stem}{suffix}.png" for stem in (name, "plain") for suffix in ("", "_r")]
@@ -385,7 +446,9 @@ def killed_again_and_again(folder: Path, weights: str, count: int, kills: int) -
 
 
 def lines_of(record: Path) -> list[str]:
-    return record.read_text("utf-8").split("\n")[:-1] if record.is_file() else []
+    """Those of results."""
+    lines = record.read_text("utf-8").split("\n")[:-1] if record.is_file() else []
+    return [line for line in lines if not line.startswith('{"begun"')]
 
 
 def test_a_folder_that_is_killed_ends_as_one_that_is_not(tmp_path: Path, weights: str) -> None:
