@@ -39,12 +39,12 @@ def collect(checks: Iterable[Callable[[], object]]) -> None:
 _MOST_LINES = 20  # of a message; whoever has more problems than that mends these first
 
 
-def tell(error: UserError) -> None:
-    """Print the lines of an error to standard error, `error: ` before each; of very many the first."""
+def tell(error: UserError, most: int = _MOST_LINES) -> None:
+    """Print the lines of an error to standard error, `error: ` before each; of more than `most` the first."""
     lines = [one_line(line) for line in error.args]
-    shown_lines = lines[:_MOST_LINES]
-    if len(lines) > _MOST_LINES:
-        shown_lines.append(f"and {len(lines) - _MOST_LINES} more")
+    shown_lines = lines[:most]
+    if len(lines) > most:
+        shown_lines.append(f"and {len(lines) - most} more")
     print(*(f"error: {line}" for line in shown_lines), sep="\n", file=sys.stderr)
 
 

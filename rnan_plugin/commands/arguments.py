@@ -25,7 +25,10 @@ def add_task(parser: argparse.ArgumentParser, *, required: bool, why: str, finds
 
 
 def _level_or_auto(text: str) -> float | None:
-    return None if text == "auto" else float(text)
+    try:
+        return None if text == "auto" else float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor auto") from None
 
 
 def task_of(options: argparse.Namespace) -> TaskAtLevel | None:
@@ -69,9 +72,16 @@ def add_policy(parser: argparse.ArgumentParser, *, default: str | None) -> None:
 
 
 def policy_of(options: argparse.Namespace) -> Policy:
-    """The policy that the flags describe."""
+    """The policy that the flags describe.
+
+    Raises:
+        UserError: A value outside its legal interval, or tiles for a policy that has none.
+    """
     from rnan_plugin.inference.policy import named_policy
 
+    for flag in ("tile", "overlap", "window"):
+        if options.policy in {"whole", "release"} and getattr(options, flag) is not None:
+            raise UserError(f"--{flag}: is of tiles; leave it out, or --policy {options.policy}")
     others = {"tile_batch": options.tile_batch, "self_ensemble": options.self_ensemble}
     return named_policy(options.policy, options.tile, options.overlap, options.window, **others)
 

@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
     print(summary)
     if not summary.errors:
         return 0
-    tell(UserError(*summary.errors))
+    tell(UserError(*sorted(summary.errors)), most=len(summary.errors))  # each of them is a file to look after
     return 1
 
 

@@ -35,6 +35,7 @@ def degrade_folder(input_dir: str, output_dir: Path, task: TaskAtLevel) -> int:
     """
     _check_output(output_dir, Path(input_dir))
     store = FolderStore(input_dir)
+    store.sizes()  # tells what is no image for it before any work is done
     with writing(output_dir), atomic_folder(output_dir) as folder:
         for name in tqdm(store.names, unit="image"):
             _write_pair(task, store, name, folder)

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from rnan_plugin.data.image_files import index_by_stem, list_images
 from rnan_plugin.data.lmdb_pages import check_pages
-from rnan_plugin.errors import UserError, one_line, shown
+from rnan_plugin.errors import UserError, collect, one_line, shown
 from rnan_plugin.files import readable
 from rnan_plugin.images.codec import read_file
 from rnan_plugin.images.degradations import Box
@@ -104,8 +105,14 @@ class FolderStore:
         return self._files[name]
 
     def sizes(self) -> dict[str, tuple[int, int]]:
-        """See `ImageStore`."""
-        return {name: image_size(file) for name, file in self._files.items()}
+        """See `ImageStore`; all files that are no such images are told at once."""
+        found: dict[str, tuple[int, int]] = {}
+
+        def look(name: str) -> None:
+            found[name] = image_size(self._files[name])
+
+        collect(partial(look, name) for name in self._files)
+        return found
 
 
 class LmdbStore:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -123,6 +123,7 @@ def evaluate(
         UserError: Images are missing, unreadable, or too small; names the image.
     """
     store = open_store(root, is_lmdb=is_lmdb(root))
+    unlike = _set_problems(root, store.sizes())
     scores, digest = {}, hashlib.sha256()
     for key, lq, gt in _pairs(task, store, one_line(f"{method.name}, {Path(root).stem}")):
         digest.update(f"{key} {gt.shape} ".encode() + gt.tobytes())
@@ -136,15 +137,14 @@ def evaluate(
             raise error.within(f"{store.path(key)}: ") from None
         if keep is not None:
             keep(key, restored, gt)
-    unlike = _set_problems(root, store)
     facts = method.facts() | ({"lpips": lpips.describe()} if lpips else {})
     return Evaluation(method.name, task, readable(Path(root).stem), digest.hexdigest()[:16], scores, facts, unlike)
 
 
-def _set_problems(root: str, store: ImageStore) -> list[str]:
+def _set_problems(root: str, sizes: Mapping[str, tuple[int, int]]) -> list[str]:
     """What is wrong with a folder that has the name of one of the paper's image sets."""
     named = VALIDATION_SETS.get(Path(root).stem)
-    return list(named.problems(store.sizes())) if named is not None else []
+    return list(named.problems(sizes)) if named is not None else []
 
 
 def _pairs(task: TaskAtLevel, store: ImageStore, label: str) -> Iterator[tuple[str, Image, Image]]:

@@ -110,17 +110,31 @@ def decode_tiff(code: bytes, name: str, layout: Layout) -> NDArray[Any]:
     if layout.bits < 8:
         return _by_pillow(code, name)
     samples = _by_tifffile(code, name, layout)
-    if samples is None and layout.bits == 8:  # Pillow drops what it does not know
-        return decode_samples(code, name) if layout.has_unknown_channel else _by_pillow(code, name)
     if samples is not None:
         return samples
+    if layout.bits == 8:
+        return _of_8_bits(code, name, layout)
     if layout.is_planar or layout.num_channel == 2 or layout.compression not in _OPENCVS:
         how = ", in planes or grey with alpha," if layout.compression in _OPENCVS else ""
-        told = f"{layout.compression} of {layout.bits} bits{how} can't be read"
-        raise UserError(f"{name}: {told}; save it with deflate or without compression")
+        raise _cannot_be_read(name, layout, how)
     samples = decode_samples(code, name)
     highest = 2**16 - 2 ** (16 - layout.bits)  # of 10 to 14 bits OpenCV makes the upper ones of 16
     return _meant(scaled(samples, highest) if samples.dtype == np.uint16 else samples, layout)
+
+
+def _of_8_bits(code: bytes, name: str, layout: Layout) -> NDArray[Any]:
+    """What tifffile can't read alone; libraries may, depending on how they were built."""
+    try:  # Pillow drops channels that it does not know
+        return decode_samples(code, name) if layout.has_unknown_channel else _by_pillow(code, name)
+    except UserError:
+        if layout.compression in _OPENCVS:
+            raise
+        raise _cannot_be_read(name, layout) from None
+
+
+def _cannot_be_read(name: str, layout: Layout, how: str = "") -> UserError:
+    told = f"{layout.compression} of {layout.bits} bits{how} can't be read"
+    return UserError(f"{name}: {told}; save it with deflate or without compression")
 
 
 def _by_tifffile(code: bytes, name: str, layout: Layout) -> NDArray[Any] | None:

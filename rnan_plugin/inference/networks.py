@@ -56,22 +56,36 @@ def load_network(option_file: str | None, weights: str | None, task: TaskAtLevel
         task: The task and level to take the package's weights for, where neither of the others is given.
 
     Raises:
-        UserError: Nothing is named, or a file is missing, damaged or of another kind.
+        UserError: Nothing is named, a file is missing, damaged or of another kind, or it is of another task.
     """
     network = named_network(weights) if weights else None
+    if network and task and network.task != task.name:
+        raise UserError(f"{weights}: is for {network.task}, not for {task}; name other weights or another task")
     weights = str(network.file) if network else weights
     if option_file is not None:
-        return _load_described(option_file, weights)
-    if weights is not None:
+        loaded = _load_described(option_file, weights)
+    elif weights is not None:
         loaded = _load_alone(weights)
         loaded = replace(loaded, channels=network.channels) if network else loaded
-        return loaded if task is None else replace(loaded, channels=task.row.channels)
-    if task is not None:
+        loaded = loaded if task is None else replace(loaded, channels=task.row.channels)
+    elif task is not None:
         return replace(_load_alone(str(shipped_file(task))), channels=task.row.channels)
-    raise UserError(
-        f"name what to restore from with --task and --level (weights in the package: {shipped_names()}), "
-        "or weights with -opt FILE (option file) or --weights FILE (a checkpoint)"
-    )
+    else:
+        raise UserError(
+            f"name what to restore from with --task and --level (weights in the package: {shipped_names()}), "
+            "or weights with -opt FILE (option file) or --weights FILE (a checkpoint)"
+        )
+    if task is not None:
+        _check_scale(loaded, task)
+    return loaded
+
+
+def _check_scale(loaded: Loaded, task: TaskAtLevel) -> None:
+    """Whether a network enlarges as its task does, where its arguments tell."""
+    scale = next((loaded.network[key] for key in ("upscale", "scale") if key in loaded.network), task.scale)
+    if scale != task.scale:
+        told = f"enlarges ×{scale}" if scale != 1 else "keeps the size of its input"
+        raise UserError(f"{loaded.weights}: {told}, {task} needs ×{task.scale}; name other weights or another task")
 
 
 def _load_alone(weights: str) -> Loaded:

@@ -50,8 +50,9 @@ class Policy:
     def __post_init__(self) -> None:
         if self.name not in POLICIES:
             raise UserError(f"policy is '{self.name}', legal are {', '.join(POLICIES)}")
-        if self.tile < 1 or self.tile_batch < 1:
-            raise UserError(f"tile is {self.tile} and tile_batch {self.tile_batch}, must be 1 or more")
+        for name in ("tile", "tile_batch"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} is {getattr(self, name)}, must be 1 or more")
         if self.window is not None and self.window < 1:
             raise UserError(f"window (attention_window) is {self.window}, must be 1 or more")
         if self.window is not None and self.name in {"whole", "release"}:

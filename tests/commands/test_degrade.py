@@ -16,6 +16,7 @@ from conftest import REPOSITORY
 from little_rights import bound, little_room, needs_bounds
 
 import rnan_plugin
+import rnan_plugin.data.degrade_folder
 from rnan_plugin.data.degrade_folder import degrade_folder
 from rnan_plugin.data.restoration_dataset import RestorationDataset
 from rnan_plugin.errors import UserError
@@ -184,6 +185,17 @@ def test_error_leaves_nothing_behind(
         degrade_folder(str(photos), tmp_path / "out", TaskAtLevel(task, level, seed))
     assert "\n" not in str(error.value)
     assert [path.name for path in tmp_path.iterdir()] == ["photos"]
+
+
+def test_all_images_that_do_not_fit_are_told_before_any_work(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("x", "y"):
+        cv2.imwrite(str(photos / f"{name}.png"), np.zeros((8, 8, 4), np.uint8))
+    monkeypatch.setattr(rnan_plugin.data.degrade_folder, "pair", None)
+    with pytest.raises(UserError) as error:
+        degrade(photos, tmp_path / "out")
+    assert [line.split(": ")[0] for line in error.value.args] == [str(photos / f"{name}.png") for name in ("x", "y")]
 
 
 def degrade(photos: Path, out: Path) -> int:

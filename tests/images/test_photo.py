@@ -372,6 +372,14 @@ def test_several_frames_are_refused_in_a_line(kind: str) -> None:
         read_photo(buffer.getvalue(), "a")
 
 
+def compressed_by(number: int) -> bytes:
+    """A TIFF file that says its samples are compressed in a way that hardly any library was built for."""
+    code = saved(smooth(3), "TIFF")
+    entry = struct.pack("<HHIHH", 259, 3, 1, 1, 0)  # a short, of one: none
+    assert code.count(entry) == 1
+    return code.replace(entry, struct.pack("<HHIHH", 259, 3, 1, number, 0))
+
+
 UNREADABLE: dict[str, tuple[Callable[[], bytes], str]] = {
     "wide": (lambda: by_tifffile(smooth(3).astype(np.uint32), photometric="rgb"), "samples of type uint32"),
     "signed": (lambda: by_tifffile(smooth(3).astype(np.int16), photometric="rgb"), "samples of type int16"),
@@ -385,6 +393,10 @@ UNREADABLE: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "cut": (lambda: saved(smooth(3), "TIFF")[:-900], "unreadable or truncated image"),
     "cut16": (lambda: by_tifffile(smooth(3, np.uint16), photometric="rgb", compression="zlib")[:-900], "unreadable or"),
+    "webp": (
+        lambda: compressed_by(50_001),
+        "WEBP of 8 bits can't be read; save it with deflate or without compression",
+    ),
     "five": (lambda: by_tifffile(np.dstack([smooth(4), smooth(1)]), photometric="rgb"), "5 channels"),
     "inks": (
         lambda: by_tifffile(np.dstack([smooth(4), smooth(1)]), photometric="separated", extrasamples=["unassalpha"]),

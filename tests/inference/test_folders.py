@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -293,6 +294,38 @@ def test_what_another_process_writes_is_left_to_it(tmp_path: Path, weights: str)
     record.add({"image": "a.png"})
     record.tidy()
     assert [entry["image"] for entry in entries(tmp_path / "out")] == ["a.png", "b.png"]
+
+
+def test_every_file_that_cannot_be_read_is_named_in_order(
+    tmp_path: Path, weights: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(tmp_path / "in/good.png")
+    bad = [tmp_path / f"in/bad{number:02}.jpg" for number in range(25)]
+    for file in bad:
+        file.touch()
+    run(tmp_path / "in", tmp_path / "out", "--weights", weights, "--jobs", "2", status=1)
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert [line.split(": ")[1] for line in lines] == list(map(str, bad))
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--policy", "whole", "--tile", "64"], "--tile: is of tiles; leave it out, or --policy whole"),
+        (["--policy", "release", "--window", "48"], "--window: is of tiles; leave it out, or --policy release"),
+        (["--tile", "0"], "tile is 0, must be 1 or more"),
+        (["--tile-batch", "0"], "tile_batch is 0, must be 1 or more"),
+        (["--task", "car", "--level", "abc"], "argument --level: 'abc' is neither a number nor auto"),
+    ],
+)
+def test_flags_that_do_not_fit_are_told(
+    tmp_path: Path, weights: str, flags: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(tmp_path / "in/a.png")
+    with suppress(SystemExit):  # argparse's
+        run(tmp_path / "in", tmp_path / "out", "--weights", weights, *flags, status=2)
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_that_cannot_be_read_stops_no_other(

@@ -125,3 +125,33 @@ def test_a_checkpoint_with_a_wrong_network_is_one_line(tmp_path: Path, network: 
     assert told in str(error.value)
     assert str(error.value).startswith(file)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("weights", "task", "told"),
+    [
+        ("colordn_50_medium", TaskAtLevel("sr", 2), "colordn_50_medium: is for colordn, not for sr 2; name other wei"),
+        ("colordn_50", TaskAtLevel("car", 15), "colordn_50: is for colordn, not for car 15; name other weights or an"),
+        ("sr_2", TaskAtLevel("sr", 3), "sr_2.pth: enlarges ×2, sr 3 needs ×3; name other weights or another task"),
+        ("colordn_50.pth", TaskAtLevel("sr", 2), "colordn_50.pth: keeps the size of its input, sr 2 needs ×2; name"),
+        ("sr_2.pth", TaskAtLevel("colordn", 50), "sr_2.pth: enlarges ×2, colordn 50 needs ×1; name other weights"),
+    ],
+)
+def test_weights_of_another_task_are_refused_before_anything_is_restored(
+    weights: str, task: TaskAtLevel, told: str
+) -> None:
+    file = str(shipped_file(TaskAtLevel("sr", 2)).with_name(weights)) if weights.endswith(".pth") else weights
+    with pytest.raises(UserError) as error:
+        load_network(None, file, task)
+    assert told in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_network_at_another_level_of_its_task_is_taken() -> None:
+    assert load_network(None, "colordn_50", TaskAtLevel("colordn", 40)).channels == "rgb"
+
+
+def test_an_option_files_network_of_another_scale_is_refused(tmp_path: Path) -> None:
+    option_file, file = written(tmp_path, {"params": weights(1)})
+    with pytest.raises(UserError, match=r"net\.pth: keeps the size of its input, sr 3 needs ×3"):
+        load_network(option_file, file, TaskAtLevel("sr", 3))
