@@ -14,7 +14,7 @@ from conftest import REPOSITORY
 FLOORS = [
     {"errors", "version", "choices"},
     {"targets"},
-    {"files", "device", "images", "portable", "toolbox"},
+    {"files", "device", "images", "portable", "progress", "toolbox"},
     {"checkpoints", "paper"},
     {"archs", "perceptual"},
     {"options"},

@@ -7,14 +7,13 @@ import json
 import os
 from pathlib import Path
 
-from tqdm import tqdm
-
 from rnan_plugin.data.image_store import FolderStore
 from rnan_plugin.data.pairs import pair
 from rnan_plugin.errors import UserError
 from rnan_plugin.files import atomic_folder, writing
 from rnan_plugin.images.codec import encode_png
 from rnan_plugin.paper.tasks import TaskAtLevel
+from rnan_plugin.progress import FileProgress
 from rnan_plugin.targets import check_folder, check_names, real
 from rnan_plugin.version import __version__
 
@@ -37,8 +36,10 @@ def degrade_folder(input_dir: str, output_dir: Path, task: TaskAtLevel) -> int:
     store = FolderStore(input_dir)
     store.sizes()  # tells what is no image for it before any work is done
     with writing(output_dir), atomic_folder(output_dir) as folder:
-        for name in tqdm(store.names, unit="image"):
-            _write_pair(task, store, name, folder)
+        with FileProgress(len(store.names), "degrading") as progress:
+            for name in store.names:
+                _write_pair(task, store, name, folder)
+                progress.step()
         settings = _settings(task) | {"images": len(store.names), "rnan_plugin": __version__}
         (folder / "settings.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     return len(store.names)

@@ -9,12 +9,11 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from tqdm import tqdm
-
 from rnan_plugin.data.image_store import META_INFO, LmdbStore, decode_value
 from rnan_plugin.errors import UserError, one_line
 from rnan_plugin.images.png_rows import chunks
 from rnan_plugin.images.raw_codec import Value, is_intact, is_raw
+from rnan_plugin.progress import FileProgress
 
 _CRC = struct.Struct(">I")
 
@@ -52,14 +51,15 @@ def check_lmdb(root: str) -> tuple[int, list[str]]:
     sizes = store.sizes()
     problems = list(_wrong_keys(store, set(sizes)))
     running: deque[Future[str | None]] = deque()
-    with ThreadPoolExecutor() as pool, tqdm(total=len(sizes), unit="image", desc="verifying") as progress:
+    with ThreadPoolExecutor() as pool, FileProgress(len(sizes), "verifying") as progress:
         for name, size in sizes.items():
             running.append(pool.submit(_wrong_value, store, name, size))
             if len(running) > 4 * (os.cpu_count() or 1):
                 problems += filter(None, [running.popleft().result()])
-                progress.update()
-        problems += filter(None, [future.result() for future in running])
-        progress.update(len(running))
+                progress.step()
+        for future in running:
+            problems += filter(None, [future.result()])
+            progress.step()
     return len(sizes), problems
 
 

@@ -24,7 +24,6 @@ from typing import Literal, get_args
 import lmdb
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from rnan_plugin.data.image_sources import ImageSource, collect_images
 from rnan_plugin.data.image_store import META_INFO, shape_of
@@ -34,6 +33,7 @@ from rnan_plugin.files import atomic_path
 from rnan_plugin.images.codec import encode_png
 from rnan_plugin.images.eight_bit import decode_image
 from rnan_plugin.images.raw_codec import encode_raw
+from rnan_plugin.progress import FileProgress
 
 Codec = Literal["png", "raw"]
 Entry = tuple[str, bytes]  # key, value
@@ -173,7 +173,7 @@ def _fill(work: Path, images: Mapping[str, ImageSource], layout: Layout, packed:
         packed.resumed = len(done)
         todo = {name: image for name, image in images.items() if name not in done}
         batch = _Batch(environment)
-        with tqdm(total=len(images), initial=len(done), unit="image", desc="packing", smoothing=0.1) as progress:
+        with FileProgress(len(images), "packing", done=len(done)) as progress:
             try:
                 for name, result in _in_order(partial(_entries, layout=layout), todo):
                     try:
@@ -182,7 +182,7 @@ def _fill(work: Path, images: Mapping[str, ImageSource], layout: Layout, packed:
                         if not skip_bad:
                             raise
                         packed.skipped[name] = str(error)
-                    progress.update()
+                    progress.step()
             finally:
                 batch.commit()
         lines = [line for name in images for line in _meta_lines(environment, name, layout)]

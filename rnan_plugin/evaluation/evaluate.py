@@ -14,11 +14,10 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from rnan_plugin.data.image_store import ImageStore, is_lmdb, open_store
 from rnan_plugin.data.pairs import pair
-from rnan_plugin.errors import UserError, one_line
+from rnan_plugin.errors import UserError
 from rnan_plugin.evaluation.methods import Method
 from rnan_plugin.evaluation.protocol import score, without_border
 from rnan_plugin.files import readable
@@ -26,6 +25,7 @@ from rnan_plugin.images.degradations import Image
 from rnan_plugin.paper.image_sets import VALIDATION_SETS
 from rnan_plugin.paper.tasks import TaskAtLevel
 from rnan_plugin.perceptual import Lpips
+from rnan_plugin.progress import FileProgress
 from rnan_plugin.version import __version__
 
 
@@ -125,7 +125,7 @@ def evaluate(
     store = open_store(root, is_lmdb=is_lmdb(root))
     unlike = _set_problems(root, store.sizes())
     scores, digest = {}, hashlib.sha256()
-    for key, lq, gt in _pairs(task, store, one_line(f"{method.name}, {Path(root).stem}")):
+    for key, lq, gt in _pairs(task, store, f"{method.name}, {Path(root).stem}"):
         digest.update(f"{key} {gt.shape} ".encode() + gt.tobytes())
         start = time.perf_counter()
         restored = method.restore(lq, key)
@@ -148,5 +148,7 @@ def _set_problems(root: str, sizes: Mapping[str, tuple[int, int]]) -> list[str]:
 
 
 def _pairs(task: TaskAtLevel, store: ImageStore, label: str) -> Iterator[tuple[str, Image, Image]]:
-    for key in tqdm(store.names, desc=label, unit="image"):
-        yield (key, *pair(task, store, key))
+    with FileProgress(len(store.names), label) as progress:
+        for key in store.names:
+            yield (key, *pair(task, store, key))
+            progress.step()

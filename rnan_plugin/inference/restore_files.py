@@ -24,10 +24,10 @@ from rnan_plugin.images.codec import header_size, read_file
 from rnan_plugin.images.photo import read_photo
 from rnan_plugin.inference.pick import Pick, restore_photo
 from rnan_plugin.inference.plan import INSTEAD, Job, Naming, Plan, make_plan
-from rnan_plugin.inference.progress import FileProgress, say
 from rnan_plugin.inference.record import Record, sha256_of
 from rnan_plugin.inference.results import write_photo, write_untouched
 from rnan_plugin.inference.whole_images import Progress
+from rnan_plugin.progress import FileProgress, say
 from rnan_plugin.targets import is_file
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}

@@ -21,10 +21,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from rnan_plugin import progress
 from rnan_plugin.__main__ import main
 from rnan_plugin.archs.rnan_arch import RNAN
 from rnan_plugin.errors import UserError
-from rnan_plugin.inference import progress, restore_files
+from rnan_plugin.inference import restore_files
 from rnan_plugin.inference.plan import Naming, make_plan
 from rnan_plugin.inference.record import Record
 
@@ -423,6 +424,11 @@ def test_progress_is_a_line_now_and_then_where_there_is_no_terminal(
         for number in range(9):
             shown.step(was_done=number < 2)  # of an earlier run
     assert capsys.readouterr().err.startswith("4 of 9 images, about 30 s left")
+    clock = iter([0.0, *range(0, 100, 4)])
+    with progress.FileProgress(9, "packing", done=2) as shown:
+        for _ in range(7):
+            shown.step()
+    assert capsys.readouterr().err.startswith("packing: 6 of 9 images, about 9 s left")
 
 
 def test_a_large_image_has_the_memory_to_itself(tmp_path: Path, weights: str, monkeypatch: pytest.MonkeyPatch) -> None:

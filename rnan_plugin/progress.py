@@ -23,11 +23,15 @@ class FileProgress:
 
     Args:
         total: How many there are.
+        what: What becomes of them, before the numbers.
+        done: How many were done before.
     """
 
-    def __init__(self, total: int) -> None:
-        self.total, self.done, self._worked_on = total, 0, 0
-        self._bar = tqdm(total=total, unit="image") if sys.stderr.isatty() and total > 1 else None
+    def __init__(self, total: int, what: str = "", done: int = 0) -> None:
+        self.total, self.done, self._worked_on = total, done, 0
+        self._what = f"{one_line(what)}: " if what else ""
+        is_shown = sys.stderr.isatty() and total > 1
+        self._bar = tqdm(total=total, initial=done, unit="image", desc=one_line(what) or None) if is_shown else None
         self._start = self._told = time.monotonic()
 
     def __enter__(self) -> FileProgress:
@@ -49,7 +53,11 @@ class FileProgress:
         elif now - self._told >= EVERY and self._worked_on and self.done < self.total:
             self._told = now
             left = (now - self._start) / self._worked_on * (self.total - self.done)
-            print(f"{self.done} of {self.total} images, about {_in_words(left)} left", file=sys.stderr, flush=True)
+            print(
+                f"{self._what}{self.done} of {self.total} images, about {_in_words(left)} left",
+                file=sys.stderr,
+                flush=True,
+            )
 
 
 def _in_words(seconds: float) -> str:
