@@ -93,7 +93,7 @@ def test_folders_that_may_not_be_entered_stop_no_other(network: list[str], tmp_p
     assert told.returncode == 1
     assert [line for line in told.stderr.splitlines() if line.startswith("error: ")] == [
         f"error: in/{name}: can't be read (Permission denied); check the folder's permissions"
-        for name in ("listed", "closed")
+        for name in ("closed", "listed")
     ]
     assert names("out") == ["a.png", "restore.jsonl"]
     told = bound(tmp_path, "restore", "in/listed/b.png", "out", *network)
