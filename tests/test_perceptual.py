@@ -167,4 +167,4 @@ def test_comparison_reports_it(files: tuple[str, str], photos: Path, tmp_path: P
     content["lpips"] = {"weights": "none.pth", "linear": files[1]}
     Path("c.yml").write_text(yaml.safe_dump(content))
     assert main(["compare", "c.yml"]) == 2
-    assert capsys.readouterr().err.startswith("error: c.yml: lpips: none.pth: no such file")
+    assert capsys.readouterr().err.startswith("error: c.yml, lpips: none.pth: no such file")

@@ -372,7 +372,7 @@ def test_user_errors_and_interrupts(capsys: pytest.CaptureFixture[str], monkeypa
 
 
 def test_a_reader_that_has_seen_enough_is_no_traceback() -> None:
-    command = f"{sys.executable} -m rnan_plugin sets nowhere | head -n 1"
+    command = f"{sys.executable} -m rnan_plugin sets . | head -n 1"
     result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert result.stdout.startswith("Set5")
     assert "Traceback" not in result.stderr
