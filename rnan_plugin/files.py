@@ -1,7 +1,8 @@
-"""Writing files so that nothing half-written is ever left under the final name."""
+"""Writing files so that nothing half-written is ever left under the final name; what files are called, and hashes."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -34,6 +35,12 @@ def shortened(stem: str, ending: str) -> str:
         return stem + ending
     mark = f"~{zlib.crc32(code):08x}"
     return code[: room - len(mark)].decode("utf-8", "ignore") + mark + ending
+
+
+def sha256_of(file: Path) -> str:
+    """The hash of a file's content, 64 hexadecimal digits."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 @contextmanager

@@ -5,7 +5,6 @@ Source: Zhang, Isola, Efros, Shechtman, Wang, "The Unreasonable Effectiveness of
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import warnings
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 
 from rnan_plugin.checkpoints import read, weights_in
 from rnan_plugin.errors import UserError
+from rnan_plugin.files import sha256_of
 
 # The network of a backbone's file, by a tensor that it alone has: its name, and its shape.
 _BACKBONES = {
@@ -50,7 +50,7 @@ class Lpips:
         """What a number of it depends on, for a protocol."""
         kind = lpips_network(self.weights, self.linear).pnet_type
         files = (Path(file).expanduser() for file in (self.weights, self.linear))
-        hashes = [hashlib.sha256(file.read_bytes()).hexdigest()[:12] for file in files]
+        hashes = [sha256_of(file)[:12] for file in files]
         return f"{kind}, RGB or grey, version 0.1, weights {hashes[0]}, linear layers {hashes[1]}"
 
 

@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from rnan_plugin import checkpoints
+from rnan_plugin.files import sha256_of
 from rnan_plugin.images.levels import Spread, level_key, level_range
 from rnan_plugin.inference.shipped import OVERLAP, TILE, ShippedNetwork, training_spent
 from rnan_plugin.options.schema import read_option_file
@@ -92,15 +92,10 @@ def recipe_of(option_file: str | Path) -> dict[str, Any]:
     }
 
 
-def sha256_of(network: ShippedNetwork) -> str:
-    """Of a network's file."""
-    return hashlib.sha256(network.file.read_bytes()).hexdigest()
-
-
 def trained_by(network: ShippedNetwork, checkpoint: Numbers) -> dict[str, Any]:
     """The recipe of packed weights: they say it, for older ones their numbers do, and before those the shipped file."""
     known = known_numbers().get(str(network), {})
-    kept = known.get("recipe") if known.get("weights_sha256") == sha256_of(network) else None
+    kept = known.get("recipe") if known.get("weights_sha256") == sha256_of(network.file) else None
     found: dict[str, Any] = (
         checkpoint.get("recipe") or kept or recipe_of(REPOSITORY / path_of(checkpoint["option_file"]))
     )
@@ -137,7 +132,7 @@ def _facts(network: ShippedNetwork, checkpoint: Numbers, recipe: Numbers, gains:
         "hours": f"{training_spent(checkpoint)[1]:.2f} hours",
         "input": f"{taken}, unknown {task.level}" if network.is_blind else task.input.format(level=network.low),
         "policy": TILES,
-        "sha256": sha256_of(network),
+        "sha256": sha256_of(network.file),
     }
 
 

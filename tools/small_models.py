@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import skimage.data
 import torch
-from model_cards import LOGS, NUMBERS, TILES, known_numbers, path_of, recipe_of, sha256_of, trained_by, write_card
+from model_cards import LOGS, NUMBERS, TILES, known_numbers, path_of, recipe_of, trained_by, write_card
 
 from rnan_plugin import checkpoints
 from rnan_plugin.archs.rnan_arch import RNAN
@@ -32,7 +32,7 @@ from rnan_plugin.errors import exit_status
 from rnan_plugin.evaluation.evaluate import evaluate
 from rnan_plugin.evaluation.methods import Method, MethodSource, build_method
 from rnan_plugin.evaluation.protocol import score
-from rnan_plugin.files import atomic_path
+from rnan_plugin.files import atomic_path, sha256_of
 from rnan_plugin.images.degradations import Image, image_stream
 from rnan_plugin.images.levels import level_range
 from rnan_plugin.inference.networks import load_network
@@ -222,7 +222,7 @@ def _origin(network: ShippedNetwork) -> dict[str, Any]:
         **({"before": checkpoint["before"]} if "before" in checkpoint else {}),
         "option_file": path_of(checkpoint["option_file"]),
         "recipe": trained_by(network, checkpoint),
-        "weights_sha256": sha256_of(network),
+        "weights_sha256": sha256_of(network.file),
         "rnan_plugin": __version__,
     }
 

@@ -69,7 +69,7 @@ def load_network(option_file: str | None, weights: str | None, task: TaskAtLevel
         loaded = replace(loaded, channels=network.channels) if network else loaded
         loaded = loaded if task is None else replace(loaded, channels=task.row.channels)
     elif task is not None:
-        return replace(_load_alone(str(shipped_file(task))), channels=task.row.channels)
+        loaded = replace(_load_alone(str(shipped_file(task))), channels=task.row.channels)
     else:
         raise UserError(
             f"name what to restore from with --task and --level (weights in the package: {shipped_names()}), "

@@ -197,7 +197,7 @@ class _Results:
     """What the record of a folder says is a result, and therefore no source."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder, self._images = real(folder), set(Record(folder).images)
+        self._folder, self._images = real(folder), Record(folder).images
 
     def have(self, path: Path) -> bool:
         """Whether a file is one of them."""

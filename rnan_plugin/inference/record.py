@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from rnan_plugin.errors import UserError
-from rnan_plugin.files import atomic_path, readable, writing
+from rnan_plugin.files import atomic_path, readable, sha256_of, writing
 from rnan_plugin.images.codec import read_file
-from rnan_plugin.targets import check_file, is_file
+from rnan_plugin.targets import check_file, is_file, real
 
 NAME = "restore.jsonl"
 
@@ -64,9 +64,9 @@ class Record:
             self._others.append(line)
 
     @property
-    def images(self) -> list[str]:
-        """Names of the results, relative to the folder."""
-        return list(self._entries)
+    def images(self) -> set[str]:
+        """Names of the results, relative to the folder; also of those that a run that was killed was about to write."""
+        return self._entries.keys() | self._begun
 
     def made(self, file: Path, source: Path) -> bool:
         """Whether a file of the folder is a result of this source, or of a run that ended before it could say."""
@@ -74,10 +74,10 @@ class Record:
         entry = self._entries.get(image)
         if entry is None:
             return image in self._begun
-        if entry.get("source") == readable(source):
+        if entry.get("from") == self.way_to(source):
             return True
         with suppress(UserError):  # reading it says what is wrong
-            return entry.get("input_sha256") == hashlib.sha256(read_file(source)).hexdigest()
+            return entry.get("input_sha256") == input_sha256(source)
         return False
 
     def is_changed(self, file: Path) -> bool:
@@ -88,6 +88,14 @@ class Record:
     def place(self, file: Path) -> str:
         """The name of a result, relative to the folder."""
         return readable(file.relative_to(self.file.parent).as_posix())
+
+    def way_to(self, source: Path) -> str:
+        """Where a source is, seen from the folder: the same wherever a command was typed."""
+        there = real(source)
+        try:
+            return readable(os.path.relpath(there, real(self.file.parent)))
+        except ValueError:  # on another drive
+            return readable(there)
 
     def begin(self, files: Iterable[Path]) -> None:
         """Take note that results are about to be written into the folder, should there be any kill.
@@ -114,7 +122,7 @@ class Record:
         return (entry.get("input_sha256"), entry.get("asked")) == (input_sha256, asked)
 
     def add(self, entry: dict[str, Any]) -> None:
-        """Write down a result, whose entry has `image`, `sha256`, `source`, `input_sha256` and `asked`."""
+        """Write down a result, whose entry has `image`, `sha256`, `from`, `input_sha256` and `asked`."""
         self._lacks = True
         self._add(entry)
         self._lacks = False
@@ -166,7 +174,6 @@ class Record:
         return [*others, *map(json.dumps, self._entries.values())]
 
 
-def sha256_of(file: Path) -> str:
-    """The hash of a file's content, in hexadecimal digits."""
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
+def input_sha256(source: Path) -> str:
+    """The hash of an input's content; errors as of `read_file`."""
+    return hashlib.sha256(read_file(source)).hexdigest()

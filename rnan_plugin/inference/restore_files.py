@@ -19,19 +19,19 @@ from tqdm import tqdm
 
 from rnan_plugin.device import available_bytes
 from rnan_plugin.errors import UserError, one_line
-from rnan_plugin.files import cannot_write, readable, remove_leftovers
+from rnan_plugin.files import cannot_write, readable, remove_leftovers, sha256_of
 from rnan_plugin.images.codec import header_size, read_file
 from rnan_plugin.images.photo import read_photo
 from rnan_plugin.inference.pick import Pick, restore_photo
 from rnan_plugin.inference.plan import INSTEAD, Job, Naming, Plan, make_plan
-from rnan_plugin.inference.record import Record, sha256_of
+from rnan_plugin.inference.record import Record, input_sha256
 from rnan_plugin.inference.results import write_photo, write_untouched
 from rnan_plugin.inference.whole_images import Progress
 from rnan_plugin.progress import FileProgress, say
 from rnan_plugin.targets import is_file
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
-_MOST_LINES = 10  # of errors, of files left out
+_MOST_LINES = 10  # of files left out
 _LARGE = 10**8  # pixels: such images are restored one at a time, whatever `jobs` says
 
 
@@ -197,24 +197,24 @@ class _Session:
     def _restore(self, job: Job, passes: Progress | None) -> _Outcome:
         """Restore a file, or leave it as it is; see what is done already."""
         start = time.perf_counter()
-        digest = hashlib.sha256(read_file(job.source)).hexdigest()
+        digest = input_sha256(job.source)
         if not self.work.overwrite:
             if any(self._is_done(out, digest) for out in (job.out, job.copy)):
                 return _Outcome()
-            self._keep_changed(job)
+            self._refuse_changed(job)
         size = header_size(job.source) or (0, 0)
         _check_room(size, readable(job.source))
         with self._large if size[0] * size[1] > _LARGE else nullcontext():
             made = restore_one(job, self.pick, self.naming, passes)
         entry: dict[str, Any] = {"image": self.record.place(made.out), "sha256": sha256_of(made.out)}
-        entry |= {"source": readable(job.source), "input_sha256": digest}
+        entry |= {"source": readable(job.source), "from": self.record.way_to(job.source), "input_sha256": digest}
         entry |= {"asked": self.asked, **made.facts, "seconds": round(time.perf_counter() - start, 3)}
         return _Outcome(entry, made.lines)
 
     def _is_done(self, out: Path, digest: str) -> bool:
         return out.is_file() and self.record.holds(self.record.place(out), digest, self.asked)
 
-    def _keep_changed(self, job: Job) -> None:
+    def _refuse_changed(self, job: Job) -> None:
         for out in (job.out, job.copy):
             if out.is_file() and self.record.is_changed(out):
                 raise UserError(f"{readable(out)}: was changed since it was restored; {INSTEAD}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from torch import nn
 from rnan_plugin import device as devices
 from rnan_plugin.choices import AskedPrecision
 from rnan_plugin.errors import UserError
+from rnan_plugin.files import sha256_of
 from rnan_plugin.images.color import (
     Channels,
     Pixels,
@@ -123,7 +123,7 @@ def provenance_of(weights: str, settings: RestoreSettings, restorer: Restorer) -
     """What a result depends on: weights, policy, device, precision, versions."""
     return {
         "weights": weights,
-        "weights_sha256": hashlib.sha256(Path(weights).read_bytes()).hexdigest(),
+        "weights_sha256": sha256_of(Path(weights)),
         "policy_asked_for": asdict(settings.policy),
         "device": str(restorer.device),
         "precision": restorer.precision,

@@ -396,12 +396,23 @@ def test_what_can_go_wrong(tmp_path, option_file, capsys):
         ([str(tmp_path / "*.webp"), out, "-opt", path], "nothing matches this pattern"),
         ([str(tmp_path / "bad"), out, "-opt", path], "b.png: unreadable"),
         ([image, out, "-opt", path, "--tile", "16", "--overlap", "9"], "overlap (tile_overlap) is 9"),
+        ([image, out, "-opt", path, "--tile", "0"], "tile is 0, must be 1 or more"),
+        ([image, out, "-opt", path, "--tile-batch", "0"], "tile_batch is 0, must be 1 or more"),
+        ([image, out, "-opt", path, "--policy", "whole", "--tile", "64"], "--tile: is of policy tile; leave it out"),
+        ([image, out, "-opt", path, "--policy", "auto", "--overlap", "8"], "--overlap: is of policy tile; leave it"),
+        ([image, out, "-opt", path, "--policy", "release", "--window", "48"], "window (attention_window) is of tiles"),
         ([image, str(GOLD / "CAR.pt/out"), "-opt", path], "CAR.pt is a file, not a folder"),
         ([image, out, "-opt", path, "--device", "abacus"], "device: 'abacus' is not one of auto, cpu, cuda, mps"),
     ]
     for arguments, fragment in cases:
         assert fragment in error_of(arguments, capsys)
     assert not list(tmp_path.glob("out*"))
+
+
+def test_a_level_that_is_no_number(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["restore", str(tmp_path), str(tmp_path / "out"), "--task", "car", "--level", "abc"])
+    assert "argument --level: 'abc' is neither a number nor auto" in capsys.readouterr().err
 
 
 def test_mosaics_of_one_and_three_channels_are_one_input():
