@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rnan_plugin.errors import UserError
+from rnan_plugin.errors import UserError, said_by
 from rnan_plugin.files import atomic_path
 from rnan_plugin.portable import ENDING, packed, read_packed
 from rnan_plugin.targets import why_no_file
@@ -52,7 +52,7 @@ def _write(path: Path, write: Callable[[Path], object]) -> None:
             write(temporary)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as the latter
         full = isinstance(error, RuntimeError) and "unexpected pos" in str(error)
-        reason = "not all of it found room" if full else " ".join(str(error).split())
+        reason = "not all of it found room" if full else said_by(error)
         raise UserError(f"{path}: can't be written ({reason}); free disk space or check the folder") from None
 
 
@@ -166,8 +166,7 @@ def fill(net: nn.Module, weights: Mapping[str, Tensor], path: str | Path, *, str
     try:
         net.load_state_dict(found, strict=strict)
     except RuntimeError as error:
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(f"{path}: weights of another network than network_g ({reason})") from None
+        raise UserError(f"{path}: weights of another network than network_g ({said_by(error, 300)})") from None
     return told
 
 

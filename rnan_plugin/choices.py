@@ -16,6 +16,9 @@ POLICIES: tuple[PolicyName, ...] = get_args(PolicyName)
 NetworkName = Literal["RNAN", "EDSR", "MSRResNet", "RCAN", "RIDNet", "SwinIR"]  # RNAN, and BasicSR's in its place
 NETWORKS: tuple[NetworkName, ...] = get_args(NetworkName)
 
+OneChannel = Literal["y", "gray"]  # what a one-channel network restores of colour images
+ONE_CHANNEL: tuple[OneChannel, ...] = get_args(OneChannel)
+
 OutputFormat = Literal["png", "jpg", "webp", "tif"]
 RESULT_FORMATS = (*get_args(OutputFormat), "same")  # "same" keeps each file's own
 

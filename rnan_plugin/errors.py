@@ -74,6 +74,11 @@ def shown(value: object) -> str:
     return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
 
 
+def said_by(error: BaseException, most: int = 200) -> str:
+    """What an error of a library says, in one line of so many characters; its kind where it says nothing."""
+    return " ".join((str(error) or type(error).__name__).split())[:most]
+
+
 _UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +13,13 @@ from PIL import Image as PillowImage
 from torch import nn
 
 from rnan_plugin.archs.official_weights import load_released
-from rnan_plugin.choices import AskedPrecision, PolicyName
+from rnan_plugin.choices import ONE_CHANNEL, AskedPrecision, OneChannel, PolicyName
 from rnan_plugin.errors import UserError, nearest, shown
 from rnan_plugin.evaluation.evaluate import Evaluation
 from rnan_plugin.evaluation.evaluate import evaluate as evaluate_method
 from rnan_plugin.evaluation.methods import MethodSource, build_method
+from rnan_plugin.files import writing
 from rnan_plugin.images.codec import read_file
-from rnan_plugin.images.color import Channels
 from rnan_plugin.images.photo import Photo, photo_of_pillow, read_photo, split_alpha
 from rnan_plugin.images.photo_writer import FORMATS, with_alpha
 from rnan_plugin.inference import networks
@@ -29,7 +29,7 @@ from rnan_plugin.inference.policy import named_policy
 from rnan_plugin.inference.restorer import RestoreSettings
 from rnan_plugin.inference.results import write_untouched
 from rnan_plugin.paper.tasks import TASKS, TaskAtLevel
-from rnan_plugin.targets import is_file, real
+from rnan_plugin.targets import check_file, is_file, real
 
 __all__ = ["evaluate", "load_network", "load_released", "restore"]
 
@@ -48,7 +48,7 @@ def restore(  # noqa: PLR0913 - each is a flag of the command
     out: str | Path | None = None,
     option_file: str | None = None,
     weights: str | None = None,
-    channels: Channels | None = None,
+    channels: OneChannel | None = None,
     policy: PolicyName | None = None,
     tile: int | None = None,
     overlap: int | None = None,
@@ -105,19 +105,20 @@ def restore(  # noqa: PLR0913 - each is a flag of the command
     settings = RestoreSettings(
         named_policy(policy, tile, overlap, window, self_ensemble=self_ensemble), device, precision, channels=channels
     )
-    is_named = any(given is not None for given in (policy, tile, overlap, window))
+    says_policy = any(given is not None for given in (policy, tile, overlap, window))
     named = _task(None if task == AUTO else task, level) if option_file or weights or level is not None else None
     name = str(image) if isinstance(image, str | Path) else "image"
     with _lock:
-        pick: Pick = PackagePick(settings, task, level, is_policy_named=is_named)
+        pick: Pick = PackagePick(settings, task, level, is_policy_named=says_policy)
         if option_file or weights:
             pick = _named_pick(option_file, weights, named, settings, _as_it_is_now(option_file, weights))
         worker, _ = pick(code, photo.pixels)
         result = photo if worker is None else restore_photo(photo, worker, name)[0]
     if out is not None:
-        is_file = isinstance(image, str | Path)
-        untouched = code if worker is None and is_file else b""
-        write_untouched(untouched, result, Path(out), called=Path(str(image)).suffix if is_file else "")
+        is_named = isinstance(image, str | Path)
+        untouched = code if worker is None and is_named else b""
+        with writing(out):
+            write_untouched(untouched, result, Path(out), called=Path(str(image)).suffix if is_named else "")
     return _like(image, result.upright())
 
 
@@ -127,14 +128,15 @@ def _check(task: str, level: object, channels: object, image: object, out: str |
         raise UserError(f"task: no '{task}'{nearest(str(task), [AUTO, *TASKS])}")
     if level is not None and (isinstance(level, bool) or not isinstance(level, int | float)):
         raise UserError(f"level: {shown(level)} is not a number")
-    if channels not in (None, *get_args(Channels)):
-        raise UserError(f"channels: {shown(channels)} is not one of y, gray")
+    if channels not in {None, *ONE_CHANNEL}:
+        raise UserError(f"channels: {shown(channels)} is not one of {', '.join(ONE_CHANNEL)}")
     if out is None:
         return
     if Path(out).suffix.lower() not in FORMATS:
         raise UserError(f"out: {out} can't be written; end it in one of {' '.join(sorted(FORMATS))}")
     if isinstance(image, str | Path) and real(out) == real(image):
         raise UserError(f"out: {out} would replace its input; name another")
+    check_file(Path(out))
 
 
 def _as_it_is_now(*files: str | None) -> tuple[object, ...]:
@@ -200,8 +202,8 @@ def load_network(
     (411761, False)
 
     Args:
-        task: As of `restore`.
-        level: As of `restore`.
+        task: What it restores from, as of `restore` but "auto"; None where `option_file` or `weights` say what it is.
+        level: JPEG quality, sigma or scale; None for tasks that have none.
         option_file: Any network of BasicSR that it describes, with its `path.pretrain_network_g`.
         weights: A checkpoint that says what its network is, a released one, or the name of a network in the package;
             with `option_file`, in its own's place.
@@ -229,8 +231,8 @@ def evaluate(
 
     Args:
         image_set: Folder or LMDB of ground truth.
-        task: As of `restore`.
-        level: As of `restore`.
+        task: What to restore from, as of `restore` but "auto".
+        level: JPEG quality, sigma or scale; None for tasks that have none.
         option_file: As of `load_network`.
         weights: As of `load_network`.
         seed: Of the noise.
@@ -241,6 +243,7 @@ def evaluate(
 
     Raises:
         UserError: The image set or the network has something to mend.
+        TypeError: Another word in `how`.
     """
     at_level = TaskAtLevel(task, level, seed)
     settings = RestoreSettings(named_policy(**{"policy": "tile", **how}))

@@ -18,6 +18,11 @@ def real(path: str | Path) -> Path:
     return Path(os.path.realpath(path))
 
 
+def expanded(path: str | Path) -> str:
+    """A path with `~` made the folder that it stands for; where no such user is known it stays as it is."""
+    return os.path.expanduser(path)  # noqa: PTH111 - that of Path raises where no such user is known
+
+
 def absence(path: str | Path) -> str | None:
     """Why there is nothing under a path: `ABSENT`, or what the system says; None if there is something."""
     try:

@@ -63,6 +63,26 @@ def test_damaged_weights_are_found_and_the_state_before_is_taken(spoil, tmp_path
     assert "net_g_1000.pth" in problems[0]
 
 
+@pytest.mark.parametrize(
+    "weights",
+    [
+        {"params": {"w": torch.full((3,), torch.nan)}},
+        {"params": {"w": torch.ones(3)}, "params_ema": {"w": torch.full((3,), torch.inf)}},
+        {"params_ema": {}},
+        {"params": {}},
+        {"params": "x"},
+        {"network_g": {}},
+    ],
+)
+def test_a_state_whose_weights_hold_no_numbers_is_passed_over(weights, tmp_path):
+    checkpoint(tmp_path, 8)
+    checkpoint(tmp_path, 9)
+    save_checkpoint(weights, tmp_path / "models/net_g_9.pth")
+    path, _, problems = newest_state(tmp_path / "states", tmp_path / "models")
+    assert path.name == "8.state"
+    assert "net_g_9.pth: " in problems[0]
+
+
 def test_no_state_and_no_whole_state(tmp_path):
     (tmp_path / "states").mkdir()
     assert newest_state(tmp_path / "states", tmp_path / "models") is None
@@ -151,7 +171,7 @@ def test_last_and_best_checkpoints_are_kept(data, tmp_path):
     }
     best = torch.load(run / "training_states/8.state", weights_only=True)["best"]["held-out"]["psnr"]
     assert f"Best: {best['val']:.4f} @ {best['iter']} iter" in log_of(tmp_path)
-    assert set(read(run / "models/net_g_best.pth")) == {"params", "params_ema", "network_g"}
+    assert set(read(run / "models/net_g_best.pth")) == {"params", "params_ema", "network_g", "best"}
 
 
 def small_files():
@@ -184,6 +204,25 @@ def test_changed_keys_are_told_one_by_one():
         "train.gone: 2 -> (not set)",
         "train.new: (not set) -> 4",
     ]
+    added = {"deterministic": True, "val": {"val_freq": 2, "metrics": {"psnr": {"type": "calculate_psnr"}}}}
+    assert changed_keys(before, before | added | {"num_gpu": 0, "rank": 0}) == [
+        "deterministic: (not set) -> True",
+        "val.val_freq: (not set) -> 2",
+        "val.metrics.psnr.type: (not set) -> 'calculate_psnr'",
+    ]
+    assert changed_keys(before | added, before)[0] == "deterministic: True -> (not set)"
+    assert changed_keys({}, before) == []
+
+
+def test_changed_keys_of_an_alias_bomb_are_few_and_short():
+    for leaf in (["x"] * 9, {"x": 1}):
+        bomb = leaf
+        for _ in range(12):
+            bomb = [bomb] * 9 if isinstance(bomb, list) else {f"{number}": bomb for number in range(9)}
+        lines = changed_keys({"name": bomb, "train": {"lr": bomb}}, {"name": "x", "train": {"lr": 1}})
+        assert len(lines) <= 21
+        assert all(len(line) < 500 for line in lines)
+    assert lines[-1].endswith(" more")
 
 
 def test_state_of_the_stock_loop_serves_the_plugins(enabled_env, data, tmp_path):

@@ -129,13 +129,27 @@ def test_threads_get_what_one_gets(photo: NDArray[np.uint8]) -> None:
         ({"level": "a"}, "level: 'a' is not a number"),
         ({"channels": "x"}, "channels: 'x' is not one of y, gray"),
         ({"out": "p.gif"}, "out: p.gif can't be written; end it in one of"),
+        ({"out": "folder.png"}, "folder.png: is a folder"),
+        ({"out": f"{'a' * 300}.png"}, "a name of 304 bytes"),
+        ({"out": "file/a.png"}, "file"),
+        ({"policy": "whole", "tile": 4}, "tile: is of policy tile; leave it out, or policy whole"),
+        ({"policy": "auto", "overlap": 4}, "overlap: is of policy tile; leave it out, or policy auto"),
         ({"level": None}, "level: car needs a quality"),
         ({"device": "abacus"}, "device: 'abacus'"),
         ({"precision": "float8"}, "precision: 'float8'"),
         ({"tile": 0}, "tile is 0"),
     ],
 )
-def test_mistakes_are_one_line(photo: NDArray[np.uint8], change: dict[str, object], told: str) -> None:
+def test_mistakes_are_one_line(
+    photo: NDArray[np.uint8],
+    change: dict[str, object],
+    told: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "file").touch()
     arguments: dict[str, object] = {"image": photo, "task": "car", "level": 10, **change}
     with pytest.raises(UserError, match=told) as error:
         rnan_plugin.restore(**arguments)  # type: ignore[arg-type]

@@ -82,7 +82,19 @@ def test_metadata_say_what_it_is(unpacked: Path) -> None:
     assert str(metadata.get_payload()).startswith("# rnan_plugin")
 
 
-WITHOUT_BASICSR = "import sys; sys.modules['basicsr'] = None; from rnan_plugin.__main__ import main; sys.exit(main())"
+WITHOUT_BASICSR = """
+import sys
+from importlib import metadata
+known = metadata.Distribution.from_name
+def from_name(name):
+    if name == "basicsr":
+        raise metadata.PackageNotFoundError(name)
+    return known(name)
+metadata.Distribution.from_name = staticmethod(from_name)
+sys.modules["basicsr"] = None
+from rnan_plugin.__main__ import main
+sys.exit(main())
+"""
 
 
 def rnan(unpacked: Path, cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

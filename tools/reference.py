@@ -26,7 +26,7 @@ SECTIONS = {
     "A range of levels in training": "rnan_plugin.images.levels.LevelRange",
 }
 # Modules all of whose dataclasses are such.
-SECTION_MODULES = ["rnan_plugin.options.schema", "rnan_plugin.options.sections", "rnan_plugin.options.optimisers"]
+SECTION_MODULES = ["rnan_plugin.options.sections", "rnan_plugin.options.optimisers"]
 # What is meant to be used from Python, the face first, then in the order of the floors.
 MODULES = [
     "face",
@@ -67,9 +67,8 @@ def _group(lines: dict[str, str]) -> Iterator[str]:
     for name, line in lines.items():
         yield f"### `rnan {name}`"
         yield f"{line[0].upper()}{line[1:]}."
-        if importlib.util.find_spec(module_of(name)) is not None:
-            module = importlib.import_module(module_of(name))
-            yield from _arguments(_launching_parser() if name in FORWARDING else parser_of(name, module))
+        module = importlib.import_module(module_of(name))
+        yield from _arguments(_launching_parser() if name in FORWARDING else parser_of(name, module))
 
 
 def _launching_parser() -> argparse.ArgumentParser:
@@ -114,11 +113,10 @@ def options() -> str:
 def _own_sections() -> Iterator[type]:
     """The dataclasses of `SECTION_MODULES` that are no other's base."""
     for name in SECTION_MODULES:
-        if importlib.util.find_spec(name) is not None:
-            members = vars(importlib.import_module(name)).values()
-            classes = (item for item in members if isinstance(item, type) and item.__module__ == name)
-            found = list(filter(dataclasses.is_dataclass, classes))
-            yield from (kind for kind in found if not any(kind in other.__mro__[1:] for other in found))
+        members = vars(importlib.import_module(name)).values()
+        classes = (item for item in members if isinstance(item, type) and item.__module__ == name)
+        found = list(filter(dataclasses.is_dataclass, classes))
+        yield from (kind for kind in found if not any(kind in other.__mro__[1:] for other in found))
 
 
 def _subject(section: type) -> str:

@@ -17,7 +17,7 @@ from rnan_plugin import checkpoints
 from rnan_plugin.archs.attention import SoftmaxOver
 from rnan_plugin.archs.inferred import arguments_of
 from rnan_plugin.archs.rnan_arch import RELEASED, RNAN
-from rnan_plugin.errors import UserError
+from rnan_plugin.errors import UserError, said_by
 
 _RGB_RANGE = 255.0
 
@@ -56,8 +56,8 @@ def load_released(path: str | Path, *, softmax_over: SoftmaxOver = "queries") ->
         net = RNAN(**arguments)
         net.load_state_dict(rename(released), strict=True)
     except (KeyError, IndexError, RuntimeError, ValueError) as error:
-        reason = str(error).replace("\n", " ")[:300]
-        raise UserError(f"{path}: not a released RNAN checkpoint ({reason}); use the authors' .pt file") from None
+        told = f"not a released RNAN checkpoint ({said_by(error, 300)}); use the authors' .pt file"
+        raise UserError(f"{path}: {told}") from None
     return net.eval()
 
 
@@ -73,6 +73,27 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     if not all(isinstance(value, Tensor) for value in state.values()):
         raise UserError(f"{path}: not a plain state dict; use the authors' .pt file")
     return checkpoints.weights_in(state, path)
+
+
+def pretrained_weights(path: str | Path, key: str | None) -> tuple[dict[str, Tensor], str | None]:
+    """The weights that an option file begins with, by the names of the plugin's networks: released ones are renamed.
+
+    Args:
+        path: `path.pretrain_network_g`.
+        key: `path.param_key_g`; see `checkpoints.key_in`.
+
+    Returns:
+        Weights, and the key that they had in the file, if any.
+
+    Raises:
+        UserError: The file is missing or damaged, or has no weights of this key.
+    """
+    checkpoint = checkpoints.read(path)
+    weights, taken = checkpoints.weights_in(checkpoint, path, key), checkpoints.key_in(checkpoint, path, key)
+    try:
+        return rename(weights), taken
+    except KeyError:  # no released file
+        return weights, taken
 
 
 def infer_arguments(released: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -179,7 +179,7 @@ class RNAN(nn.Module):
 
     Args:
         num_in_ch: Channels of the LQ image: 3 (RGB) or 1 (grey, Y).
-        num_out_ch: Channels of the restored image; equal to `num_in_ch` unless `upscale` > 1.
+        num_out_ch: Channels of the restored image; equal to `num_in_ch`.
         num_feat: Features of all layers; the non-local blocks embed in half of them.
         num_rab: Residual local attention blocks (text: 8).
         num_rnab: Residual non-local attention blocks (text: 2, the first and the last of all blocks).
@@ -235,6 +235,8 @@ class RNAN(nn.Module):
         _check_arguments(num_in_ch, num_out_ch, upscale, upscale_kernel, attention_residual)
         if min(num_feat, num_rab + num_rnab) < 1 or min(num_rab, num_rnab) < 0:
             raise ValueError(f"num_feat {num_feat}, num_rab {num_rab}, num_rnab {num_rnab}: need features and blocks")
+        if min(residual := (num_head_res, num_tail_res, num_trunk_res, num_mask_res)) < 0:
+            raise ValueError(f"num_head_res, num_tail_res, num_trunk_res, num_mask_res are {residual}: none is below 0")
         self.upscale = upscale
         self.img_range = img_range
         mean = tuple(img_mean) if img_mean is not None else (0.0,) * num_in_ch

@@ -79,9 +79,6 @@ def policy_of(options: argparse.Namespace) -> Policy:
     """
     from rnan_plugin.inference.policy import named_policy
 
-    for flag in ("tile", "overlap"):  # in an option file they may wait for another policy
-        if options.policy not in {None, "tile"} and getattr(options, flag) is not None:
-            raise UserError(f"--{flag}: is of policy tile; leave it out, or --policy {options.policy}")
     others = {"tile_batch": options.tile_batch, "self_ensemble": options.self_ensemble}
     return named_policy(options.policy, options.tile, options.overlap, options.window, **others)
 

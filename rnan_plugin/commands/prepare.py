@@ -1,4 +1,4 @@
-"""`prepare`, `verify`, `sets`: image sets for training and validation."""
+"""`prepare`: image sets for training and validation."""
 
 from __future__ import annotations
 

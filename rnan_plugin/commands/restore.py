@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from rnan_plugin.choices import RESULT_FORMATS
+from rnan_plugin.choices import ONE_CHANNEL, RESULT_FORMATS
 from rnan_plugin.commands.arguments import (
     add_device,
     add_network,
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_task(parser, required=False, why=why, finds_level=True)
     add_network(parser)
     add_weights(parser)
-    parser.add_argument("--channels", choices=["y", "gray"], help="of colour images, for one-channel networks")
+    parser.add_argument("--channels", choices=ONE_CHANNEL, help="of colour images, for one-channel networks")
     parser.add_argument(
         "--format", choices=RESULT_FORMATS, help="of results in a folder (default: png; same: each file's own)"
     )

@@ -1,1 +1,1 @@
-"""Degradations, image stores (folder or LMDB) and the data set built on them."""
+"""Image stores (folder or LMDB), their packing and verification, and the data set built on them."""

@@ -16,7 +16,7 @@ from rnan_plugin.images.color import Channels
 from rnan_plugin.images.degradations import DEGRADATIONS, Degradation, total_scale
 from rnan_plugin.images.levels import DrawnDegradation, LevelRange, has_whole_levels, level_key, level_range
 from rnan_plugin.options.schema import check_keys, parse, place_keys
-from rnan_plugin.options.values import INTERVAL, NOT_EMPTY, Count, Name, PathText, Rule, Seed, within
+from rnan_plugin.options.values import INTERVAL, NOT_EMPTY, Count, Name, PathText, Rule, Seed, number_or_same, within
 
 
 def _is_template(text: str) -> bool:
@@ -26,29 +26,15 @@ def _is_template(text: str) -> bool:
 Roots = Annotated[list[PathText], NOT_EMPTY]
 
 
-@dataclass(frozen=True)
-class DatasetOptions:
-    """One entry of `datasets` in an option file.
+@dataclass(frozen=True, kw_only=True)
+class AnySet:
+    """Keys of an entry of `datasets` that loader and validation read, whatever the type of the set.
 
-    The keys from `phase` on are BasicSR's own: it adds the first two and its data loader reads the rest.
+    Those from `phase` on are BasicSR's own: it adds the first two and its data loader reads the rest.
 
     Args:
         name: Of the set, in logs and folders.
-        type: RestorationDataset.
-        dataroot_gt: Folder or LMDB of ground truth; in training also a list of them, told apart by the ending `.lmdb`,
-            for which `io_backend` says nothing.
-        degradation: What makes the input, `{type: jpeg, quality: 10}`, or a list of such entries, applied in turn.
-        dataroot_lq: Folder or LMDB of ready-made inputs, instead of `degradation`.
-        filename_tmpl: Name of a ready-made input, with `{}` for the ground truth's.
-        io_backend: `{type: disk}` or `{type: lmdb}`.
-        channels: What the task works on; colour images are converted.
-        gt_size: Side of a training patch of the ground truth, in pixels; needed in training.
-        use_hflip: Mirror half of the training patches.
-        use_rot: Turn half of the training patches upside down, and swap rows and columns of half of them.
-        use_rgb_permute: Put the colours of each training patch into any of their six orders.
-        saturation: Factors, the lowest and the highest, between which the saturation of each training patch is drawn.
-        noise_seed: Of validation's noise, which depends on it and the image alone.
-        sampling: What training draws uniformly: images, or pixels (more patches of larger images).
+        type: RestorationDataset, the plugin's; others are BasicSR's own.
         phase: Added by BasicSR.
         scale: Added by BasicSR, from the top of the file.
         use_shuffle: Draw training samples in random order.
@@ -63,6 +49,39 @@ class DatasetOptions:
 
     name: Name
     type: str
+    phase: Literal["train", "val", "test"] = "train"
+    scale: Count = 1
+    use_shuffle: bool | None = None
+    num_worker_per_gpu: Annotated[int, within(0, 1024)] | None = None
+    batch_size_per_gpu: Annotated[int, within(1, 2**20)] | None = None
+    dataset_enlarge_ratio: Annotated[int, within(1, 10**6)] = 1
+    prefetch_mode: Literal["cpu", "cuda"] | None = None
+    num_prefetch_queue: Annotated[int, within(1, 1024)] | None = None
+    pin_memory: bool = False
+    persistent_workers: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetOptions(AnySet):
+    """One entry of `datasets` in an option file, of type RestorationDataset.
+
+    Args:
+        dataroot_gt: Folder or LMDB of ground truth; in training also a list of them, told apart by the ending `.lmdb`,
+            for which `io_backend` says nothing.
+        degradation: What makes the input, `{type: jpeg, quality: 10}`, or a list of such entries, applied in turn.
+        dataroot_lq: Folder or LMDB of ready-made inputs, instead of `degradation`.
+        filename_tmpl: Name of a ready-made input, with `{}` for the ground truth's.
+        io_backend: `{type: disk}` or `{type: lmdb}`.
+        channels: What the task works on; colour images are converted.
+        gt_size: Side of a training patch of the ground truth, in pixels; needed in training.
+        use_hflip: Mirror half of the training patches.
+        use_rot: Turn half of the training patches upside down, and swap rows and columns of half of them.
+        use_rgb_permute: Put the colours of each training patch into any of their six orders.
+        saturation: Factors, the lowest and the highest, between which the saturation of each training patch is drawn.
+        noise_seed: Of validation's noise, which depends on it and the image alone.
+        sampling: What training draws uniformly: images, or pixels (more patches of larger images).
+    """
+
     dataroot_gt: PathText | Roots
     degradation: Any = None
     dataroot_lq: PathText | None = None
@@ -78,16 +97,6 @@ class DatasetOptions:
     saturation: Annotated[list[Annotated[float, within(0, 10)]], INTERVAL] | None = None
     noise_seed: Seed = 0
     sampling: Literal["images", "pixels"] = "images"
-    phase: Literal["train", "val", "test"] = "train"
-    scale: Count = 1
-    use_shuffle: bool | None = None
-    num_worker_per_gpu: Annotated[int, within(0, 1024)] | None = None
-    batch_size_per_gpu: Annotated[int, within(1, 2**20)] | None = None
-    dataset_enlarge_ratio: Annotated[int, within(1, 10**6)] = 1
-    prefetch_mode: Literal["cpu", "cuda"] | None = None
-    num_prefetch_queue: Annotated[int, within(1, 1024)] | None = None
-    pin_memory: bool = False
-    persistent_workers: bool = False
 
     @property
     def is_lmdb(self) -> bool:
@@ -145,7 +154,18 @@ def _check_roots(options: DatasetOptions, where: str) -> None:
         raise UserError(f"{where}.dataroot_lq: several dataroot_gt need LQ made on the fly; use 'degradation'")
 
 
-def _check_loader(options: DatasetOptions, where: str) -> None:
+def parse_shared(mapping: Mapping[str, Any], where: str) -> AnySet:
+    """Check the keys of an entry of `datasets` that have nothing to do with its type; others pass.
+
+    Raises:
+        UserError: Naming `where` and the key.
+    """
+    options = parse(AnySet, {key: mapping[key] for key in AnySet.__dataclass_fields__ if key in mapping}, where)
+    _check_loader(options, where)
+    return options
+
+
+def _check_loader(options: AnySet, where: str) -> None:
     """What torch's data loader and BasicSR's prefetching refuse after the training's folders were made."""
     if options.prefetch_mode == "cuda" and not options.pin_memory:
         raise UserError(f"{where}.prefetch_mode: cuda needs pin_memory: true")
@@ -182,7 +202,7 @@ def _build_degradation(entry: Any, where: str) -> Degradation | DrawnDegradation
     arguments = {key: value for key, value in entry.items() if key != "type"}
     key = level_key(kind) or ""
     try:
-        levels = level_range(arguments.get(key))
+        levels = drawn_range(arguments.get(key))
         if levels is None:
             return parse(DEGRADATIONS[kind], arguments, where)  # type: ignore[arg-type]
         return DrawnDegradation(
@@ -190,6 +210,19 @@ def _build_degradation(entry: Any, where: str) -> Degradation | DrawnDegradation
         )
     except UserError as error:
         raise error.within("" if str(error).startswith(where) else f"{where}: ") from None
+
+
+def drawn_range(level: Any) -> LevelRange | None:
+    """`level_range` of a level as YAML gives it, which takes 1e-1 for a text.
+
+    Raises:
+        UserError: It looks like a range and is none.
+    """
+    if isinstance(level, Mapping):
+        level = {key: number_or_same(value) for key, value in level.items()}
+    elif isinstance(level, list | tuple):
+        level = list(map(number_or_same, level))
+    return level_range(level)
 
 
 def _at_level(kind: str, arguments: dict[str, Any], key: str, where: str, level: float) -> Degradation:

@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 
 from rnan_plugin.data.image_sources import ImageSource, collect_images
 from rnan_plugin.data.image_store import META_INFO, shape_of
-from rnan_plugin.data.pack_work import DATA, check_target, verify_and_name, work_folder
-from rnan_plugin.errors import UserError, one_line
+from rnan_plugin.data.pack_work import DAMAGES, DATA, check_target, verify_and_name, work_folder
+from rnan_plugin.errors import UserError, one_line, said_by
 from rnan_plugin.files import atomic_path
 from rnan_plugin.images.codec import encode_png
 from rnan_plugin.images.eight_bit import decode_image
@@ -89,16 +89,16 @@ class Packed:
     skipped: dict[str, str] = field(default_factory=dict)
 
 
-def sub_image_starts(length: int, size: int, step: int, min_rest: int = 0) -> list[int]:
+def sub_image_starts(length: int, size: int, step: int) -> list[int]:
     """Starts of sub-images along one axis, as the toolbox's `extract_subimages.py` places them.
 
-    One every `step` pixels while it fits, and one at the end if more than `min_rest` pixels would be left out.
+    One every `step` pixels while it fits, and one at the end if pixels would be left out.
     An axis shorter than `size` is taken whole.
     """
     if length < size:
         return [0]
     starts = list(range(0, length - size + 1, step))
-    if length - (starts[-1] + size) > min_rest:
+    if length > starts[-1] + size:
         starts.append(length - size)
     return starts
 
@@ -142,7 +142,10 @@ def pack(images: Mapping[str, ImageSource], lmdb_path: str | Path, layout: Layou
             packed = _fill(work, images, layout, Packed(skipped=bad), skip_bad=skip_bad)
             verify_and_name(work, final)
     except (OSError, lmdb.Error) as error:
-        reason = getattr(error, "strerror", None) or error
+        reason = getattr(error, "strerror", None) or said_by(error)
+        if isinstance(error, DAMAGES):
+            told = f"what was packed of it is damaged ({reason}); check the disk and start the same command again"
+            raise UserError(f"{final}: {told}") from None
         raise UserError(f"{final}: can't be written ({reason}); mend that, and the same command goes on") from None
     return packed
 

@@ -10,6 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 
+import lmdb
+
 from rnan_plugin.data.image_store import close
 from rnan_plugin.data.lmdb_check import check_lmdb
 from rnan_plugin.data.lmdb_pages import check_pages
@@ -24,6 +26,8 @@ except ImportError:  # Windows: two runs at once are not noticed there
     fcntl = None
 
 PACK_INFO = "pack_info.json"
+# What the lmdb library says of damage that looking through its pages did not find.
+DAMAGES = (lmdb.CorruptedError, lmdb.InvalidError, lmdb.PageNotFoundError, lmdb.PanicError, lmdb.VersionMismatchError)
 DATA = "data.mdb"
 
 
@@ -61,6 +65,9 @@ def work_folder(final: Path, job: dict[str, object]) -> Iterator[Path]:
             if not _is_begun(work, job):
                 _begin(work, job)
             yield work
+        except DAMAGES:
+            (work / DATA).unlink(missing_ok=True)
+            raise
         finally:
             if work.exists() and not (work / DATA).exists():
                 shutil.rmtree(work)
@@ -88,7 +95,7 @@ def _is_begun(work: Path, job: dict[str, object]) -> bool:
         if json.loads((work / PACK_INFO).read_text(encoding="utf-8")) != job:
             return False
         if (work / DATA).exists():
-            check_pages(work / DATA)
+            check_pages(work / DATA, for_writing=True)
     except (OSError, ValueError, RecursionError):  # missing or damaged; a UserError is a ValueError
         return False
     return True

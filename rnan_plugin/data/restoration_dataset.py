@@ -54,7 +54,7 @@ class RestorationDataset(Dataset[Sample]):
     image's content alone.
 
     Args:
-        opt: One entry of `datasets` in an option file; see `rnan_plugin.options.schema.DatasetOptions`.
+        opt: One entry of `datasets` in an option file; see `rnan_plugin.data.dataset_options.DatasetOptions`.
 
     Raises:
         UserError: A wrong key or value, or missing images; names file, key and remedy.

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from rnan_plugin.data.image_store import is_lmdb, open_store
 from rnan_plugin.errors import UserError
@@ -14,11 +17,14 @@ from rnan_plugin.evaluation.evaluate import Evaluation, evaluate
 from rnan_plugin.evaluation.html_report import write_html
 from rnan_plugin.evaluation.methods import Method, build_method
 from rnan_plugin.evaluation.reports import comparison_paper_rows, text_table, write_comparison, write_report
-from rnan_plugin.files import staged, write_whole, writing
+from rnan_plugin.files import staged, write_texts, write_whole, writing
 from rnan_plugin.images.codec import encode_png
 from rnan_plugin.images.degradations import Image
 from rnan_plugin.inference.restorer import RestoreSettings
 from rnan_plugin.targets import check_folder
+
+_WRITTEN = ".written.json"  # in a comparison's folder: which images and scores are its own
+_KINDS = ("images", "scores")
 
 
 def compare(path: str, out: Path) -> dict[str, list[Evaluation]]:
@@ -43,6 +49,8 @@ def compare(path: str, out: Path) -> dict[str, list[Evaluation]]:
             for root, method in of_set.items():
                 results[name].append(evaluate_method(comparison, method, root, stage / "images"))
                 write_report(results[name][-1], stage / "scores", replace=True)
+        written = sorted(file.relative_to(stage).as_posix() for file in stage.rglob("*") if file.is_file())
+    _forget_others(folder, written)
     rows = write_comparison(comparison, costs, results, folder)
     found = differences(results)
     write_differences(found, folder)
@@ -51,6 +59,40 @@ def compare(path: str, out: Path) -> dict[str, list[Evaluation]]:
         print("", differences_as_text(found), "", sep="\n")
     print(f"-> {write_html(comparison, rows, results, found, folder)}")
     return results
+
+
+def _forget_others(folder: Path, written: Iterable[str]) -> None:
+    """Remove images and scores that an earlier run of the comparison wrote and this one has not; note what is its own.
+
+    Args:
+        folder: Of the comparison. What no run has noted there stays.
+        written: What this run has put there, as paths below the folder.
+    """
+    with writing(folder):
+        own = {_identity(folder / name) for name in written}  # in another case a name may be the same file
+        for file in (folder / name for name in _noted(folder) - set(written)):
+            if file.is_file() and _identity(file) not in own:
+                file.unlink()
+                for above in list(file.relative_to(folder).parents)[:-1]:
+                    with suppress(OSError):  # something else is there
+                        (folder / above).rmdir()
+    write_texts({folder / _WRITTEN: json.dumps(list(written), indent=1) + "\n"})
+
+
+def _identity(file: Path) -> tuple[int, int]:
+    found = file.stat()
+    return found.st_dev, found.st_ino
+
+
+def _noted(folder: Path) -> set[str]:
+    """What an earlier run has noted; nothing where that is no longer as it wrote it."""
+    try:
+        names = json.loads((folder / _WRITTEN).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return set()
+    texts = [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+    parts = {name: PurePosixPath(name).parts for name in texts}
+    return {name for name in texts if parts[name] and parts[name][0] in _KINDS and ".." not in parts[name]}
 
 
 def build_for_all_sets(comparison: Comparison, name: str) -> dict[str, Method]:

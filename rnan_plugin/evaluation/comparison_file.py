@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +19,7 @@ from rnan_plugin.options.schema import parse, read_yaml
 from rnan_plugin.options.values import NOT_EMPTY, Count, CountOrNone, Name, PathText, Seed, within
 from rnan_plugin.paper.tasks import TaskAtLevel
 from rnan_plugin.perceptual import Lpips, lpips_network
-from rnan_plugin.targets import why_no_folder
+from rnan_plugin.targets import expanded, real, why_no_folder
 
 GROUND_TRUTH = "ground truth"  # stands beside the methods
 
@@ -99,14 +99,15 @@ def read_comparison(path: str) -> Comparison:
     """
     keys = parse(ComparisonKeys, read_yaml(path, "comparison file"), path, joint=", ")
     methods = {str(name): _method(section, f"{path}, methods.{name}") for name, section in keys.methods.items()}
-    _check_names([GROUND_TRUTH, *map(file_name, methods)], f"{path}, methods")
-    _check_names([Path(root).stem for root in keys.sets], f"{path}, sets")
+    _check_names([GROUND_TRUTH, *(file_name(str(name)) for name in keys.methods)], f"{path}, methods")
+    sets = [_with_a_name(expanded(root)) for root in keys.sets]
+    _check_names([Path(root).stem for root in sets], f"{path}, sets")
     given = {key: value for key, value in asdict(keys).items() if value is not None}
     try:
         return Comparison(
             keys.name or one_component(Path(path).stem, "name"),
             TaskAtLevel(keys.task, keys.level, keys.noise_seed or 0),
-            keys.sets,
+            sets,
             RestoreSettings(policy_of({"policy": "tile", **given})),
             keys.timing_side or 256,
             methods,
@@ -147,17 +148,34 @@ def _method(section: Any, where: str) -> MethodSource:
         if not section.get(key):
             raise UserError(f"{where}: type {kind} needs the key '{key}'")
     method = parse(MethodSource, section, where)
-    _check_training(method.training, f"{where}.training")
-    return method
+    paths: dict[str, Any] = {key: expanded(path) for key in _PATHS if (path := getattr(method, key))}
+    if "training" in paths:
+        paths["training"] = _log(paths["training"], f"{where}.training")
+    return replace(method, **paths)
 
 
-def _check_training(training: str | None, where: str) -> None:
-    if training and (reason := why_no_folder(training)):
-        raise UserError(f"{where}: {training}: {reason}; name a training's tb_logger/NAME")
+def _with_a_name(root: str) -> str:
+    """A path that ends in the folder's own name, of one such as `.`: the set is called by it."""
+    return root if Path(root).name.strip(".") else str(real(root))
+
+
+_PATHS = ("opt", "weights", "files", "training")
+
+
+def _log(training: str, where: str) -> str:
+    """The folder of a training's log; the training's own is as good."""
+    from rnan_plugin.evaluation.run_figure import log_of  # TensorBoard, which takes a while to import
+
+    log = log_of(Path(training))
+    if reason := why_no_folder(log) or (None if any(log.glob("*tfevents*")) else "holds no TensorBoard log"):
+        raise UserError(f"{where}: {log}: {reason}; name a training's folder, experiments/NAME, or its tb_logger/NAME")
+    return str(log)
 
 
 def _check_names(names: list[str], where: str) -> None:
-    """Names that would share a file, also where a file system ignores case."""
+    """Names that no file can have, or that would share one, also where a file system ignores case."""
+    if not all(name.strip() for name in names):
+        raise UserError(f"{where}: an empty name; files are called by it, give it one")
     twice = [name for name, count in Counter(name.casefold() for name in names).items() if count > 1]
     if twice:
         raise UserError(f"{where}: '{twice[0]}' is taken twice; rename one")

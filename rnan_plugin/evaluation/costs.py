@@ -20,8 +20,9 @@ from rnan_plugin.archs.windows import windowed
 from rnan_plugin.device import PeakMemory
 from rnan_plugin.evaluation.methods import Method
 from rnan_plugin.images.degradations import Image
+from rnan_plugin.inference.network_facts import size_multiple_of
 from rnan_plugin.inference.policy import Policy
-from rnan_plugin.inference.whole_images import padded, size_multiple_of
+from rnan_plugin.inference.whole_images import padded
 from rnan_plugin.paper.tasks import TaskAtLevel
 
 _REPEATS, _MEMORY_REPEATS = 5, 3

@@ -6,7 +6,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -94,12 +94,20 @@ class Evaluation:
             **self.settings,
             "versions": {
                 "rnan_plugin": __version__,
-                "basicsr": version("basicsr"),
+                "basicsr": _basicsr_version(),
                 "torch": torch.__version__,
                 "opencv": cv2.__version__,
                 "numpy": np.__version__,
             },
         }
+
+
+def _basicsr_version() -> str | None:
+    """None where it is not installed, which scores but super-resolution do without."""
+    try:
+        return version("basicsr")
+    except PackageNotFoundError:
+        return None
 
 
 def evaluate(
@@ -125,7 +133,7 @@ def evaluate(
     store = open_store(root, is_lmdb=is_lmdb(root))
     unlike = _set_problems(root, store.sizes())
     scores, digest = {}, hashlib.sha256()
-    for key, lq, gt in _pairs(task, store, f"{method.name}, {Path(root).stem}"):
+    for key, lq, gt in _pairs(task, store, f"{method.name}, {_name_of(root)}"):
         digest.update(f"{key} {gt.shape} ".encode() + gt.tobytes())
         start = time.perf_counter()
         restored = method.restore(lq, key)
@@ -138,12 +146,17 @@ def evaluate(
         if keep is not None:
             keep(key, restored, gt)
     facts = method.facts() | ({"lpips": lpips.describe()} if lpips else {})
-    return Evaluation(method.name, task, readable(Path(root).stem), digest.hexdigest()[:16], scores, facts, unlike)
+    return Evaluation(method.name, task, _name_of(root), digest.hexdigest()[:16], scores, facts, unlike)
+
+
+def _name_of(root: str) -> str:
+    """What a set is called: its folder or LMDB, also where that is `.`."""
+    return readable(Path(root).absolute().stem)
 
 
 def _set_problems(root: str, sizes: Mapping[str, tuple[int, int]]) -> list[str]:
     """What is wrong with a folder that has the name of one of the paper's image sets."""
-    named = VALIDATION_SETS.get(Path(root).stem)
+    named = VALIDATION_SETS.get(_name_of(root))
     return list(named.problems(sizes)) if named is not None else []
 
 

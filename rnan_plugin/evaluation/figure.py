@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rnan_plugin.errors import UserError
+from rnan_plugin.errors import UserError, said_by
 from rnan_plugin.evaluation.classical import CLASSICAL
 from rnan_plugin.evaluation.comparison_file import GROUND_TRUTH, file_name
 from rnan_plugin.evaluation.plotting import picture_file, pyplot, save_picture
@@ -41,18 +41,32 @@ def read_methods(folder: Path, image_set: str, name: str) -> tuple[dict[str, Ima
     if not is_folder(images):
         there = ", ".join(sorted(str(file.relative_to(folder / "images")) for file in folder.glob("images/*/*")))
         raise UserError(f"{images}: no such image; there are: {there[:300]}")
-    pictures, captions, inputs = {}, {}, []
-    for method, entry in json.loads(table.read_text(encoding="utf-8")).items():
-        file = images / f"{file_name(method)}.png"
-        pictures[method] = decode_image(read_file(file), str(file))
-        rows = [item for item in entry["sets"] if item["image_set"] == image_set]
-        scores = rows[0]["images_scores"].get(name) if rows else None
-        if scores is None:
-            raise UserError(f"{table}: no scores of {image_set}/{name}; run the comparison again")
-        psnr = math.inf if scores["psnr"] is None else scores["psnr"]
-        captions[method] = f"{psnr:.2f} / {scores['ssim']:.4f}"
-        inputs += [method] if rows[0].get("source") in _INPUTS else []
-    return pictures, captions, inputs
+    try:
+        captions, inputs = _told_by(json.loads(table.read_text(encoding="utf-8")), image_set, name)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(f"{table}: damaged ({said_by(error)}); run the comparison again") from None
+    if not captions or None in captions.values():
+        raise UserError(f"{table}: no scores of {image_set}/{name}; run the comparison again")
+    files = {method: images / f"{file_name(method)}.png" for method in captions}
+    pictures = {method: decode_image(read_file(file), str(file)) for method, file in files.items()}
+    return pictures, {method: str(caption) for method, caption in captions.items()}, inputs
+
+
+def _told_by(table: Any, image_set: str, name: str) -> tuple[dict[str, str | None], list[str]]:
+    """By method the caption of an image, None without scores; and which methods are the input itself."""
+    captions: dict[str, str | None] = {}
+    inputs = []
+    for method, entry in table.items():
+        row: Any = next((item for item in entry["sets"] if item["image_set"] == image_set), {"images_scores": {}})
+        scores = row["images_scores"].get(name)
+        captions[method] = _caption(scores) if scores is not None else None
+        inputs += [method] if row.get("source") in _INPUTS else []
+    return captions, inputs
+
+
+def _caption(scores: dict[str, Any]) -> str:
+    psnr = math.inf if scores["psnr"] is None else scores["psnr"]
+    return f"{psnr:.2f} / {scores['ssim']:.4f}"
 
 
 def most_different(pictures: list[Image], width: int, height: int) -> Region:

@@ -52,7 +52,7 @@ class MethodSource:
         weights: Checkpoint of a network, or the name of one in the package.
         files: Folder of another program's results.
         self_ensemble: Mean over the eight flips.
-        training: Folder of the training's TensorBoard log, for its curves.
+        training: Folder of the training, or of its TensorBoard log, for its curves.
     """
 
     type: str

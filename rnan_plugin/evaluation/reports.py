@@ -34,8 +34,8 @@ def measured(score: Score, names: Iterable[str] = METRICS) -> list[str]:
 
 
 def markdown_table(rows: Rows) -> str:
-    """A table in Markdown; the first row has the headings."""
-    lines = ["| " + " | ".join(map(one_line, row)) + " |" for row in rows]
+    """A table in Markdown; the first row has the headings. What would end a cell is escaped."""
+    lines = ["| " + " | ".join(one_line(cell).replace("|", "\\|") for cell in row) + " |" for row in rows]
     return "\n".join([lines[0], "|---" * len(rows[0]) + "|", *lines[1:]]) + "\n"
 
 

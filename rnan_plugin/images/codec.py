@@ -16,22 +16,29 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
-from PIL import PngImagePlugin
+from PIL import PngImagePlugin, UnidentifiedImageError
 
-from rnan_plugin.errors import UserError
+from rnan_plugin.errors import UserError, said_by
 from rnan_plugin.images.color import Pixels, scaled
 from rnan_plugin.images.jpeg_segments import is_jpeg, is_whole
-from rnan_plugin.images.png_rows import chunks, read_header
+from rnan_plugin.images.png_rows import Value, chunks, read_header
 
-IMAGE_ENDINGS = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+# Of files that are taken for images: what OpenCV or Pillow decodes, also by other names of JPEG.
+IMAGE_ENDINGS = frozenset(
+    {".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".ppm"}
+    | {".tif", ".tiff", ".webp"}
+)
 MOST_PIXELS = 2**30  # of an image; more than OpenCV decodes
 
 _MOST_TEXT = 2**26  # bytes of a PNG file's texts, unpacked
 _STRIP_ROWS = 1024
-_UNREADABLE = "unreadable or truncated image; replace it or take it out"
+UNREADABLE = "unreadable or truncated image; replace it or take it out"
 ORIENTATION = 0x0112  # EXIF's tag
 _BMP_MASKS = struct.Struct("<14xI12xI32xI")  # of its header: size, compression, mask of alpha
-_BMP_V3, _BMP_ALPHA_BITFIELDS = 56, 6
+_BMP_HEAD = struct.Struct("<14xI10xHI20x3I")  # size, bits of a pixel, compression, masks of red, green, blue
+_BMP_V1, _BMP_V3, _BMP_ALPHA_BITFIELDS = 40, 56, 6
+_BMP_BITFIELDS = {3, _BMP_ALPHA_BITFIELDS}
+_BGR_MASKS = (0xFF0000, 0xFF00, 0xFF)
 _pillows_bounds = threading.Lock()
 
 
@@ -66,9 +73,11 @@ def decoded_by_pillow(code: bytes, name: str) -> Iterator[PillowImage.Image]:
     try:
         with opened_by_pillow(io.BytesIO(code)) as image:
             yield image
+    except UnidentifiedImageError:  # which names the buffer
+        raise UserError(f"{name}: {UNREADABLE}") from None
     except Exception as error:  # any: Pillow's readers let out what a damaged file brings about
-        said = " ".join(str(error).split())[:100] or type(error).__name__
-        raise UserError(f"{name}: unreadable or truncated image ({said}); replace it or take it out") from None
+        told = f"unreadable or truncated image ({said_by(error, 100)}); replace it or take it out"
+        raise UserError(f"{name}: {told}") from None
 
 
 def samples_of(image: PillowImage.Image, mode: str) -> NDArray[Any]:
@@ -121,8 +130,8 @@ def decode_samples(code: bytes, source: str) -> NDArray[Any]:
         img = img[..., None]
     if img.shape[2] == 4 and not _bmp_has_alpha(code):
         img = np.ascontiguousarray(img[..., :3])
-    if img.dtype not in (np.uint8, np.uint16):  # which OpenCV can't swap
-        return img[..., [2, 1, 0, 3][: img.shape[2]]]
+    if img.dtype not in (np.uint8, np.uint16):  # which OpenCV can't swap, and nobody restores
+        return img
     return scaled(_swapped(img), white) if white > 255 else _swapped(img)
 
 
@@ -136,7 +145,7 @@ def _decoded(code: bytes, source: str) -> NDArray[Any]:
     except Exception as error:  # `cv2.error` is all that it should raise
         raise UserError(f"{source}: {_reason(error)}; replace it or take it out") from None
     if img is None:
-        raise UserError(f"{source}: {_UNREADABLE}")
+        raise UserError(f"{source}: {UNREADABLE}")
     return img
 
 
@@ -165,6 +174,19 @@ def _bmp_has_alpha(code: bytes) -> bool:
     return bool(alpha) and (size >= _BMP_V3 or compression == _BMP_ALPHA_BITFIELDS)
 
 
+def is_bmp_of_opencv(code: bytes) -> bool:
+    """Whether a file is no BMP, or one that OpenCV reads right: 24 and 32 bits in the usual order, and palettes.
+
+    It takes colours of the oldest header for grey, passes over masks, and knows few files of 16 bits.
+    """
+    if not code.startswith(b"BM") or len(code) < _BMP_HEAD.size:
+        return True
+    size, bits, compression, *masks = _BMP_HEAD.unpack_from(code.ljust(_BMP_HEAD.size, b"\0"))
+    if size < _BMP_V1 or bits == 16:
+        return False
+    return compression not in _BMP_BITFIELDS or tuple(masks) == _BGR_MASKS
+
+
 def check_whole(code: bytes, source: str) -> None:
     """Refuse a JPEG that is cut short, which some decoders fill up with grey.
 
@@ -172,7 +194,7 @@ def check_whole(code: bytes, source: str) -> None:
         UserError: It is.
     """
     if is_jpeg(code) and not is_whole(code):
-        raise UserError(f"{source}: {_UNREADABLE}")
+        raise UserError(f"{source}: {UNREADABLE}")
 
 
 def _reason(error: Exception) -> str:
@@ -213,12 +235,12 @@ _TURNS: dict[int, Callable[[Pixels], Pixels]] = {
 
 
 def orientation_of(code: bytes) -> int:
-    """How to turn what `decode_image` makes of a file's content: 1 (not at all) to 8, as EXIF numbers them.
+    """How to turn what a file's content decodes to: 1 (not at all) to 8, as EXIF numbers them.
 
-    Also 1 where the file or its EXIF data can't be read, and for TIFF files, which OpenCV turns by itself.
+    Also 1 where the file or its EXIF data can't be read, and for TIFF files, whose decoders turn them.
     """
     try:
-        return _png_orientation(code) if read_header(code) else _orientation(code)
+        return png_orientation(code) if read_header(code) else _orientation(code)
     except Exception:  # metadata never fail an image
         return 1
 
@@ -228,25 +250,29 @@ def _orientation(code: bytes) -> int:
         return int(file.getexif().get(ORIENTATION, 1)) if file.format != "TIFF" else 1
 
 
-def _png_orientation(code: bytes) -> int:
-    """As `_orientation`; Pillow would decode a PNG's pixels first, behind which the data may stand."""
+def png_orientation(code: Value) -> int:
+    """As `orientation_of`; Pillow would decode a PNG's pixels first, behind which the data may stand.
+
+    Raises:
+        Exception: Of any kind, of damaged EXIF data.
+    """
     exif = PillowImage.Exif()
     exif.load(png_exif(code))
     return int(exif.get(ORIENTATION, 1))
 
 
-def png_exif(code: bytes) -> bytes:
+def png_exif(code: Value) -> bytes:
     """The EXIF data of a PNG file, wherever they stand; empty if there are none."""
     return chunk_of(code, b"eXIf")
 
 
-def chunk_of(code: bytes, wanted: bytes, beginning: bytes = b"") -> bytes:
+def chunk_of(code: Value, wanted: bytes, beginning: bytes = b"") -> bytes:
     """What follows the beginning of a PNG file's last chunk of a kind that begins so; empty if there is none."""
     found = b""
     with suppress(struct.error):  # the file is cut short
         for kind, start, end in chunks(code):
-            if kind == wanted and code.startswith(beginning, start, end):
-                found = code[start + len(beginning) : end]
+            if kind == wanted and code[start : start + len(beginning)] == beginning:
+                found = bytes(code[start + len(beginning) : end])
     return found
 
 

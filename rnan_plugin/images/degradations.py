@@ -1,4 +1,4 @@
-"""The paper's five degradations as small objects: 8-bit image in, degraded image out.
+"""What the paper's five tasks degrade images by, as small objects: 8-bit image in, degraded image out.
 
 Each object also says what a crop of its output needs of its input (`scale`, `margin`, `grid`), so that
 `degrade_crop` computes a training patch at the cost of the patch, equal to cropping the degraded whole image.

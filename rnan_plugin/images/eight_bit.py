@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import mmap
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from rnan_plugin.errors import UserError
-from rnan_plugin.images.codec import ORIENTATION, opened_by_pillow, read_file
+from rnan_plugin.images.codec import ORIENTATION, opened_by_pillow, png_orientation, read_file
 from rnan_plugin.images.file_ends import ends_as_told
 from rnan_plugin.images.photo import read_photo
 
 _TOLD = {"BMP", "JPEG", "PNG", "TIFF", "WEBP"}  # formats whose header says, by Pillow, how deep the samples are
 _SIDEWAYS = range(5, 9)  # orientations that exchange height and width
+_PLAIN = {"L", "RGB", "BGR"}  # samples, by Pillow's names
+_SUBFILE_TYPE, _SUB_IFDS, _SAMPLE_FORMAT = 254, 330, 339  # TIFF's tags
+_UNSIGNED = 1  # a sample format
 
 
 def decode_image(code: bytes, source: str) -> NDArray[np.uint8]:
@@ -53,20 +59,52 @@ def image_size(path: Path) -> tuple[int, int]:
             with opened_by_pillow(path) as image:
                 size = image.height, image.width
                 if _is_plain(image) and ends_as_told(path, image):
-                    return size[::-1] if _is_sideways(image) else size
+                    return size[::-1] if _is_sideways(image, path) else size
     height, width = decode_image(read_file(path), str(path)).shape[:2]
     return height, width
 
 
 def _is_plain(image: PillowImage.Image) -> bool:
-    """Whether it has 8 bits of grey or RGB and nothing transparent, as far as its header tells."""
-    # Of 16 bits Pillow's mode is RGB all the same.
-    deep = any(";16" in str(tile) for tile in getattr(image, "tile", ()))
-    return image.format in _TOLD and image.mode in {"L", "RGB"} and not deep and "transparency" not in image.info
-
-
-def _is_sideways(image: PillowImage.Image) -> bool:
-    """Whether its size is told as it is stored; of TIFF Pillow tells it as it is shown."""
-    if image.format == "TIFF" or (image.format == "PNG" and "exif" not in image.info):  # what stands behind the pixels
+    """Whether it is one picture of 8 bits of grey or RGB and nothing transparent, as far as its header tells."""
+    if image.format not in _TOLD or image.mode not in {"L", "RGB"} or "transparency" in image.info:
         return False
+    if getattr(image, "n_frames", 1) > 1 or not _is_plain_tiff(getattr(image, "tag_v2", {})):
+        return False
+    # Of other depths, and with channels that nobody named, Pillow's mode is the same.
+    return all(_stored_as(tile) in _PLAIN for tile in getattr(image, "tile", ()))
+
+
+def _is_plain_tiff(tags: Mapping[int, Any]) -> bool:
+    """Whether nothing is said of a smaller copy, of pages within the page, or of samples with a sign; none of others.
+
+    Pillow gives several values as a tuple, and one by itself.
+    """
+    kinds = tags.get(_SAMPLE_FORMAT, _UNSIGNED)
+    unsigned = set(kinds if isinstance(kinds, tuple) else (kinds,)) == {_UNSIGNED}
+    return unsigned and not tags.get(_SUBFILE_TYPE) and _SUB_IFDS not in tags
+
+
+def _stored_as(tile: tuple[Any, ...]) -> str:
+    """Pillow's name of how a part of a file stores its samples."""
+    arguments = tile[3]
+    return str(arguments[0] if isinstance(arguments, tuple) else arguments)
+
+
+def _is_sideways(image: PillowImage.Image, path: Path) -> bool:
+    """Whether its size is told as it is stored; of TIFF Pillow tells it as it is shown."""
+    if image.format == "TIFF":
+        return False
+    if image.format == "PNG":  # whose EXIF data may stand behind the pixels
+        return _png_is_sideways(path)
     return image.getexif().get(ORIENTATION, 1) in _SIDEWAYS
+
+
+def _png_is_sideways(path: Path) -> bool:
+    with (
+        path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole,
+        memoryview(whole) as code,
+        suppress(Exception),  # metadata never fail an image
+    ):
+        return png_orientation(code) in _SIDEWAYS
+    return False

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
-from rnan_plugin.errors import UserError
+from rnan_plugin.errors import UserError, said_by
 from rnan_plugin.images.codec import (
-    IMAGE_ENDINGS,
     ORIENTATION,
     decode_samples,
     decoded_by_pillow,
+    is_bmp_of_opencv,
     opened_by_pillow,
     orientation_of,
     samples_of,
@@ -31,18 +31,16 @@ from rnan_plugin.images.photo_metadata import (
     Notes,
     fits_channels,
     read_metadata,
-    readable_packet,
     tiff_metadata,
 )
 from rnan_plugin.images.png_rows import Header, read_header, transparent_colour
 from rnan_plugin.images.srgb import CONVERTED_TO_SRGB, to_srgb
 from rnan_plugin.images.tiff_reader import Layout, decode_tiff, read_layout
 
-# Beside those of data sets: other names of JPEG, and what Pillow decodes.
-PHOTO_ENDINGS = IMAGE_ENDINGS | {".jpe", ".jfif", ".gif", ".avif", ".heic", ".heif"}
-
 _ONE_PICTURE = frozenset({"MPO"})  # whose further pictures are other views, or previews, of the first
 _GREY_ALPHA, _RGB_ALPHA = 4, 6  # colour types of PNG
+# By format, where more than 8 bits a sample are told: the decoder's configuration, a byte in it, and its bits.
+_DEEP = {"AVIF": (b"av1C", 6, 0x40), "HEIF": (b"hvcC", 21, 0x07)}
 _HEIF = (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypmsf1", b"ftyphevc", b"ftypheim")
 # What Pillow has to decode, as grey or colour, with alpha or without; OpenCV, whose JPEG decoder made the training's
 # inputs, does the others.
@@ -138,7 +136,19 @@ def read_photo(code: bytes, name: str) -> Photo:
         UserError: Unreadable or truncated, several frames, samples of other than 8 or 16 bits, or a format that needs
             a package.
     """
-    head, layout = _head(code), read_layout(code)
+    try:
+        photo = _read(code, name)
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:  # of any kind: what decoders make of a damaged file, and what that brings about
+        raise UserError(f"{name}: can't be decoded ({said_by(error, 100)}); replace it or take it out") from None
+    if not photo.pixels.size:
+        raise UserError(f"{name}: no pixels in it; replace it or take it out")
+    return photo
+
+
+def _read(code: bytes, name: str) -> Photo:
+    head, layout = _head(code), read_layout(code, name)
     _refuse_what_is_no_picture(code, name, head, layout)
     orientation = orientation_of(code)
     if head.mode in CONVERTED_TO_SRGB:
@@ -155,13 +165,15 @@ def read_photo(code: bytes, name: str) -> Photo:
 
 
 def _refuse_what_is_no_picture(code: bytes, name: str, head: _Head, layout: Layout | None) -> None:
+    if layout is not None and layout.is_reduced and not layout.is_raw:
+        raise UserError(f"{name}: its first page is a smaller copy of the image; save the image as a file of its own")
     frames = head.frames if layout is None else layout.pages
     if frames > 1 and head.kind not in _ONE_PICTURE:
         kind = head.kind or "TIFF"
         raise UserError(f"{name}: {frames} pages or frames ({kind}); save those that you want as images of their own")
     if layout is not None and layout.is_raw:
         raise UserError(f"{name}: a camera's raw data; develop them, and save the photograph as TIFF, PNG or JPEG")
-    if not head.kind and any(brand in code[:16] for brand in _HEIF):
+    if not head.kind and "HEIF" not in PillowImage.OPEN and any(brand in code[:16] for brand in _HEIF):
         raise UserError(f"{name}: HEIC needs a package: pip install pillow-heif, or convert it to JPEG or PNG")
 
 
@@ -173,7 +185,8 @@ def _samples(code: bytes, name: str, head: _Head, layout: Layout | None) -> NDAr
         return decode_tiff(code, name, layout)
     if (header := read_header(code)) is not None:
         return _with_key(decode_samples(code, name), code, header)
-    return _by_pillow(code, name) if head.mode in _CONVERTED else decode_samples(code, name)
+    by_pillow = head.mode in _CONVERTED or not is_bmp_of_opencv(code)
+    return _by_pillow(code, name) if by_pillow else decode_samples(code, name)
 
 
 def _grey_if_it_is(samples: NDArray[np.uint8], head: _Head) -> NDArray[np.uint8]:
@@ -195,21 +208,28 @@ def _with_key(samples: NDArray[Any], code: bytes, header: Header) -> NDArray[Any
 
 def _notes(code: bytes, head: _Head, layout: Layout | None) -> Notes:
     notes = [*head.notes]
+    if not head.kind and layout is None:
+        notes.append("what stands beside its pixels can't be read, and is left out")
     if head.mode in {"P", "PA"}:
         notes.append("palette, comes back in full colour")
     if head.mode == "1":
         notes.append("black and white alone, comes back in grey")
+    if layout is not None and head.mode == "CMYK" and layout.num_channel > len("CMYK"):
+        notes.append("a channel beside its inks, left out")
     if layout is not None and layout.has_unknown_channel:
         notes.append("a channel beside its colours that is not said to be alpha, taken for it")
-    if (head.kind == "AVIF" and _is_deep_avif(code)) or (head.mode == "CMYK" and layout and layout.bits > 8):
+    if _is_deep(code, head.kind) or (head.mode == "CMYK" and layout and layout.bits > 8):
         notes.append("more than 8 bits, of which 8 come back")
     return tuple(notes)
 
 
-def _is_deep_avif(code: bytes) -> bool:
-    """By its record of the decoder's configuration, in which a bit tells of 10 or 12 bits."""
-    place = code.find(b"av1C", 0, 2**16)
-    return 0 < place < len(code) - 6 and bool(code[place + 6] & 0x40)
+def _is_deep(code: bytes, kind: str) -> bool:
+    """Whether an AVIF or HEIC file has more than 8 bits a sample, by its record of the decoder's configuration."""
+    if kind not in _DEEP:
+        return False
+    record, place, bits = _DEEP[kind]
+    start = code.find(record, 0, 2**16)
+    return 0 < start < len(code) - place and bool(code[start + place] & bits)
 
 
 def _with_fitting_profile(photo: Photo) -> Photo:
@@ -226,19 +246,19 @@ def photo_of_pillow(image: PillowImage.Image, name: str) -> tuple[Photo, bytes]:
     Raises:
         UserError: An image of a mode that is no picture.
     """
-    icc, exif = image.info.get("icc_profile"), _exif_of_pillow(image)
-    is_cmyk = image.mode == "CMYK"
+    icc, is_cmyk = image.info.get("icc_profile"), image.mode == "CMYK"
     buffer = io.BytesIO()
     try:
-        how = {"format": "TIFF"} if is_cmyk else {"format": "PNG", "compress_level": 0, "exif": exif}
+        how = {"format": "TIFF"} if is_cmyk else {"format": "PNG", "compress_level": 0}
         image.save(buffer, icc_profile=icc, **how)
     except Exception as error:  # of a mode that PNG has not
-        raise UserError(f"{name}: mode {image.mode} ({' '.join(str(error).split())[:100]}); convert it") from None
+        raise UserError(f"{name}: mode {image.mode} ({said_by(error, 100)}); convert it") from None
     photo = read_photo(buffer.getvalue(), name)
     steps = luma_steps(image) if image.format == "JPEG" else []
-    packet, notes = readable_packet(image.info.get("xmp"))
-    metadata = replace(photo.metadata, xmp=packet)
-    photo = replace(photo, orientation=exif.get(ORIENTATION, 1), metadata=metadata, notes=(*photo.notes, *notes))
+    found, notes = read_metadata(image, b"")
+    metadata = replace(photo.metadata, exif=found.exif, xmp=found.xmp)
+    orientation = _exif_of_pillow(image).get(ORIENTATION, 1)
+    photo = replace(photo, orientation=orientation, metadata=metadata, notes=(*photo.notes, *notes))
     return photo, _quantised_so(steps, "L" if begins_with_luma(image) else "CMYK") if steps else b""
 
 

@@ -6,6 +6,7 @@ import io
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,11 @@ import numpy as np
 from PIL import Image as PillowImage
 
 from rnan_plugin.choices import OutputFormat
-from rnan_plugin.errors import UserError
+from rnan_plugin.errors import UserError, said_by
 from rnan_plugin.images.color import Pixels, in_strips
 from rnan_plugin.images.jpeg_segments import is_jpeg
 from rnan_plugin.images.photo import Photo
-from rnan_plugin.images.photo_metadata import Metadata, png_xmp_chunk, with_sides
+from rnan_plugin.images.photo_metadata import Metadata, png_xmp_chunk, with_resolution, with_sides
 from rnan_plugin.images.png_rows import png_pieces, read_header
 from rnan_plugin.images.tiff_writer import tiff_pieces
 
@@ -65,8 +66,8 @@ def encode_photo(photo: Photo, name: str, quality: int | None = None) -> Written
     """
     photo = photo.upright()
     if photo.metadata.exif:
-        exif, height, width = photo.metadata.exif, *photo.pixels.shape[:2]
-        photo = replace(photo, metadata=replace(photo.metadata, exif=_or_as_it_is(exif, width, height)))
+        with suppress(Exception):  # odd data never fail an image
+            photo = _with_exif(photo, with_sides(photo.metadata.exif, photo.pixels.shape[1], photo.pixels.shape[0]))
     kind = FORMATS[Path(name).suffix.lower()]
     height, width = photo.pixels.shape[:2]
     most = _MOST_SIDE.get(kind)
@@ -76,11 +77,8 @@ def encode_photo(photo: Photo, name: str, quality: int | None = None) -> Written
     return _WRITERS[kind](photo, name, quality)
 
 
-def _or_as_it_is(exif: bytes, width: int, height: int) -> bytes:
-    try:
-        return with_sides(exif, width, height)
-    except Exception:  # odd data never fail an image
-        return exif
+def _with_exif(photo: Photo, exif: bytes) -> Photo:
+    return replace(photo, metadata=replace(photo.metadata, exif=exif))
 
 
 def _png(photo: Photo, name: str, quality: int | None) -> Written:  # noqa: ARG001
@@ -116,6 +114,9 @@ def _webp(photo: Photo, name: str, quality: int | None) -> Written:
     if photo.metadata.icc and photo.pixels.shape[2] == 1:  # it has no grey, for which the profile is
         eight = replace(eight, metadata=replace(photo.metadata, icc=None))
         lost = [*lost, "the grey colour profile"]
+    if photo.metadata.dpi:  # for which it has no other place
+        with suppress(Exception):  # odd data never fail an image
+            eight = _with_exif(eight, with_resolution(photo.metadata.exif, photo.metadata.dpi))
     how = {"lossless": True} if quality is None else {"quality": quality}
     return _by_pillow(eight, name, lost, format="WEBP", exact=True, **how)
 
@@ -168,7 +169,7 @@ def _with_what_it_holds(photo: Photo, name: str, lost: list[str], write: Callabl
     """Write with the metadata; where that fails without captions, camera data, both, then all."""
     metadata, reason = photo.metadata, ""
     if not metadata.is_plain:
-        lost = [*lost, "the gamma"]
+        lost = [*lost, "the colour space (gamma, primaries)"]
     attempts: list[tuple[Metadata, list[str]]] = [(metadata, [])]
     if metadata.xmp:
         attempts.append((replace(metadata, xmp=None), ["captions (XMP)"]))
@@ -181,7 +182,7 @@ def _with_what_it_holds(photo: Photo, name: str, lost: list[str], write: Callabl
         try:
             return write(kept), [*lost, *told]
         except Exception as error:  # of any kind, Pillow's
-            reason = " ".join(str(error).split())[:100] or type(error).__name__
+            reason = said_by(error, 100)
     raise UserError(f"{name}: this format can't hold the image ({reason}); choose --format png")
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnan_plugin.errors import UserError
-from rnan_plugin.images.codec import decode_samples, decoded_by_pillow, samples_of, upright
+from rnan_plugin.images.codec import UNREADABLE, decode_samples, decoded_by_pillow, samples_of, upright
 from rnan_plugin.images.color import Pixels, full_scale, in_strips, scaled
 
 _BEGINNINGS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -40,6 +40,7 @@ class Layout:
         compression: Its name.
         is_float: Samples are floating-point numbers.
         is_raw: What the file is about are a camera's raw data, of which the first page is a preview.
+        is_reduced: The first page is a smaller copy of an image that stands elsewhere in the file.
     """
 
     bits: int
@@ -52,6 +53,7 @@ class Layout:
     compression: str
     is_float: bool
     is_raw: bool
+    is_reduced: bool
 
     @property
     def is_grey_or_rgb(self) -> bool:
@@ -69,8 +71,12 @@ class Layout:
         return self.is_grey_or_rgb and self.num_channel == self.num_colour + 1 and self.extra[:1] == (_UNKNOWN,)
 
 
-def read_layout(code: bytes) -> Layout | None:
-    """The layout of a TIFF file; None if it is none, or damaged."""
+def read_layout(code: bytes, name: str) -> Layout | None:
+    """The layout of a TIFF file; None if it is none.
+
+    Raises:
+        UserError: It is damaged; other decoders would pass over what they can't read.
+    """
     if not code.startswith(_BEGINNINGS):
         return None
     import tifffile
@@ -89,10 +95,11 @@ def read_layout(code: bytes) -> Layout | None:
                 pages=1 + sum(not other.aspage().is_reduced for other in file.pages[1:]),
                 compression=getattr(page.compression, "name", str(page.compression)),
                 is_float=int(page.sampleformat) == _FLOATS,
+                is_reduced=bool(page.is_reduced),
                 is_raw=any(int(part.aspage().photometric) in _RAW for part in (page, *(page.pages or ()))),
             )
-    except Exception:  # of a damaged file, of which its decoder says more
-        return None
+    except Exception:  # of any kind, of a damaged file
+        raise UserError(f"{name}: {UNREADABLE}") from None
 
 
 def decode_tiff(code: bytes, name: str, layout: Layout) -> NDArray[Any]:
@@ -150,7 +157,7 @@ def _by_tifffile(code: bytes, name: str, layout: Layout) -> NDArray[Any] | None:
     except Exception:  # any, of a damaged file; it is told by who tries next
         return None
     if samples is None:
-        raise UserError(f"{name}: unreadable or truncated image; replace it or take it out")
+        raise UserError(f"{name}: {UNREADABLE}")
     samples = np.moveaxis(samples, 0, -1) if layout.is_planar else samples
     if samples.size != np.prod(size):
         return None

@@ -12,7 +12,7 @@ from typing import Any
 from PIL import TiffImagePlugin
 
 from rnan_plugin.images.color import Pixels
-from rnan_plugin.images.photo_metadata import Metadata, describing, exif_of
+from rnan_plugin.images.photo_metadata import Metadata, as_they_were, describing, exif_of
 
 _STRIP_PIXELS = 2**20
 _LEVEL = 3
@@ -63,7 +63,7 @@ def _strips(img: Pixels) -> Iterator[bytes]:
 def _tags(img: Pixels, metadata: Metadata, lengths: Sequence[int]) -> Iterator[tuple[int, Any]]:
     """Numbers and values of all tags; the strips' places are counted from the end of the directory."""
     height, width, num_channel = img.shape
-    yield from describing(exif_of(metadata.exif)).items() if metadata.exif else ()
+    yield from as_they_were(describing(exif_of(metadata.exif))).items() if metadata.exif else ()
     yield from {256: width, 257: height, 258: (8 * img.dtype.itemsize,) * num_channel, 259: _DEFLATE}.items()
     yield from {262: 2 if num_channel >= 3 else 1, 277: num_channel, 278: _rows_of_a_strip(img), 284: _CHUNKY}.items()
     yield from {273: tuple(accumulate(lengths[:-1], initial=0)), 279: tuple(lengths), 317: _DIFFERENCES}.items()

@@ -2,7 +2,8 @@
 
 The rest of a packet is about the file it was in (its history, its thumbnail, how a raw converter developed it, regions
 of its pixels, a film or a gain map behind them) or repeats EXIF, and would be wrong beside restored, upright pixels:
-properties of some namespaces come back, no others.
+properties of some namespaces come back, no others. Of what repeats EXIF the place alone may stand here only, and stays
+right.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ _KEPT = {
     "http://ns.adobe.com/lightroom/1.0/": "lr",
     "http://www.digikam.org/ns/1.0/": "digiKam",
     "http://ns.microsoft.com/photo/1.0/": "MicrosoftPhoto",
+    "http://creativecommons.org/ns#": "cc",
+    "http://ns.adobe.com/exif/1.0/": "exif",
 }
 # Of these namespaces, what is about the file.
 _OF_THE_FILE = {
@@ -73,7 +76,10 @@ def _parsed(packet: bytes) -> ET.Element:
 
 def _is_kept(name: str) -> bool:
     namespace, _, local = name.removeprefix("{").partition("}")
-    return namespace in _KEPT and local not in _OF_THE_FILE.get(_KEPT[namespace], ())
+    prefix = _KEPT.get(namespace)
+    if prefix == "exif":
+        return local.startswith("GPS")
+    return prefix is not None and local not in _OF_THE_FILE.get(prefix, ())
 
 
 def _packet(description: ET.Element) -> bytes:

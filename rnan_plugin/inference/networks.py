@@ -13,14 +13,17 @@ import torch
 from torch import Tensor, nn
 
 from rnan_plugin import checkpoints
-from rnan_plugin.archs.official_weights import infer_arguments, load_released
+from rnan_plugin.archs.official_weights import infer_arguments, load_released, pretrained_weights
 from rnan_plugin.archs.rnan_arch import RNAN
-from rnan_plugin.errors import UserError, nearest
+from rnan_plugin.errors import UserError, nearest, said_by, shown
 from rnan_plugin.images.color import Channels
+from rnan_plugin.inference.network_facts import channels_in
 from rnan_plugin.inference.shipped import named_network, shipped_file, shipped_names
 from rnan_plugin.options.networks import check_size
-from rnan_plugin.options.schema import check_call, read_option_file
+from rnan_plugin.options.schema import check_arguments, check_call, normalise, read_option_file
+from rnan_plugin.options.sections import Paths
 from rnan_plugin.paper.tasks import TaskAtLevel
+from rnan_plugin.targets import expanded
 
 # Of BasicSR's classes those that restore images; others read or fetch other files when they are built.
 _OF_IMAGES = frozenset({"EDSR", "ECBSR", "MSRResNet", "RCAN", "RIDNet", "RRDBNet", "SRVGGNetCompact", "SwinIR"})
@@ -61,7 +64,7 @@ def load_network(option_file: str | None, weights: str | None, task: TaskAtLevel
     network = named_network(weights) if weights else None
     if network and task and network.task != task.name:
         raise UserError(f"{weights}: is for {network.task}, not for {task}; name other weights or another task")
-    weights = str(network.file) if network else weights
+    weights = str(network.file) if network else weights and expanded(weights)
     if option_file is not None:
         loaded = _load_described(option_file, weights)
     elif weights is not None:
@@ -104,8 +107,7 @@ def _load_alone(weights: str) -> Loaded:
 
 def _channels_of(net: nn.Module) -> Channels | None:
     """What tells of itself: three channels are RGB, one is grey or luma."""
-    first = next((weight for weight in net.parameters() if weight.ndim == 4), None)
-    return "rgb" if first is not None and first.shape[1] == 3 else None
+    return "rgb" if channels_in(net) == 3 else None
 
 
 def _option_file_of(weights: str) -> str:
@@ -119,26 +121,40 @@ def _option_file_of(weights: str) -> str:
 def _load_described(option_file: str, weights: str | None) -> Loaded:
     """The network that an option file describes."""
     config = read_option_file(option_file)
-    path = weights or config["path"].get("pretrain_network_g")
-    if path is None:
+    paths, network = dict(config["path"]), dict(config.get("network_g") or {})
+    if problems := list(normalise(paths, [Paths], f"{option_file}, path", others=True)):
+        raise UserError(*problems)
+    if (named := weights or paths.get("pretrain_network_g")) is None:
         raise UserError(f"{option_file}: path.pretrain_network_g is empty; name a checkpoint there or with --weights")
-    network = config.get("network_g") or {}
+    file = expanded(named)
     net = _build(network, f"{option_file}, network_g")
-    checkpoints.load_weights(net, Path(path).expanduser(), config["path"].get("param_key_g"))
+    checkpoints.fill(net, pretrained_weights(file, paths.get("param_key_g"))[0], file)
     datasets: list[Mapping[str, Any]] = list(config["datasets"].values())
     channels = datasets[0].get("channels", "rgb") if datasets else None
-    return Loaded(net.eval(), channels, str(path), _whole(network))
+    return Loaded(net.eval(), channels, file, _whole(network))
 
 
-def _build(network: Mapping[str, Any], where: str) -> nn.Module:
-    """A network from a `network_g` section."""
-    arguments = {key: value for key, value in network.items() if key != "type"}
-    architecture = _architecture(network, where)
-    check_call(architecture, arguments, where)
+def _build(network: dict[str, Any], where: str) -> nn.Module:
+    """A network from a `network_g` section, whose values are brought into the form that its class takes."""
+    architecture = _checked(network, where)
     try:
-        return architecture(**arguments)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{where}: {' '.join(str(error).split())}") from None
+        return architecture(**_arguments(network))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"{where}: {said_by(error, 300)}") from None
+
+
+def _checked(network: dict[str, Any], where: str) -> type[nn.Module]:
+    """The class of a section, whose keys and values are checked as before a training."""
+    architecture = _architecture(network, where)
+    check_call(architecture, network, where)
+    if problems := list(check_arguments(architecture, network, where)):
+        raise UserError(*problems)
+    check_size(network, where)
+    return architecture
+
+
+def _arguments(network: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in network.items() if key != "type"}
 
 
 def _build_described(network: Mapping[str, Any], weights: Mapping[str, Tensor], file: str) -> nn.Module:
@@ -146,14 +162,16 @@ def _build_described(network: Mapping[str, Any], weights: Mapping[str, Tensor], 
 
     No memory is taken but for weights that fit.
     """
-    where = f"{file}, network_g"
-    check_size(network, where)
-    architecture = _architecture(network, where)
+    where, network = f"{file}, network_g", dict(network)
+    architecture = _checked(network, where)
     if architecture.__module__.startswith("basicsr.") and architecture.__name__ not in _OF_IMAGES:
         legal = ", ".join(sorted({"RNAN", *_OF_IMAGES}))
         raise UserError(f"{where}.type: {architecture.__name__} restores no image (legal: {legal}); take another file")
-    with suppress(NotImplementedError, RuntimeError), torch.device("meta"):  # some compute while they are built
-        checkpoints.fitting(_build(network, where), weights, file, strict=True)
+    sketch = None
+    with suppress(Exception), torch.device("meta"):  # some compute while they are built
+        sketch = architecture(**_arguments(network))
+    if sketch is not None:
+        checkpoints.fitting(sketch, weights, file, strict=True)
     net = _build(network, where)
     checkpoints.fill(net, weights, file)
     return net
@@ -162,7 +180,7 @@ def _build_described(network: Mapping[str, Any], weights: Mapping[str, Tensor], 
 def _whole(network: Mapping[str, Any]) -> dict[str, Any]:
     """A section with its type first and, of RNAN, every argument: a file stays right when a default changes."""
     kind = network.get("type", "RNAN")
-    arguments = {key: value for key, value in network.items() if key != "type"}
+    arguments = _arguments(network)
     if kind != "RNAN":
         return {"type": kind, **arguments}
     bound = inspect.signature(RNAN).bind(**arguments)
@@ -182,6 +200,7 @@ def _basicsr_architecture(kind: Any, where: str) -> type[nn.Module]:
     from rnan_plugin.toolbox.api import ARCH_REGISTRY
 
     if not isinstance(kind, str) or kind not in ARCH_REGISTRY:
-        raise UserError(f"{where}.type: no '{kind}' in BasicSR{nearest(str(kind), {*ARCH_REGISTRY.keys(), 'RNAN'})}")
+        close = nearest(shown(kind), {*ARCH_REGISTRY.keys(), "RNAN"})
+        raise UserError(f"{where}.type: no {shown(kind)} in BasicSR{close}")
     architecture: type[nn.Module] = ARCH_REGISTRY.get(kind)
     return architecture

@@ -9,6 +9,8 @@ from functools import lru_cache
 from threading import Lock
 from typing import Any, Protocol
 
+import torch
+
 from rnan_plugin import device as devices
 from rnan_plugin.images.color import Pixels, grey2y, y2grey
 from rnan_plugin.images.jpeg_history import JpegSource
@@ -55,6 +57,10 @@ class Pick(Protocol):
     def asked(self) -> Mapping[str, Any]:
         """All that its choices depend on beside the file: two runs with the same make the same results."""
 
+    @property
+    def device(self) -> torch.device:
+        """That restores."""
+
     def __call__(self, code: bytes, img: Pixels) -> tuple[Worker | None, str]:
         """From a file's content and its image to what restores it, None to leave it as it is, and why."""
 
@@ -78,7 +84,7 @@ def restore_photo(
         photo: As `read_photo` gives it.
         worker: What a pick chose for it.
         name: For errors.
-        progress: As of `inference.restore`.
+        progress: As of `inference.whole_images.restore`.
 
     Returns:
         The restored photograph, not turned yet, since a network for JPEG files learnt their 8×8 grid as it is stored;
@@ -123,6 +129,11 @@ class NamedPick:
         """See `Pick`."""
         return {key: value for key, value in self.worker.provenance.items() if key != "device"}
 
+    @property
+    def device(self) -> torch.device:
+        """See `Pick`."""
+        return self.worker.restorer.device
+
     def __call__(self, code: bytes, img: Pixels) -> tuple[Worker | None, str]:  # noqa: ARG002
         """See `Pick`."""
         task = self.worker.restorer.task
@@ -165,6 +176,11 @@ class PackagePick:
         del settings["device"]
         return {"task": self.task_name, "level": self.level, "package": package.hexdigest(), **settings}
 
+    @property
+    def device(self) -> torch.device:
+        """See `Pick`."""
+        return devices.choose(self.settings.device)
+
     def __call__(self, code: bytes, img: Pixels) -> tuple[Worker | None, str]:
         """See `Pick`; errors as of `choose`."""
         choice = choose(code, img, self.task_name, self.level)
@@ -181,6 +197,6 @@ class PackagePick:
 
     @property
     def _settings(self) -> RestoreSettings:
-        if self.is_policy_named or devices.choose(self.settings.device).type == "cpu":
+        if self.is_policy_named or self.device.type == "cpu":
             return self.settings
         return replace(self.settings, policy=fast_tiles(self.settings.policy))

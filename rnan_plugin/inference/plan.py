@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rnan_plugin.choices import OutputFormat
+from rnan_plugin.choices import RESULT_FORMATS
 from rnan_plugin.data.image_files import files_below
-from rnan_plugin.errors import UserError
+from rnan_plugin.errors import UserError, nearest, shown
 from rnan_plugin.files import readable, shortened
-from rnan_plugin.images.photo import PHOTO_ENDINGS
+from rnan_plugin.images.codec import IMAGE_ENDINGS
 from rnan_plugin.images.photo_writer import FORMATS
 from rnan_plugin.inference.record import NAME as RECORD_NAME
 from rnan_plugin.inference.record import Record
@@ -34,14 +34,16 @@ class Naming:
         quality: Of JPEG and WebP; None takes 95 for JPEG, and WebP without loss.
 
     Raises:
-        UserError: A quality that is none, or a suffix that is no part of a file's name.
+        UserError: A format or quality that is none, or a suffix that is no part of a file's name.
     """
 
-    format: OutputFormat | str | None = None
+    format: str | None = None
     suffix: str = ""
     quality: int | None = None
 
     def __post_init__(self) -> None:
+        if self.format not in {None, *RESULT_FORMATS}:
+            raise UserError(f"format: no {shown(self.format)}{nearest(str(self.format), RESULT_FORMATS)}")
         if self.quality is not None and not 1 <= self.quality <= 100:
             raise UserError(f"--quality: {self.quality} is not from 1 to 100")
         if any(part in self.suffix for part in ("/", "\\", "\0")):
@@ -106,7 +108,7 @@ def make_plan(sources: Sequence[str], target: str, naming: Naming, *, overwrite:
     paths, out = [path for source in sources for path in _expanded(source)], Path(target)
     if len(paths) > 1:  # a pattern such as * finds the target of an earlier run too
         paths = [path for path in paths if not (is_folder(path) and real(path) == real(out))]
-    names_file = out.suffix.lower() in PHOTO_ENDINGS and not is_folder(out) and not target.endswith(_SEPARATORS)
+    names_file = out.suffix.lower() in IMAGE_ENDINGS and not is_folder(out) and not target.endswith(_SEPARATORS)
     if len(paths) == 1 and not is_folder(paths[0]) and names_file:
         plan = _single(paths[0], out, naming)
         return plan if overwrite else _kept_from_the_users(plan)
@@ -123,7 +125,7 @@ def make_plan(sources: Sequence[str], target: str, naming: Naming, *, overwrite:
         plan.jobs.append(_job(path, out / place, naming, taken, is_alone=stems[place.with_suffix("")] == 1))
     _check_results(plan.jobs)
     if not plan.jobs:
-        told = f"{', '.join(sources)}: no images in it; known endings are {' '.join(sorted(PHOTO_ENDINGS))}"
+        told = f"{', '.join(sources)}: no images in it; known endings are {' '.join(sorted(IMAGE_ENDINGS))}"
         raise UserError(*plan.unreadable, told)
     return plan if overwrite else _kept_from_the_users(plan)
 
@@ -186,7 +188,7 @@ def _images(files: Sequence[Path], target: Path, plan: Plan) -> Iterator[Path]:
     """Those of the files that are images by their ending, and no results of earlier runs."""
     results = _Results(target)
     for path in files:
-        if path.suffix.lower() in PHOTO_ENDINGS:
+        if path.suffix.lower() in IMAGE_ENDINGS:
             if not results.have(path):
                 yield path
         elif path.name != RECORD_NAME:

@@ -93,8 +93,11 @@ def named_policy(
         others: As `Policy` takes them.
 
     Raises:
-        UserError: A value outside its legal interval.
+        UserError: A value outside its legal interval, or tiles for a policy that has none.
     """
+    for name, given in (("tile", tile), ("overlap", overlap)):
+        if policy not in {None, "tile"} and given is not None:
+            raise UserError(f"{name}: is of policy tile; leave it out, or policy {policy}")
     tiles = any(given is not None for given in (tile, overlap, window))
     side = Policy.tile if tile is None else tile
     shared = min(Policy.overlap, side // 4) if overlap is None else overlap
@@ -110,6 +113,8 @@ def fast_tiles(policy: Policy) -> Policy:
 def policy_of(val: Mapping[str, Any]) -> Policy:
     """The policy of an option file's `val` section; keys left out as by `named_policy`.
 
+    Tiles may wait there for another policy.
+
     Raises:
         UserError: A value outside its legal interval.
     """
@@ -121,4 +126,7 @@ def policy_of(val: Mapping[str, Any]) -> Policy:
         "tile_batch": "tile_batch",
         "self_ensemble": "self_ensemble",
     }
-    return named_policy(**{name: val[key] for key, name in names.items() if key in val})
+    given = {name: val[key] for key, name in names.items() if key in val}
+    if given.get("policy") not in {None, "tile"}:
+        given = {name: value for name, value in given.items() if name not in {"tile", "overlap"}}
+    return named_policy(**given)

@@ -128,7 +128,7 @@ class _Session:
                 remove_leftovers(folder)
         outs = (out for job in self.plan.jobs for out in (job.out, job.copy))
         self.record.begin(out for out in outs if not is_file(out))
-        jobs, threads = _shares(len(self.plan.jobs), self.work)
+        jobs, threads = _shares(len(self.plan.jobs), self.work, self.pick.device)
         before = torch.get_num_threads()
         torch.set_num_threads(threads)
         try:
@@ -278,10 +278,10 @@ def _check_room(size: tuple[int, int], name: str) -> None:
         raise UserError(f"{name}: {told}; free some, or make the image smaller")
 
 
-def _shares(files: int, work: Work) -> tuple[int, int]:
+def _shares(files: int, work: Work, device: torch.device) -> tuple[int, int]:
     """Files at a time, and threads of each: one thread a file makes the most of a CPU's cores."""
     cores = torch.get_num_threads()
-    most = 1 if torch.cuda.is_available() else max(1, cores // (work.threads or 1))
+    most = 1 if device.type != "cpu" else max(1, cores // (work.threads or 1))
     jobs = min(work.jobs or most, files)
     return jobs, work.threads or max(1, cores // jobs)
 

@@ -24,6 +24,7 @@ from rnan_plugin.images.color import (
     rgb2y,
 )
 from rnan_plugin.images.degradations import BayerMosaic
+from rnan_plugin.inference.network_facts import channels_in
 from rnan_plugin.inference.policy import Policy
 from rnan_plugin.inference.whole_images import Progress, restore_image
 from rnan_plugin.paper.tasks import TaskAtLevel
@@ -61,7 +62,7 @@ class Restorer:
     ) -> None:
         self.device = devices.choose(settings.device)
         self.precision = devices.precision_on(self.device, settings.precision)
-        self.num_channel = next(weight.shape[1] for weight in net.parameters() if weight.ndim == 4)
+        self.num_channel = channels_in(net) or 3
         self.channels = settings.channels or (task.row.channels if task else channels)
         self.policy = settings.policy
         self.task = task
@@ -73,7 +74,7 @@ class Restorer:
 
         A network for colour gets a grey image three times over, and the mean of what it makes of them is grey again.
 
-        `progress` is as of `inference.restore`.
+        `progress` is as of `inference.whole_images.restore`.
 
         Raises:
             UserError: The network and the image do not go together; names the image.

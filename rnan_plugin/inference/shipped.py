@@ -16,8 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from rnan_plugin import checkpoints
-from rnan_plugin.archs.rnan_arch import RNAN
 from rnan_plugin.choices import ShippedSize
 from rnan_plugin.errors import UserError, nearest
 from rnan_plugin.images.color import Channels
@@ -190,12 +188,3 @@ def shipped_network(task: TaskAtLevel) -> ShippedNetwork:
 def shipped_file(task: TaskAtLevel) -> Path:
     """The file of `shipped_network`."""
     return shipped_network(task).file
-
-
-def load_shipped(task: TaskAtLevel) -> RNAN:
-    """The network in the package for a task at a level, in eval mode; errors as of `shipped_network`."""
-    file = shipped_file(task)
-    checkpoint = checkpoints.read(file)
-    net = RNAN(**checkpoint["network_g"])
-    checkpoints.fill(net, checkpoints.weights_in(checkpoint, file), file)
-    return net.eval()

@@ -18,6 +18,7 @@ from rnan_plugin.device import available_bytes, is_out_of_memory
 from rnan_plugin.errors import UserError
 from rnan_plugin.images.color import Pixels
 from rnan_plugin.inference.ensemble import TURNS, ensembled_rows, self_ensembled
+from rnan_plugin.inference.network_facts import scale_of, size_multiple_of
 from rnan_plugin.inference.parallel import at_a_time
 from rnan_plugin.inference.policy import AUTO_TILES, FAST_TILES, FAST_WINDOW, SMALL_TILES, Policy
 from rnan_plugin.inference.room import has_attention, may_attend_in_windows, pass_bytes
@@ -35,7 +36,7 @@ def restore(net: Network, lq: Tensor, policy: Policy, progress: Progress | None 
     """Restore a batch of images of one size.
 
     Args:
-        net: Maps (B, C, h, w) to (B, C', h*scale, w*scale), any h and w, or multiples of its `window_size`.
+        net: Maps (B, C, h, w) to (B, C', h*scale, w*scale), any h and w, or multiples of `size_multiple_of`.
         lq: (B, C, H, W), any size from 1×1.
         policy: How.
         progress: Called after each pass through the network, of which there is one for each batch of tiles.
@@ -134,7 +135,7 @@ def _candidates(net: Network, lq: Tensor, policy: Policy) -> Iterator[Policy]:
         yield replace(policy, name="whole", window=None)
     for tile, overlap in tiles:
         candidate = replace(policy, name="tile", tile=tile, overlap=overlap, window=window)
-        if _tile_bytes(net, lq, candidate) <= budget or tile == AUTO_TILES[-1][0]:
+        if _tile_bytes(net, lq, candidate) <= budget or (tile, overlap) == tiles[-1]:
             yield candidate
 
 
@@ -152,19 +153,6 @@ def _tile_bytes(net: Network, lq: Tensor, policy: Policy) -> int:
     """Bytes that the passes over tiles take that are made at a time, about."""
     pixels = min(policy.tile, lq.shape[2]) * min(policy.tile, lq.shape[3])
     return at_a_time(lq.device) * pass_bytes(net, lq, pixels, policy.tile_batch)
-
-
-def scale_of(net: Network) -> int | None:
-    """What a network enlarges by, if it tells: as RNAN and most of BasicSR's do."""
-    told = getattr(net, "upscale", None)
-    return told if isinstance(told, int) else None
-
-
-def size_multiple_of(net: Network) -> int:
-    """What height and width have to be multiples of: the windows of a network such as SwinIR; 1 for others."""
-    modules = net.modules() if isinstance(net, torch.nn.Module) else ()
-    sides = [getattr(module, "window_size", 1) for module in modules]
-    return max((side for side in sides if isinstance(side, int)), default=1)
 
 
 def padded(net: Network, multiple: int) -> Network:

@@ -12,13 +12,14 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 import yaml
 
-from rnan_plugin.errors import UserError, nearest, shown
+from rnan_plugin.errors import UserError, nearest, said_by, shown
 from rnan_plugin.options.values import MISFIT, describe, fitted, like_default
 from rnan_plugin.targets import why_no_file
 
 Options = TypeVar("Options")
 
 _LARGEST_FILE = 2**20  # bytes of a YAML file; PyYAML takes a minute for 10 MB
+_OTHER_CODE = "; save it as UTF-8, which PowerShell's > does not"
 _MOST_NEAREST = 10  # unknown keys of a section for which a hint is looked up
 
 
@@ -67,11 +68,14 @@ def read_yaml(path: str | Path, kind: str) -> dict[str, Any]:
     try:
         if Path(path).stat().st_size > _LARGEST_FILE:
             raise UserError(f"larger than {_LARGEST_FILE >> 20} MiB, which no {kind} is")
-        content = parse_yaml(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
+        if "\0" in text:
+            raise UserError(f"not valid YAML, it holds NULs{_OTHER_CODE}")
+        content = parse_yaml(text)
     except OSError as error:
         raise UserError(f"{path}: {why_no_file(path, kind) or error.strerror}; check the path") from None
     except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not valid YAML ({error})") from None
+        raise UserError(f"{path}: not valid YAML ({said_by(error)}){_OTHER_CODE}") from None
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     if not isinstance(content, dict):
@@ -88,7 +92,7 @@ def parse_yaml(text: str) -> Any:
     try:
         return yaml.load(text, _Loader)
     except (yaml.YAMLError, ValueError, RecursionError, TypeError, LookupError, AttributeError) as error:
-        raise UserError(f"not valid YAML ({' '.join(str(error).split())[:300]})") from None
+        raise UserError(f"not valid YAML ({said_by(error, 300)})") from None
 
 
 def flat(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

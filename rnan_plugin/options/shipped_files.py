@@ -8,7 +8,7 @@ from typing import Any
 
 from rnan_plugin.choices import NETWORKS
 from rnan_plugin.errors import UserError, shown
-from rnan_plugin.files import atomic_path
+from rnan_plugin.files import write_texts
 from rnan_plugin.options import recipes, small_recipes
 from rnan_plugin.options.inputs import inputs_of
 from rnan_plugin.options.networks import unfit
@@ -114,12 +114,7 @@ def write_if_stale(path: Path, text: str) -> bool:
     """
     if text_of(path) == text:
         return False
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{path.parent}: can't be created ({error.strerror}); choose another --folder") from None
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_texts({path: text})
     return True
 
 

@@ -39,6 +39,8 @@ PATCH64: dict[tuple[ShippedSize, Inputs], int] = {
     ("small", inputs_of("graydn", 50)): 2500,
     ("small", inputs_of("graydn", 70)): 2500,
     ("small", inputs_of("colordn", 10)): 2000,
+    ("small", inputs_of("colordn", 50)): 15_000,
+    ("small", inputs_of("colordn", 70)): 15_000,
     ("small", inputs_of("demosaic")): 1500,
     ("small", inputs_of("car", blind=True)): 1500,
     ("small", inputs_of("graydn", blind=True)): 1600,
@@ -51,7 +53,7 @@ def patch64(size: ShippedSize, inputs: Inputs) -> OptionFile:
     """A network of `PATCH64`, which goes on from its own weights with patches as large as the tiles it restores in."""
     about = f"A {size} RNAN for {inputs.title}, from its own weights, on larger patches (docs/training_small.md)."
     steps = PATCH64[size, inputs]
-    looked_every = steps if size == "small" else 2000
+    looked_every = steps if steps <= 2500 else 2000
     options = _going_on(size, inputs, "patch64", patch=64, learning_rate=5e-4, steps=steps, looked_every=looked_every)
     options["datasets"]["train"] |= _other_colours(inputs)
     return OptionFile(options, (about,), size)

@@ -98,6 +98,12 @@ def number_in(text: str) -> float | int | None:
     return int(text) if text.lstrip("+-").isdecimal() else number
 
 
+def number_or_same(value: Any) -> Any:
+    """The number that a text spells; any other value as it is."""
+    number = number_in(value) if isinstance(value, str) else None
+    return value if number is None else number
+
+
 def fitted(value: Any, hint: Any) -> Any:
     """Read a value as a type hint wants it: numbers out of texts, whole numbers out of floats such as 5e3.
 

@@ -17,6 +17,8 @@ from rnan_plugin.inference.plan import Naming
 from rnan_plugin.paper.tasks import TASKS, Task, TaskAtLevel
 
 _LONGEST_ENDING = 10
+# What no name of a file may hold here or elsewhere: Windows' own signs, control characters, halves of UTF-16 pairs.
+_NO_NAMES = re.compile(r'[<>:"|?*\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]')
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,6 @@ class Asked:
     def __post_init__(self) -> None:
         if self.task not in {AUTO, *TASKS}:
             raise UserError(f"task: no {shown(self.task)}{nearest(self.task, [AUTO, *TASKS])}")
-        if self.format not in {None, *RESULT_FORMATS}:
-            raise UserError(f"format: no {shown(self.format)}{nearest(str(self.format), RESULT_FORMATS)}")
         if self.clean and self.format not in {None, "png"}:
             raise UserError("format: a clean picture that is degraded comes back as PNG, which loses nothing")
         _ = self.naming, self.named  # checked by them
@@ -71,7 +71,7 @@ class Asked:
     def file_name(self) -> str:
         """The name without anything that could lead elsewhere, for a file on this machine."""
         last = re.split(r"[/\\]", self.name)[-1]
-        path = PurePosixPath(re.sub(r"[^\w.+() -]", "_", last).strip(" .") or "image")
+        path = PurePosixPath(_NO_NAMES.sub("_", last).strip(" .") or "image")
         return shortened(path.stem, path.suffix[:_LONGEST_ENDING])
 
 

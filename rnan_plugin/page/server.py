@@ -40,6 +40,7 @@ from rnan_plugin.version import __version__
 ADDRESS = "127.0.0.1"
 MOST_BYTES = 2**26  # of a file that is sent
 _DRAINED = 2**28  # bytes of a refused body that are read, since browsers show no answer that comes before its end
+_LENGTH = re.compile(r"[0-9]{1,18}")  # of a body; Python refuses to read numbers of thousands of digits
 # What the page is made of, by path; the machine's own table of types may be odd.
 _PAGE = {
     "/": ("page.html", "text/html"),
@@ -186,13 +187,20 @@ class _Handler(BaseHTTPRequestHandler):
             raise _RefusalError(HTTPStatus.FORBIDDEN, "other pages may not ask this one")
 
     def _check_length(self) -> int:
-        told = self.headers.get("Content-Length", "")
-        if not (told.isascii() and told.isdigit()) or "Transfer-Encoding" in self.headers:
+        length = self._told_length()
+        if length is None and self.headers.get("Content-Length", "").isdecimal():
+            raise _RefusalError(HTTPStatus.BAD_REQUEST, "Content-Length: no file is as long as that")
+        if length is None or "Transfer-Encoding" in self.headers:
             raise _RefusalError(HTTPStatus.LENGTH_REQUIRED, "the file's length must be told: Content-Length")
-        if int(told) > MOST_BYTES:
-            size = f"{int(told) / 2**20:.0f} MiB are more than the {MOST_BYTES // 2**20} MiB that the page takes"
+        if length > MOST_BYTES:
+            size = f"{length / 2**20:.0f} MiB are more than the {MOST_BYTES // 2**20} MiB that the page takes"
             raise _RefusalError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"{size}; use rnan restore for it")
-        return int(told)
+        return length
+
+    def _told_length(self) -> int | None:
+        """Of the body, in bytes; None where no number is told, or one of more digits than any length has."""
+        told = self.headers.get("Content-Length", "")
+        return int(told) if _LENGTH.fullmatch(told) else None
 
     def _get(self) -> None:
         path = self.path.partition("?")[0]
@@ -259,8 +267,7 @@ class _Handler(BaseHTTPRequestHandler):
         return job, "/".join(parts[1:])
 
     def _drain(self) -> None:
-        told = self.headers.get("Content-Length", "")
-        left = min(int(told), _DRAINED) if told.isascii() and told.isdigit() else 0
+        left = min(self._told_length() or 0, _DRAINED)
         while left > 0 and (part := self.rfile.read(min(left, 2**16))):
             left -= len(part)
 

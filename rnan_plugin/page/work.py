@@ -13,11 +13,11 @@ from rnan_plugin.errors import UserError
 from rnan_plugin.images.codec import header_size
 from rnan_plugin.images.color import Pixels
 from rnan_plugin.images.photo import read_photo
+from rnan_plugin.inference.network_facts import scale_of
 from rnan_plugin.inference.pick import PackagePick, Pick, Worker
 from rnan_plugin.inference.plan import make_plan
 from rnan_plugin.inference.restore_files import restore_one
 from rnan_plugin.inference.restorer import RestoreSettings
-from rnan_plugin.inference.whole_images import scale_of
 from rnan_plugin.page.demonstration import Demonstration
 from rnan_plugin.page.jobs import Job
 
@@ -108,6 +108,11 @@ class _Telling:
     def asked(self) -> Mapping[str, Any]:
         """See `Pick`."""
         return self.pick.asked
+
+    @property
+    def device(self) -> torch.device:
+        """See `Pick`."""
+        return self.pick.device
 
     def __call__(self, code: bytes, img: Pixels) -> tuple[Worker | None, str]:
         """See `Pick`."""

@@ -294,16 +294,6 @@ class TaskAtLevel:
         return self.row.title.format(level=self.level or 0)
 
     @property
-    def input(self) -> str:
-        """What the network takes, for cards."""
-        return self.row.input.format(level=self.level or 0)
-
-    @property
-    def tag(self) -> str:
-        """As option files are called, such as "CAR_q10"."""
-        return self.row.tag if self.level is None else f"{self.row.tag}_{self.row.level_tag}{self.level:g}"
-
-    @property
     def file_stem(self) -> str:
         """As weights' files are called, such as "car_10"."""
         return str(self).replace(" ", "_")

@@ -59,12 +59,19 @@ def _init_dist_pytorch(backend: str, **kwargs: Any) -> None:
     import torch
     import torch.distributed as dist
 
+    if missing := [name for name in _TORCHRUN_VARIABLES if name not in os.environ]:
+        raise UserError(
+            f"--launcher pytorch: {missing[0]} is not set; start the command with torchrun, or leave out --launcher"
+        )
     if torch.cuda.is_available():
         local_rank = int(os.environ.get("LOCAL_RANK", os.environ["RANK"]))
         torch.cuda.set_device(local_rank % torch.cuda.device_count())
     else:
         backend = "gloo"  # the stock default, nccl, needs CUDA
     dist.init_process_group(backend=backend, **_meeting_place(), **kwargs)
+
+
+_TORCHRUN_VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
 def _init_dist_slurm(backend: str, port: int | None = None) -> None:

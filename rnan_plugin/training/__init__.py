@@ -1,1 +1,1 @@
-"""The restoration model (training, validation) and whole-image inference."""
+"""Training in BasicSR: option files checked, the loop, the restoration model, states, logs."""

@@ -38,8 +38,8 @@ def parse_options(root_path: str, is_train: bool = True) -> tuple[dict[str, Any]
     as `--local_rank`, `dist_params.backend` with every launcher, and `--archive`. The stock script uses it too where
     the environment hook is enabled; a problem ends the process with status 2.
     """
-    args = _arguments()
     try:
+        args = _arguments()
         return _options(args, root_path, is_train=is_train), args
     except UserError as error:
         tell(error)
@@ -97,6 +97,8 @@ def argument_parser() -> argparse.ArgumentParser:
 
 def _arguments() -> argparse.Namespace:
     args = argument_parser().parse_args()
+    if args.auto_resume and args.archive:
+        raise UserError("--auto_resume goes on with a run, --archive begins it anew; give one of them")
     # torchrun starts a process anew with the same arguments.
     args.auto_resume |= int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
     return args
@@ -178,9 +180,7 @@ def _drawn_seed() -> int:
 
 
 def _derive_paths(opt: dict[str, Any]) -> None:
-    opt["datasets"] = {
-        key: entry for phase, section in opt["datasets"].items() for key, entry in _levels_of(phase, section).items()
-    }
+    opt["datasets"] = _with_levels(opt["datasets"])
     for phase, dataset in opt["datasets"].items():
         dataset["phase"] = phase.split("_")[0]
         if "scale" in opt:
@@ -200,6 +200,18 @@ def _at_home(value: Any) -> Any:
     with suppress(RuntimeError):  # ~nosuchuser
         return str(Path(value).expanduser()) if isinstance(value, str) and value else value
     return value
+
+
+def _with_levels(datasets: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries of `datasets`, those at a list of levels as a set for each, under a key that no other entry has."""
+    entries: dict[str, Any] = {}
+    for phase, section in datasets.items():
+        for wanted, entry in _levels_of(phase, section).items():
+            key = wanted
+            while key in entries or (key != phase and key in datasets):
+                key += "_"
+            entries[key] = entry
+    return entries
 
 
 def _levels_of(phase: str, section: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -223,6 +235,8 @@ def _folders(root_path: str, name: str, *, is_train: bool) -> dict[str, str]:
 def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
     """Find and read the training state to resume from: `path.resume_state`, or the last whole one with `--auto_resume`.
 
+    With `--auto_resume` a named state counts only where there is no other.
+
     Unlike the toolbox's it works without a GPU, looks where the toolbox writes, and verifies what it reads. What has
     changed in the option file since is printed key by key. From here on no other process can start the run.
 
@@ -230,13 +244,14 @@ def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
         UserError: The state is missing, damaged or of another run, or with `--auto_resume` all of them are damaged; or
             the run is being trained already.
     """
-    named = None if opt["auto_resume"] else opt["path"].get("resume_state")
-    if named is not None:
+    named = opt["path"].get("resume_state")
+    if named is not None and not opt["auto_resume"]:
         _check_state_is_of_this_run(Path(named), opt)
     if opt["rank"] == 0:
         hold_run(Path(opt["path"]["experiments_root"]))
     state = _last_whole_state(opt) if opt["auto_resume"] else None
-    if named is not None:
+    if named is not None and state is None:
+        _check_state_is_of_this_run(Path(named), opt)
         state = load_state(Path(named), Path(opt["path"]["models"]))
     if state is None:
         return None
@@ -258,7 +273,8 @@ def _check_state_is_of_this_run(path: Path, opt: Mapping[str, Any]) -> None:
             "another run, name them in path.pretrain_network_g"
         )
     if reason := why_no_file(path, "state"):
-        raise UserError(f"path.resume_state: {path}: {reason}; check the path, or use --auto_resume")
+        other = "or take the key out: the run has no other" if opt["auto_resume"] else "or use --auto_resume"
+        raise UserError(f"path.resume_state: {path}: {reason}; check the path, {other}")
 
 
 def _last_whole_state(opt: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -271,6 +287,9 @@ def _last_whole_state(opt: Mapping[str, Any]) -> dict[str, Any] | None:
         _say(opt, f"warning: {problem}")
     if problems:
         _say(opt, f"warning: going on from {path}, the last state that is whole")
+    named = opt["path"].get("resume_state")
+    if named is not None and Path(named).resolve() != path.resolve():
+        _say(opt, f"warning: path.resume_state: {named} is passed over, --auto_resume goes on from {path}, the last")
     opt["path"]["resume_state"] = str(path)
     return state
 

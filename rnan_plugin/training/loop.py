@@ -21,17 +21,14 @@ from torch import distributed as dist
 from torch.utils.data import DataLoader
 
 from rnan_plugin import device
-from rnan_plugin.data.sampler import DrawSampler, SeededDraws, seed_streams
+from rnan_plugin.data.sampler import seed_streams
 from rnan_plugin.errors import UserError
-from rnan_plugin.toolbox.api import (
-    MessageLogger,
-    build_dataloader,
-    build_dataset,
-    build_model,
-    get_root_logger,
-)
-from rnan_plugin.training.data_workers import end_workers, ignore_signals, said_by_worker
+from rnan_plugin.toolbox.api import MessageLogger, build_model, get_root_logger
+from rnan_plugin.training.data_workers import end_workers
+from rnan_plugin.training.endings import ENDED_WITH_ANOTHER, IN_A_STEP, IN_A_VALIDATION, stop_signals, told_in_a_line
 from rnan_plugin.training.event_log import EventLog
+from rnan_plugin.training.loaders import first_draw, make_loaders, read_from, samples_per_step
+from rnan_plugin.training.run_aside import set_later_aside
 from rnan_plugin.training.run_folder import prepare_run
 
 DATA_SHARE_LIMIT = 0.1  # of a step's time; above it the data loader holds the training up
@@ -53,23 +50,17 @@ def train(opt: dict[str, Any], option_file: str, state: dict[str, Any] | None) -
     """
     torch.backends.cudnn.benchmark = True
     opt["root_path"] = str(Path(opt["path"]["experiments_root"]).parents[1])
-    writer = prepare_run(opt, option_file, state)
-    logger = get_root_logger()
-    train_loader, val_loaders = _loaders(opt, state)
+    begin_records = prepare_run(opt, option_file, state)
+    train_loader, val_loaders = make_loaders(opt, state)
     model = build_model(opt)
     if state is not None:
-        model.resume_training(state)
-        logger.info(f"Resuming training from epoch: {state['epoch']}, iter: {state['iter']}.")
-    with _stop_signals() as caught:
+        _go_on(opt, model, state)
+    writer = begin_records()
+    with stop_signals() as caught:
         run = _Run(opt, model, train_loader, val_loaders, writer, caught)
-        run.go_on_from(state or {}, _first_draw(opt, state))
+        run.go_on_from(state or {}, first_draw(opt, state))
         try:
             stopped = run.to_the_end()
-        except (UserError, RuntimeError) as error:
-            told = said_by_worker(error)
-            if told is None:
-                raise
-            raise UserError(told) from None
         finally:
             end_workers()
             if writer:
@@ -77,59 +68,14 @@ def train(opt: dict[str, Any], option_file: str, state: dict[str, Any] | None) -
     return 128 + stopped if stopped else 0
 
 
-def _loaders(opt: dict[str, Any], state: Mapping[str, Any] | None) -> tuple[DataLoader[Any], list[DataLoader[Any]]]:
-    """The training set from the state's draw on, and the validation sets."""
-    val_loaders = []
-    for phase, options in opt["datasets"].items():
-        dataset = build_dataset(options)
-        if phase != "train":
-            val_loaders.append(build_dataloader(dataset, options, num_gpu=opt["num_gpu"], seed=opt["manual_seed"]))
-            continue
-        batch = options["batch_size_per_gpu"]
-        first = _first_draw(opt, state)
-        steps = max(0, int(opt["train"]["total_iter"]) - (state["iter"] if state else 0))
-        last = first + steps * _samples_per_step(opt)
-        place = {"rank": opt["rank"], "world_size": opt["world_size"]}
-        train_loader = DataLoader(
-            SeededDraws(dataset, opt["manual_seed"]),
-            batch_size=batch,
-            sampler=DrawSampler(len(dataset), opt["manual_seed"], first, last, **place),
-            num_workers=options["num_worker_per_gpu"],
-            pin_memory=options.get("pin_memory", False),
-            worker_init_fn=ignore_signals,
-            drop_last=True,
-        )
-        get_root_logger().info(f"Training statistics: {len(dataset)} images, batch {batch} × {opt['world_size']}")
-    return train_loader, val_loaders
-
-
-def _first_draw(opt: Mapping[str, Any], state: Mapping[str, Any] | None) -> int:
-    if state is None:
-        return 0
-    return int(state.get("draws", state["iter"] * _samples_per_step(opt)))  # states of the stock script know no draws
-
-
-def _samples_per_step(opt: Mapping[str, Any]) -> int:
-    """Samples of one iteration of all processes together."""
-    return int(opt["datasets"]["train"]["batch_size_per_gpu"] * opt["world_size"])
-
-
-@contextmanager
-def _stop_signals() -> Iterator[list[int]]:
-    """Collect SIGTERM and Ctrl-C instead of dying of them; a second Ctrl-C is obeyed at once."""
-    caught: list[int] = []
-
-    def note(number: int, _: object) -> None:
-        if number == signal.SIGINT and number in caught:
-            raise KeyboardInterrupt
-        caught.append(number)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _go_on(opt: Mapping[str, Any], model: Any, state: dict[str, Any]) -> None:
+    """Take over a training state; where the option file names it, what was trained after it no longer counts."""
+    model.resume_training(state)
+    if opt["rank"] == 0 and not opt["auto_resume"]:
+        set_later_aside(opt, state["iter"])
+    if hasattr(model, "take_over_best"):  # the toolbox's own models keep no best
+        model.take_over_best(state.get("best") or {})
+    get_root_logger().info(f"Resuming training from epoch: {state['epoch']}, iter: {state['iter']}.")
 
 
 @dataclass
@@ -166,16 +112,8 @@ class _Run:
         logger = get_root_logger()
         logger.info(f"Start training from iter: {self.iteration}")
         start = time.perf_counter()
-        # A run that was ended between saving and validating makes up for it: "best" depends on it.
-        stop = self._validate() if self._validation_is_due() else 0
-        for batch in () if stop else self._timed(self.train_loader):
-            stop = self._iterate(batch)
-            if stop:
-                break
-        if self.saved != self.iteration:
-            self._save()
-        if not stop and self.validated != self.iteration:
-            stop = self._validate()
+        with self._saved_if_it_fails():
+            stop = self._go_through()
         if stop:
             saved = getattr(self.model, "saved", self.iteration) == self.iteration  # no full disk was in the way
             kept = "and saved; --auto_resume goes on from here" if saved else "but not saved; the error above says why"
@@ -187,10 +125,26 @@ class _Run:
         self._summarise()
         return 0
 
+    def _go_through(self) -> int:
+        """All iterations, saved and validated; return the signal that asked to stop, or 0."""
+        # A run that was ended between saving and validating makes up for it: "best" depends on it.
+        stop = self._validate() if self._validation_is_due() else 0
+        for batch in () if stop else self._timed(self.train_loader):
+            stop = self._iterate(batch)
+            if stop:
+                break
+        if self.saved != self.iteration:
+            self._save()
+        if not stop and self.validated != self.iteration:
+            stop = self._validate()
+        return stop
+
     def _iterate(self, batch: Any) -> int:
         """Do all that an iteration asks for; return the signal that asks to stop, or 0."""
-        self.iteration += 1
-        self._step(batch)
+        with told_in_a_line(f"iteration {self.iteration + 1}", IN_A_STEP):
+            self._step(batch)
+        if self._due("logger", "print_freq"):
+            self._log()
         stop = self._asked_to_stop()
         if not stop and self._due("logger", "save_checkpoint_freq"):
             self._save()
@@ -198,25 +152,36 @@ class _Run:
 
     def _timed(self, loader: DataLoader[Any]) -> Iterator[Any]:
         """Yield batches, taking down how long each was waited for, and how long it was worked on."""
-        before = time.perf_counter()
-        with self._saved_if_it_fails():  # what is done with a batch is not in here
-            for batch in loader:
-                ready = time.perf_counter()
-                self.data_seconds += ready - before
-                yield batch
-                before = time.perf_counter()
+        batches, before = read_from(loader, "datasets.train"), time.perf_counter()
+        while (batch := self._next(batches)) is not None:
+            self.data_seconds += time.perf_counter() - before
+            yield batch
+            before = time.perf_counter()
+
+    def _next(self, batches: Iterator[Any]) -> Any:
+        """The next batch, or None; where one process can't read its own, all save what is done, and end."""
+        batch, problem = None, None
+        try:
+            batch = next(batches, None)
+        except UserError as error:
+            problem = error
+        if not self._largest(problem is not None):
+            return batch
+        self._save_what_is_done()
+        self._largest(0)  # until the first has saved: whoever ends first has the others ended
+        raise problem or SystemExit(ENDED_WITH_ANOTHER)
 
     def _step(self, batch: Any) -> None:
-        start = time.perf_counter()
-        seed_streams(self.opt["manual_seed"], "step", self.iteration, self.opt["rank"])
-        self.model.update_learning_rate(self.iteration, warmup_iter=self.opt["train"].get("warmup_iter", -1))
+        """Train on a batch; an iteration counts when all of it is done."""
+        start, number = time.perf_counter(), self.iteration + 1
+        seed_streams(self.opt["manual_seed"], "step", number, self.opt["rank"])
+        self.model.update_learning_rate(number, warmup_iter=self.opt["train"].get("warmup_iter", -1))
         self.model.feed_data(batch)
-        self.model.optimize_parameters(self.iteration)
-        self.draws += _samples_per_step(self.opt)
+        self.model.optimize_parameters(number)
+        self.iteration = number
+        self.draws += samples_per_step(self.opt)
         self.step_seconds += time.perf_counter() - start
         self.steps += 1
-        if self._due("logger", "print_freq"):
-            self._log()
 
     def _due(self, section: str, key: str) -> bool:
         every = int((self.opt.get(section) or {}).get(key) or 0)
@@ -224,11 +189,16 @@ class _Run:
 
     def _asked_to_stop(self) -> int:
         """The signal that any process has been sent, or 0."""
+        return self._largest(self.caught[0] if self.caught else 0)
+
+    def _largest(self, number: int) -> int:
+        """The largest of all processes' numbers; each waits for the others."""
+        if not self.opt["dist"]:
+            return int(number)
         group = getattr(self.model, "control_group", None)  # the toolbox's own models have none
-        signals = torch.tensor([self.caught[0] if self.caught else 0], device=None if group else self.model.device)
-        if self.opt["dist"]:
-            dist.all_reduce(signals, op=dist.ReduceOp.MAX, group=group)
-        return int(signals.item())
+        numbers = torch.tensor([int(number)], device=None if group else self.model.device)
+        dist.all_reduce(numbers, op=dist.ReduceOp.MAX, group=group)
+        return int(numbers.item())
 
     @property
     def _last(self) -> int:
@@ -248,14 +218,20 @@ class _Run:
         self.model.save(self._epoch(), self.iteration)
         self.saved = self.iteration
 
+    def _save_what_is_done(self) -> None:
+        if self.iteration > max(self.saved, 0) and not getattr(self.model, "mid_step", False):
+            self._save()
+
     @contextmanager
     def _saved_if_it_fails(self) -> Iterator[None]:
-        """Let an image that can't be read cost no iteration that is done."""
+        """Let no error cost an iteration that is done, whether of data, of the machine, of another process or our own.
+
+        Where another process has died, the next exchange with it is such an error.
+        """
         try:
             yield
-        except (UserError, RuntimeError, OSError):
-            if self.iteration > max(self.saved, 0):
-                self._save()
+        except (Exception, SystemExit):
+            self._save_what_is_done()
             raise
 
     def _hand_over(self) -> None:
@@ -276,7 +252,7 @@ class _Run:
     def _validate(self) -> int:
         """Validate; return the signal that asks to stop, after which it is done again, or 0."""
         for loader in self.val_loaders if self.opt.get("val") else []:
-            with self._saved_if_it_fails():
+            with told_in_a_line("validation", IN_A_VALIDATION):
                 self.model.validation(loader, self.iteration, self.writer, self.opt["val"]["save_img"])
         stop = self._asked_to_stop()
         if not stop:
@@ -289,7 +265,7 @@ class _Run:
         """A line of the log and the scalars of TensorBoard, over the steps since the last."""
         total = self.data_seconds + self.step_seconds
         share = self.data_seconds / total
-        batch = _samples_per_step(self.opt)
+        batch = samples_per_step(self.opt)
         line = {"epoch": self._epoch(), "iter": self.iteration, "lrs": self.model.get_current_learning_rate()}
         line |= {"time": total / self.steps, "data_time": self.data_seconds / self.steps}
         line |= self.model.get_current_log()
@@ -312,7 +288,7 @@ class _Run:
         if not self.writer or not best:
             return
         train_set, train = self.opt["datasets"]["train"], self.opt["train"]
-        settings = {**self.opt["network_g"], "batch": train_set["batch_size_per_gpu"], "patch": train_set["gt_size"]}
+        settings = {**self.opt["network_g"], "batch": train_set["batch_size_per_gpu"], "patch": train_set.get("gt_size")}
         settings |= {"lr": train["optim_g"].get("lr"), "total_iter": train["total_iter"]}
         legal = {key: value for key, value in settings.items() if isinstance(value, (bool, int, float, str))}
         rows = [(f"best/{name}/{key}", row["val"]) for name, of_set in best.items() for key, row in of_set.items()]

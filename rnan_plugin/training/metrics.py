@@ -43,4 +43,6 @@ BETTER = {
 
 def better(metric: Mapping[str, Any]) -> str:
     """In which direction a metric of an option file is better, "higher" or "lower"."""
-    return str(BETTER.get(metric.get("type", ""), metric.get("better", "higher")))
+    kind = metric.get("type")
+    known = BETTER.get(kind) if isinstance(kind, str) else None
+    return str(known or metric.get("better", "higher"))

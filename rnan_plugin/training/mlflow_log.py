@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from rnan_plugin.errors import UserError
+from rnan_plugin.errors import UserError, said_by
 from rnan_plugin.files import atomic_path
 from rnan_plugin.options.schema import flat
 from rnan_plugin.options.sections import Mlflow
@@ -46,10 +46,8 @@ class MlflowSink:
             self._client.update_run(self._run, status="RUNNING")
             self._tell_options(opt)
         except self.failures as error:
-            reason = " ".join(str(error).split())[:300]
-            raise UserError(
-                f"logger.mlflow: no run can be begun ({reason}); mend it, or take the section out"
-            ) from None
+            told = f"no run can be begun ({said_by(error)}); mend it, or take the section out"
+            raise UserError(f"logger.mlflow: {told}") from None
 
     def _begin(self, settings: Mapping[str, Any], file: Path, name: str) -> str:
         """The run that `resume_id` names, or that this training has begun before, or a new one."""

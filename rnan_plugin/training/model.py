@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
@@ -15,12 +14,12 @@ from torch import distributed as dist
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from rnan_plugin import device as devices
+from rnan_plugin.archs.official_weights import pretrained_weights
 from rnan_plugin.checkpoints import USUAL_KEYS, fill, save_checkpoint
 from rnan_plugin.errors import UserError
 from rnan_plugin.toolbox.api import get_root_logger
-from rnan_plugin.training.network_check import weights_to_begin_with
 from rnan_plugin.training.optimisers import build_optimiser, is_schedule_free, take_over, write_average
-from rnan_plugin.training.schedule import fast_forward
+from rnan_plugin.training.schedule import resume_schedules
 from rnan_plugin.training.states import mark_saved, remove_old
 from rnan_plugin.training.step import step_options
 from rnan_plugin.training.validation import ValidatedModel
@@ -48,6 +47,7 @@ class RestorationModel(ValidatedModel):
         # What the loop counts, for the training state: "draws" and "validated". BasicSR's own loop counts neither.
         self.progress: dict[str, int] = {}
         self.saved = -1  # last iteration that was
+        self.mid_step = False  # whether weights, optimiser and average are of no iteration: not to be saved
         self._step = step_options(opt.get("train") or {})
         super().__init__(opt)
 
@@ -122,10 +122,11 @@ class RestorationModel(ValidatedModel):
         self._scaler.unscale_(self.optimizer_g)
         norm = nn.utils.clip_grad_norm_(self.net_g.parameters(), self._step.clip_grad_norm or float("inf")).item()
         if torch.tensor([norm, *losses.values()]).isfinite().all():
-            self._skipped_in_a_row = 0
+            self._skipped_in_a_row, self.mid_step = 0, True
             self._scaler.step(self.optimizer_g)
             if self.ema_decay > 0:
                 self.model_ema(decay=self.ema_decay)
+            self.mid_step = False
         else:
             self._skip(current_iter, losses, norm)
         self._scaler.update()
@@ -205,6 +206,7 @@ class RestorationModel(ValidatedModel):
             for module, key in zip(nets, keys, strict=True)
         }
         weights["network_g"] = dict(self.opt["network_g"])  # so that the file alone can be restored from
+        weights |= self.note_of_best() if current_iter == "best" else {}
         name = "latest" if current_iter == -1 else current_iter
         save_checkpoint(weights, Path(self.opt["path"]["models"]) / f"{net_label}_{name}.pth")
 
@@ -265,22 +267,27 @@ class RestorationModel(ValidatedModel):
     def load_network(
         self, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = "params"
     ) -> None:
-        """Load weights as `checkpoints.load_weights` does; pickled code in the file does not run.
+        """Load weights, as `pretrained_weights` finds them; pickled code in the file does not run.
 
         Raises:
             UserError: The file is damaged, or its weights are of another network.
         """
         named = (self.opt.get("path") or {}).get("param_key_g")
         # The toolbox asks for keys of its own where the file names none, and for an average beside any that it names.
-        weights, key = weights_to_begin_with(load_path, param_key if named in USUAL_KEYS else named)
+        weights, key = pretrained_weights(load_path, param_key if named in USUAL_KEYS else named)
         net = self.get_bare_model(net)
+        if net is getattr(self, "net_g_ema", None):  # what the file does not have begins as what is averaged
+            net.load_state_dict(self.get_bare_model(self.net_g).state_dict())
         told = fill(net, weights, load_path, strict=strict)
         logger = get_root_logger()
         log = logger.info if strict or self.is_train else logger.warning  # what a test does not load, nobody trained
         log(f"{load_path}, for {type(net).__name__}, key {key or '(none)'}: {told}")
 
     def resume_training(self, resume_state: dict[str, Any]) -> None:
-        """Take over a training state; hyperparameters and schedule are the option file's, up to its iteration."""
+        """Take over a training state; hyperparameters and schedule are the option file's, up to its iteration.
+
+        What it says of the best is left to `take_over_best`, once it is known which weights of the run still count.
+        """
         self.saved = reached = resume_state["iter"]
         try:
             for optimizer, saved in zip(self.optimizers, resume_state["optimizers"], strict=True):
@@ -292,19 +299,8 @@ class RestorationModel(ValidatedModel):
                 f"{self.opt['path'].get('resume_state')}: its optimizer or scaler does not fit the network, or "
                 "train.optim_g or mask_lr_mult has changed; resume from another state"
             ) from None
-        try:
-            for scheduler in self.schedulers:
-                fast_forward(scheduler, max(0, reached - 2))
-            if reached:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore", UserWarning)  # the schedule steps without the optimiser here
-                    self.update_learning_rate(reached, self.opt["train"].get("warmup_iter", -1))
-        except TypeError:  # of a cosine beyond its last period
-            raise UserError(
-                f"train.scheduler.periods end before iteration {reached}, from which the run goes on; add periods"
-            ) from None
-        if resume_state.get("best"):
-            self.take_over_best(resume_state["best"])
+        warm_up = self.opt["train"].get("warmup_iter", -1)
+        resume_schedules(self.schedulers, reached, lambda: self.update_learning_rate(reached, warm_up))
         self.skipped_steps = resume_state.get("skipped_steps", 0)
 
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from rnan_plugin.archs.official_weights import rename
-from rnan_plugin.checkpoints import fitting, key_in, read, weights_in
-from rnan_plugin.errors import UserError
-from rnan_plugin.inference.whole_images import size_multiple_of
+from rnan_plugin.archs.official_weights import pretrained_weights
+from rnan_plugin.checkpoints import fitting
+from rnan_plugin.errors import UserError, said_by
+from rnan_plugin.inference.network_facts import size_multiple_of
 from rnan_plugin.options.networks import check_size
 from rnan_plugin.options.schema import check_arguments, check_call
 from rnan_plugin.toolbox.api import ARCH_REGISTRY
@@ -49,7 +48,7 @@ def _build(network: Mapping[str, Any], where: str) -> nn.Module:
         try:
             return _build_on(network, "cpu")
         except Exception as error:
-            raise UserError(f"{where}: {_first_line(error)}") from None
+            raise UserError(f"{where}: {said_by(error)}") from None
 
 
 def _build_on(network: Mapping[str, Any], device: str) -> nn.Module:
@@ -57,6 +56,29 @@ def _build_on(network: Mapping[str, Any], device: str) -> nn.Module:
     with torch.random.fork_rng(devices=[]), torch.device(device):  # the training's weights are drawn as without checks
         net: nn.Module = ARCH_REGISTRY.get(network["type"])(**arguments)
     return net.eval()
+
+
+# By key of `train`: what a network has that it can be asked of.
+_ASKED = {"checkpoint_blocks": "checkpoint_blocks", "identity_start": "start_as_identity"}
+
+
+def check_asked(opt: Mapping[str, Any], path: str) -> None:
+    """Check that the network has what the section `train` asks of it: not every network has blocks or masks.
+
+    Raises:
+        UserError: A line for each key that it can't follow.
+    """
+    train, net = opt.get("train") or {}, _build(opt["network_g"], f"{path}, network_g")
+    name = type(net).__name__
+    lines = [
+        f"{path}, train.{key}: {name} has no such option; take it out"
+        for key, attribute in _ASKED.items()
+        if train.get(key) and not hasattr(net, attribute)
+    ]
+    masks = net.mask_parameters() if hasattr(net, "mask_parameters") else []  # type: ignore[operator]
+    if opt.get("is_train") and train.get("mask_lr_mult", 1) != 1 and not masks:
+        lines.append(f"{path}, train.mask_lr_mult: this {name} has no mask branches; take it out")
+    raise_lines(lines)
 
 
 def check_fit(opt: Mapping[str, Any], path: str) -> None:
@@ -101,25 +123,8 @@ def check_pretrained(opt: Mapping[str, Any], path: str) -> None:
     paths = opt["path"]
     if (file := paths.get("pretrain_network_g")) is not None:
         net = _build(opt["network_g"], f"{path}, network_g")
-        weights, _ = weights_to_begin_with(file, paths.get("param_key_g"))
+        weights, _ = pretrained_weights(file, paths.get("param_key_g"))
         fitting(net, weights, f"{path}, path.pretrain_network_g: {file}", strict=paths.get("strict_load_g", True))
-
-
-def weights_to_begin_with(file: str | Path, key: str | None) -> tuple[dict[str, Tensor], str | None]:
-    """The weights of a checkpoint, by the names of the plugin's networks: those of the release are translated.
-
-    Returns:
-        Weights, and the key that they had in the file, if any.
-
-    Raises:
-        UserError: The file is missing or damaged, or has no weights of this key.
-    """
-    checkpoint = read(file)
-    weights, taken = weights_in(checkpoint, file, key), key_in(checkpoint, file, key)
-    try:
-        return rename(weights), taken
-    except KeyError:  # no released file
-        return weights, taken
 
 
 def _side(net: nn.Module, gt_size: Any, scale: int) -> int:
@@ -143,7 +148,7 @@ def _output_shape(net: nn.Module, network: Mapping[str, Any], given: tuple[int, 
             return tuple(net(torch.zeros(given)).shape)
     except Exception as error:
         raise UserError(
-            f"{where}: network_g can't take an input of {_size(given)} ({_first_line(error)}); look at channels: "
+            f"{where}: network_g can't take an input of {_size(given)} ({said_by(error)}); look at channels: "
             f"{'rgb' if given[1] == 3 else 'gray or y'} here, and at the channels and scale of network_g (num_in_ch, "
             "num_out_ch, upscale)"
         ) from None
@@ -151,7 +156,3 @@ def _output_shape(net: nn.Module, network: Mapping[str, Any], given: tuple[int, 
 
 def _size(shape: tuple[int, ...]) -> str:
     return f"{shape[1]} channel(s) of {shape[2]}×{shape[3]}" if len(shape) == 4 else f"shape {shape}"
-
-
-def _first_line(error: Exception) -> str:
-    return " ".join((str(error) or type(error).__name__).split())[:200]

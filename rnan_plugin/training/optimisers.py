@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from rnan_plugin.errors import UserError, nearest, shown
+from rnan_plugin.errors import UserError, nearest, said_by, shown
 from rnan_plugin.options.optimisers import SCHEDULE_FREE, Optimiser
 from rnan_plugin.options.schema import check_arguments, check_call
 from rnan_plugin.training.section_check import raise_lines
@@ -37,8 +37,7 @@ def check_optimiser(train: dict[str, Any], where: str) -> None:
     try:
         _tried(kind, {key: value for key, value in section.items() if key != "type"}, _SHAPES)
     except (ValueError, RuntimeError, TypeError, ArithmeticError) as error:  # keys that exclude each other; no step
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{where}: {section['type']} can't train a network so ({reason})") from None
+        raise UserError(f"{where}: {section['type']} can't train a network so ({said_by(error)})") from None
     if section["type"] in SCHEDULE_FREE:
         raise_lines(list(_beside_schedule_free(train, where.rpartition(".")[0])))
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from rnan_plugin import device as devices
+from rnan_plugin.data.dataset_options import AnySet, parse_shared
 from rnan_plugin.data.restoration_dataset import RestorationDataset
 from rnan_plugin.errors import UserError, collect, nearest, shown
 from rnan_plugin.inference.policy import policy_of
@@ -25,13 +26,13 @@ from rnan_plugin.toolbox.api import DATASET_REGISTRY, METRIC_REGISTRY, MODEL_REG
 from rnan_plugin.training.data_workers import check_shared_memory
 from rnan_plugin.training.loss_check import check_losses
 from rnan_plugin.training.metrics import BETTER
-from rnan_plugin.training.network_check import check_fit, check_network, check_pretrained
+from rnan_plugin.training.network_check import check_asked, check_fit, check_network, check_pretrained
 from rnan_plugin.training.optimisers import check_optimiser
 from rnan_plugin.training.option_doubts import doubts
 from rnan_plugin.training.section_check import OUR_MODEL, check_type, raise_lines
 from rnan_plugin.training.step import step_options
 
-_PHASE = re.compile(r"train|(val|test)(_.*)?", re.DOTALL)
+_PHASE = re.compile(r"train|(val|test)(_.*)?", re.DOTALL)  # BasicSR takes what stands before "_"
 _METRIC_EXTRA = frozenset({"type", "better"})  # read by BasicSR beside the metric's own arguments
 
 
@@ -58,7 +59,7 @@ def check_option_file(opt: Mapping[str, Any], path: str, problems: Sequence[str]
             partial(check_optimiser, train, f"{path}, train.optim_g"),
             partial(_check_schedule, train, f"{path}, train.scheduler"),
             partial(check_network, opt["network_g"], f"{path}, network_g"),
-            partial(check_losses, train, f"{path}, train"),
+            partial(check_losses, train, opt["datasets"], f"{path}, train"),
             partial(_check_metrics, val, f"{path}, val.metrics"),
             partial(_check_policy, val, f"{path}, val"),
             partial(_check_weights, opt["path"], path),
@@ -67,11 +68,11 @@ def check_option_file(opt: Mapping[str, Any], path: str, problems: Sequence[str]
             partial(_check_names, opt["datasets"], path),
         ]
     for phase, dataset in opt["datasets"].items():
-        checks.append(partial(_check_dataset, opt, dataset, path, f"{path}, datasets.{phase}"))
+        if _PHASE.fullmatch(phase) or not ours:
+            checks.append(partial(_check_dataset, opt, dataset, path, f"{path}, datasets.{phase}"))
     collect(checks)
     if ours:
-        check_fit(opt, path)
-        check_pretrained(opt, path)
+        collect(partial(check, opt, path) for check in (check_asked, check_fit, check_pretrained))
         if opt.get("rank", 0) == 0:
             for line in doubts(opt):
                 print(f"warning: {path}, {line}", file=sys.stderr)
@@ -80,8 +81,8 @@ def check_option_file(opt: Mapping[str, Any], path: str, problems: Sequence[str]
 def _check_names(datasets: Mapping[str, Any], path: str) -> None:
     """Which entries of `datasets` there may be; those that are validated on have names of their own."""
     lines = [
-        f"{path}, datasets.{phase[:80]}: is not train, val… or test…; several training sets are one entry with "
-        "dataroot_gt: [A, B]"
+        f"{path}, datasets.{phase[:80]}: is not train, val, val_…, test or test_…; several training sets are one "
+        "entry with dataroot_gt: [A, B]"
         for phase in datasets
         if not _PHASE.fullmatch(phase)
     ]
@@ -103,10 +104,18 @@ def _check_dataset(opt: Mapping[str, Any], dataset: dict[str, Any], path: str, w
         check_type(opt, "model_type", MODEL_REGISTRY, path, joint=", ")
         options = RestorationDataset(dataset).options
         dataset |= {key: getattr(options, key) for key in dataset}
-        if options.prefetch_mode == "cuda" and not torch.cuda.is_available():
-            raise UserError(f"{where}.prefetch_mode: cuda, but there is no CUDA GPU here; take cpu, or leave it out")
+        _check_prefetching(options, where)
         if options.phase == "train":
             check_shared_memory(options, where)
+    elif opt.get("model_type") == OUR_MODEL:
+        shared = parse_shared(dataset, where)
+        dataset |= {key: getattr(shared, key) for key in dataset if key in AnySet.__dataclass_fields__}
+        _check_prefetching(shared, where)
+
+
+def _check_prefetching(options: AnySet, where: str) -> None:
+    if options.prefetch_mode == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"{where}.prefetch_mode: cuda, but there is no CUDA GPU here; take cpu, or leave it out")
 
 
 def _check_metrics_have_gt(opt: Mapping[str, Any], dataset: Mapping[str, Any], where: str) -> None:

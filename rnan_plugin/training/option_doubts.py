@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from rnan_plugin.data.dataset_options import drawn_range
 from rnan_plugin.errors import shown
-from rnan_plugin.images.levels import level_range
 from rnan_plugin.options.inputs import trained_task
 
 
@@ -93,7 +93,7 @@ def _off_the_scale(opt: Mapping[str, Any]) -> Iterator[str]:
         degradation = dataset.get("degradation") if dataset.get("type") == "RestorationDataset" else None
         for entry in degradation if isinstance(degradation, list) else [degradation or {}]:
             sigma = entry.get("sigma", 0) if entry.get("type") == "awgn" else 0
-            levels = level_range(sigma)
+            levels = drawn_range(sigma)
             highest = float(sigma if levels is None else levels.high)
             if 0 < highest < 1:
                 yield f"datasets.{phase}.degradation.sigma: {shown(sigma)} is on the scale 0 to 255: hardly any noise"

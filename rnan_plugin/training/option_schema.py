@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import rnan_plugin.training.connect  # noqa: F401 - BasicSR's registries have to know the plugin's classes
+from rnan_plugin.data.dataset_options import AnySet
 from rnan_plugin.data.dataset_schema import dataset_schema
 from rnan_plugin.options.json_schema import DIALECT, Schema, by_type, call_schema, closed, or_null, section_schema
 from rnan_plugin.options.optimisers import KEYS_OF_OPTIMISERS, SCHEDULE_FREE, Optimiser
@@ -49,17 +50,22 @@ def option_schema() -> Schema:
 
 def _datasets() -> Schema:
     """`train`, and any number of `val…` and `test…`."""
-    others = sorted({*DATASET_REGISTRY.keys()} - {"RestorationDataset"})
-    training, looked_at = (
-        by_type({"RestorationDataset": dataset_schema(training=training), **{name: {} for name in others}})
-        for training in (True, False)
-    )
     named = {
         "type": "object",
-        "properties": {"train": training},
-        "patternProperties": {"^(val|test)(_.*)?$": looked_at},
+        "properties": {"train": _entry(training=True)},
+        "patternProperties": {"^(val|test)(_.*)?$": _entry(training=False)},
     }
     return {**named, "additionalProperties": False}
+
+
+def _entry(*, training: bool) -> Schema:
+    """A set of the plugin's type, or of another, of which the keys that any type has are known."""
+    others = sorted({*DATASET_REGISTRY.keys()} - {"RestorationDataset"})
+    entry = by_type({"RestorationDataset": dataset_schema(training=training), **{name: {} for name in others}})
+    shared = section_schema([AnySet], {"type": {}}, needed=NEEDED["datasets.train"] if training else ())
+    shared.pop("additionalProperties")
+    of_another = {"properties": {"type": {"enum": others}}, "required": ["type"]}
+    return {**entry, "allOf": [*entry["allOf"], {"if": of_another, "then": shared}]}
 
 
 def _train() -> Schema:

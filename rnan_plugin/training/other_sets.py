@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from rnan_plugin.errors import UserError
+from rnan_plugin.errors import UserError, said_by
 from rnan_plugin.toolbox.api import DATASET_REGISTRY
 
 
@@ -32,8 +32,7 @@ def first_channels(dataset: Mapping[str, Any], where: str) -> tuple[int, int | N
     except KeyError as error:  # how BasicSR's tell of a key that is not there
         raise UserError(f"{where}: key {error} is missing; {dataset['type']} needs it") from None
     except Exception as error:  # of any set, also one that a user registered
-        reason = " ".join((str(error) or type(error).__name__).split())[:200]
-        raise UserError(f"{where}: {dataset['type']} can't read its first image ({reason})") from None
+        raise UserError(f"{where}: {dataset['type']} can't read its first image ({said_by(error)})") from None
     if any(len(shape) != 3 for shape in shapes.values()) or "lq" not in shapes:
         raise UserError(f"{where}: {dataset['type']} has no images 'lq' of 3 dimensions; take another type")
     if dataset["phase"] == "train" and "gt" not in shapes:

@@ -1,4 +1,4 @@
-"""A run's folder that is in the way of a new run of its name is moved aside, if nothing is lost or missed by it."""
+"""What is in the way of a training is moved aside: an earlier run of its name, or what comes after its own state."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Any
 
 from rnan_plugin.errors import UserError
 from rnan_plugin.options.schema import flat
-from rnan_plugin.training.states import is_unsaved, states_of
+from rnan_plugin.toolbox.api import get_root_logger, get_time_str
+from rnan_plugin.training.best import best_file, note_in
+from rnan_plugin.training.states import is_unsaved, later_than, states_of
 
 
 def check_what_is_moved_aside(opt: Mapping[str, Any], *, resumes: bool, may_archive: bool) -> None:
@@ -47,3 +49,35 @@ def _inputs(opt: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for key, value in flat({"datasets": opt["datasets"], "path": opt["path"]}):
         if any(part in key.rpartition(".")[2] for part in ("dataroot", "pretrain_network")):
             yield from ((key, one) for one in (value if isinstance(value, list) else [value]) if isinstance(one, str))
+
+
+def set_later_aside(opt: Mapping[str, Any], iteration: int) -> None:
+    """Move checkpoints of later iterations into a folder of their own, where a training goes back to an earlier one.
+
+    By their numbers they would be taken for the last of what is trained from here on.
+
+    Args:
+        opt: As the launcher gives it.
+        iteration: The last that counts.
+
+    Raises:
+        UserError: They can't be moved.
+    """
+    run, models = Path(opt["path"]["experiments_root"]), Path(opt["path"]["models"])
+    files = later_than(Path(opt["path"]["training_states"]), models, iteration)
+    best = note_in(best_file(models))  # one without a note is of whatever was trained last
+    if best is not None and best.get("iter", iteration + bool(files)) > iteration:
+        files.append(best_file(models))
+    if not files:
+        return
+    folder = run / f"after_{iteration}_archived_{get_time_str()}"
+    try:
+        for file in files:
+            (folder / file.parent.name).mkdir(parents=True, exist_ok=True)
+            file.rename(folder / file.parent.name / file.name)
+    except OSError as error:
+        raise UserError(
+            f"{folder}: checkpoints after iteration {iteration} can't be moved there ({error.strerror}); check the "
+            "folder and the disk"
+        ) from None
+    get_root_logger().info(f"Going back to iteration {iteration}: {len(files)} later checkpoint(s) are now in {folder}")

@@ -6,7 +6,8 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +26,25 @@ from rnan_plugin.training.mlflow_log import MlflowSink
 from rnan_plugin.training.states import is_unsaved, mark_unsaved
 
 
-def prepare_run(opt: dict[str, Any], option_file: str, state: Mapping[str, Any] | None) -> EventLog | None:
-    """Make the run's folders and logs; what the first process logs to, if anything.
+def prepare_run(
+    opt: dict[str, Any], option_file: str, state: Mapping[str, Any] | None
+) -> Callable[[], EventLog | None]:
+    """Make the run's folders and begin its log.
 
     Args:
         opt: As the launcher gives it, with `root_path`.
         option_file: Copied into the run's folder, in which it may stand itself.
         state: Training state to go on from.
 
+    Returns:
+        What to call once model and state are accepted: it copies the option file and gives what the first process logs
+        to, if anything. A start that is refused leaves the run's own as they were.
+
     Raises:
         UserError: The run's folder can't be made or written.
     """
     opt["logger"].setdefault("use_tb_logger", False)
-    options = Path(option_file).read_text(encoding="utf-8")  # before the run's folder is moved aside with it
+    options = Path(option_file).read_text(encoding="utf-8-sig")  # before the run's folder is moved aside with it
     run = Path(opt["path"]["experiments_root"])
     # A run that was killed before it had saved anything goes on in its folder as it is.
     fresh = state is None and not (opt["auto_resume"] and is_unsaved(run))
@@ -52,12 +59,16 @@ def prepare_run(opt: dict[str, Any], option_file: str, state: Mapping[str, Any] 
         where = error.filename or run
         raise UserError(f"{where}: can't be made ({error.strerror}); check the folder and the disk") from None
     _begin_log(opt)
+    return partial(_begin_records, opt, options, Path(option_file), fresh, state["iter"] + 1 if state else 0)
+
+
+def _begin_records(opt: dict[str, Any], options: str, source: Path, fresh: bool, first: int) -> EventLog | None:
     if opt["rank"] != 0:
         return None
-    _keep_option_file(options, Path(option_file), run)
+    _keep_option_file(options, source, Path(opt["path"]["experiments_root"]))
     if fresh:
         _move_log_aside(Path(opt["root_path"], "tb_logger", opt["name"]))
-    return _event_log(opt, options, state["iter"] + 1 if state else 0)
+    return _event_log(opt, options, first)
 
 
 def _make_folders(opt: Mapping[str, Any]) -> None:

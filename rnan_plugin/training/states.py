@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from rnan_plugin.checkpoints import is_intact, read
+from rnan_plugin.checkpoints import USUAL_KEYS, is_intact, read, weights_in
 from rnan_plugin.errors import UserError, shown
 from rnan_plugin.targets import ABSENT, absence, is_folder, why_no_folder
 
@@ -37,6 +37,9 @@ def load_state(path: Path, models: Path) -> dict[str, Any]:
     for file in (path, weights):
         if not is_intact(file):
             raise UserError(f"{file}: {'damaged' if file.exists() else 'missing'}; resume from another state")
+    checkpoint = read(weights)
+    for key in [key for key in USUAL_KEYS if key in checkpoint] or ["params"]:
+        weights_in(checkpoint, weights, key)
     return state
 
 
@@ -71,7 +74,7 @@ def _are_options(value: Any) -> bool:
     return legal and _is_plain(value) and all(isinstance(key, str) for key in value)
 
 
-def _is_best(value: Any) -> bool:
+def is_best(value: Any) -> bool:
     """Whether a value is BasicSR's record of the best: `{SET: {METRIC: {better, val, iter}}}`."""
     sets = value.values() if isinstance(value, dict) else [None]
     rows = [row for metrics in sets for row in (metrics.values() if isinstance(metrics, dict) else [None])]
@@ -93,7 +96,7 @@ _STATE_PARTS: dict[str, Callable[[Any], bool]] = {
     "scaler": lambda value: isinstance(value, dict),
     "draws": lambda value: type(value) is int and 0 <= value < _LARGEST * _LARGEST,
     "validated": _is_whole,
-    "best": _is_best,
+    "best": is_best,
     "skipped_steps": _is_count,
     "options": _are_options,
 }
@@ -184,6 +187,12 @@ def newest_state(states: Path, models: Path) -> tuple[Path, dict[str, Any], list
     if problems:
         raise UserError(f"{states}: no training state is whole; the last: {problems[0]}")
     return None
+
+
+def later_than(states: Path, models: Path, iteration: int) -> list[Path]:
+    """The numbered checkpoints of later iterations, states before their weights."""
+    kinds = (states_of(states), _numbered(models.glob("*.pth"), "net_g_"))
+    return [path for files in kinds for number, path in files.items() if number > iteration]
 
 
 def remove_old(states: Path, models: Path, keep: int) -> None:

@@ -19,12 +19,15 @@ from torch import Tensor
 from torch import distributed as dist
 from torch.utils.data import DataLoader, Subset
 
-from rnan_plugin.errors import UserError
+from rnan_plugin.errors import UserError, said_by
 from rnan_plugin.files import atomic_path, shortened
 from rnan_plugin.images.codec import encode_png
 from rnan_plugin.inference.policy import policy_of
 from rnan_plugin.inference.whole_images import restore
 from rnan_plugin.toolbox.api import SRModel, calculate_metric, get_root_logger, tensor2img
+from rnan_plugin.training.best import note, row_to_go_on_with
+from rnan_plugin.training.endings import ENDED_WITH_ANOTHER
+from rnan_plugin.training.loaders import Told, read_from
 
 _PANEL_SIZE = 256  # pixels; larger images show their centre
 # Ranks wait for each other's validation images, however long one takes.
@@ -67,10 +70,13 @@ class ValidatedModel(SRModel):
         self._validate(dataloader.dataset, current_iter, tb_logger, save_img)
 
     def _validate(self, dataset: Any, current_iter: int, tb_logger: Any, save_img: bool) -> None:
-        parts: list[Any] = [list(self._restore_share(dataset, current_iter, save_img))]
+        parts: list[Any] = [self._own_share(dataset, current_iter, save_img)]
         if self.control_group is not None:
             own, parts = parts[0], [None] * self.opt["world_size"]
             dist.all_gather_object(parts, own, group=self.control_group)
+        if any(isinstance(part, UserError) for part in parts):  # all end: none waits for another
+            own = parts[self.opt["rank"]]
+            raise own if isinstance(own, UserError) else SystemExit(ENDED_WITH_ANOTHER)
         images = sorted((image for part in parts for image in part), key=lambda image: image["index"])
         if len(images) < len(dataset):  # asked to stop
             return
@@ -84,10 +90,18 @@ class ValidatedModel(SRModel):
             for image in (image for image in images if image["panel"] is not None):
                 tb_logger.add_image(f"{name}/{image['index']:02d}_input_output_gt", image["panel"], current_iter)
 
+    def _own_share(self, dataset: Any, current_iter: int, save_img: bool) -> list[dict[str, Any]] | UserError:
+        try:
+            return list(self._restore_share(dataset, current_iter, save_img))
+        except UserError as error:
+            return error
+
     def _restore_share(self, dataset: Any, current_iter: int, save_img: bool) -> Iterator[dict[str, Any]]:
         """Restore and score this process's images, one in so many; ends early if asked to stop."""
         indices = range(self.opt["rank"], len(dataset), self.opt["world_size"])
-        for index, data in zip(indices, DataLoader(Subset(dataset, indices), batch_size=1), strict=True):
+        where = f"datasets, {dataset.opt['name']}"
+        loader = DataLoader(Subset(Told(dataset, where), indices), batch_size=1)
+        for index, data in zip(indices, read_from(loader, where), strict=True):
             if self.should_stop():
                 return
             self.feed_data(data)
@@ -146,7 +160,7 @@ class ValidatedModel(SRModel):
             self._update_best_metric_result(name, metric, value, current_iter)
         if self.opt["rank"] == 0:
             self._log_validation_metric_values(current_iter, name, tb_logger)
-        place = self._deciding()
+        place = self._deciding() if self.is_train else None
         if place and place[0] == name and self.best_metric_results[name][place[1]]["iter"] == current_iter:
             self._save_best()
 
@@ -156,11 +170,21 @@ class ValidatedModel(SRModel):
         return (names[0], metric) if metric and names else None
 
     def take_over_best(self, best: Mapping[str, Any]) -> None:
-        """Go on with a training state's record of the best; without the weights it tells of, choosing begins anew."""
+        """Go on with a training state's record of the best, as far as it agrees with the weights; on every process."""
         self.best_metric_results = deepcopy(dict(best))
         place = self._deciding()
-        if place and not Path(self.opt["path"]["models"], "net_g_best.pth").is_file():
-            self.best_metric_results.get(place[0], {}).pop(place[1], None)
+        if place is None or self.opt["rank"] != 0:  # the first process writes record and weights
+            return
+        row = row_to_go_on_with(Path(self.opt["path"]["models"]), place, best.get(place[0], {}).get(place[1]))
+        of_set = self.best_metric_results.setdefault(place[0], {})
+        of_set.pop(place[1], None)
+        if row is not None:
+            of_set[place[1]] = row
+
+    def note_of_best(self) -> dict[str, Any]:
+        """What the best weights that are being saved are the best of; nothing where that is not known."""
+        place = self._deciding()
+        return note(place, self.best_metric_results[place[0]][place[1]]) if place else {}
 
     def _initialize_best_metric_results(self, dataset_name: str) -> None:
         """Begin a set's record of its best; on resuming, of metrics alone that the training state does not know."""
@@ -187,7 +211,7 @@ def _score(images: dict[str, NDArray[np.uint8]], settings: Mapping[str, Any]) ->
             # A plain number: a training state may hold nothing that has to be executed to be read.
             value = float(calculate_metric(images, settings))
     except Exception as error:  # of any library that a metric is computed with
-        return " ".join((str(error) or type(error).__name__).split())[:200]
+        return said_by(error)
     return "not a number" if math.isnan(value) else value
 
 

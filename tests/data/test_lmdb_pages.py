@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -183,4 +184,109 @@ def test_sound_files_of_others_pass(seed: int, tmp_path: Path) -> None:
                         transaction.delete(key)
                     else:
                         transaction.put(key, bytes(draws.choice([0, 10, 300, 1900, 3000, 20000])))
-    check_pages(tmp_path / "data.mdb")
+    check_pages(tmp_path / "data.mdb", for_writing=True)
+
+
+# Packs images, of which the last can't be read at first, into each target, again until it is done; prints the errors.
+PACKER = """
+import sys
+from pathlib import Path
+import numpy as np
+from rnan_plugin.data import lmdb_writer
+from rnan_plugin.data.image_sources import ImageSource
+from rnan_plugin.data.image_store import close
+from rnan_plugin.data.lmdb_check import check_lmdb
+from rnan_plugin.errors import UserError
+from rnan_plugin.images.codec import encode_png
+lmdb_writer._TRANSACTION_BYTES = 8000  # many small ones
+def image(number):
+    def read():
+        if number == 59 and sys.argv[1] == "begin":
+            raise UserError("not yet")
+        side = 60 if number % 4 == 0 else 12
+        return encode_png(np.random.default_rng(number).integers(0, 256, (side, 12, 3), dtype=np.uint8))
+    return ImageSource(f"{number:02d}.png", "same", read)
+images = {f"{number:02d}" * 60: image(number) for number in range(60)}
+for target in sys.argv[2:]:
+    errors = []
+    while len(errors) < 4 and not Path(target).exists():
+        try:
+            lmdb_writer.pack(images, target, lmdb_writer.Layout())
+        except UserError as error:
+            errors.append(str(error).replace(target, "").replace(" ", "_"))
+            if sys.argv[1] == "begin":
+                break
+    done = Path(target).exists() and check_lmdb(target) == (60, [])
+    close(target)
+    print(target, done, *errors, flush=True)
+"""
+
+
+def packed(begin: bool, targets: list[Path]) -> list[list[str]]:
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", PACKER, "begin" if begin else "go on", *map(str, targets)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{done.returncode} after {done.stdout.splitlines()[-1:]}: {done.stderr[-500:]}"
+    return [line.split()[1:] for line in done.stdout.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an unfinished LMDB."""
+    folder = tmp_path_factory.mktemp("begun")
+    assert packed(True, [folder / "x.lmdb"]) == [["False", "not_yet"]]
+    check_pages(folder / ".x.lmdb.partial/data.mdb", for_writing=True)
+    return folder / ".x.lmdb.partial"
+
+
+def head_of(begun: Path) -> tuple[int, int, int]:
+    """Where the newer head is, by its number, and the pages of the roots of its trees: of free pages, of values."""
+    code = (begun / "data.mdb").read_bytes()
+    head = max(0, 4096, key=lambda place: struct.unpack_from("=Q", code, place + 144))
+    return head, *struct.unpack_from("=Q40xQ", code, head + 80)
+
+
+def unfinished(begun: Path, target: Path, place: int, damage: Callable[[bytes], bytes], length: int) -> Path:
+    """A copy of the folder for another target, with some of its bytes changed."""
+    copy = target.with_name(f".{target.name}.partial")
+    shutil.copytree(begun, copy)
+    with (copy / "data.mdb").open("rb+") as file:
+        file.seek(place)
+        changed = damage(file.read(length))
+        file.seek(place)
+        file.write(changed)
+    return target
+
+
+def test_an_unfinished_one_whose_free_pages_are_damaged_is_begun_again(begun: Path, tmp_path: Path) -> None:
+    """Reading goes by other pages; writing would end the process, or write over what is in use."""
+    head, free, values = head_of(begun)
+    record = free * 4096 + struct.unpack_from("=H", (begun / "data.mdb").read_bytes(), free * 4096 + 16)[0]
+    targets = [
+        unfinished(begun, tmp_path / "flags.lmdb", head + 44, lambda _: b"\xd7\0", 2),
+        unfinished(begun, tmp_path / "page.lmdb", free * 4096, lambda code: bytes(len(code)), 4096),
+        unfinished(begun, tmp_path / "record.lmdb", record + 24, lambda _: values.to_bytes(8, "little"), 8),
+    ]
+    for target in targets:
+        file = target.with_name(f".{target.name}.partial") / "data.mdb"
+        check_pages(file)
+        with pytest.raises(UserError, match=r"damaged \((its head|page \d+|its free pages)\)"):
+            check_pages(file, for_writing=True)
+    assert packed(False, targets) == [["True"]] * len(targets)
+
+
+def test_unfinished_ones_with_flipped_bits_are_finished_or_begun_again(begun: Path, tmp_path: Path) -> None:
+    """Where it hurts: heads, branches, leaves, and the tree of free pages, which is used when writing goes on."""
+    head, free, _ = head_of(begun)
+    assert free in pages(begun)
+    draws = random.Random(0)
+    aims = [(page * 4096, 4096) for page in pages(begun)] + [(head + 40, 48), (free * 4096, 64)] * len(pages(begun))
+    targets = []
+    for number in range(FLIPS // 4):
+        place, length = draws.choice(aims)
+        flipped, bit = place + draws.randrange(length), draws.randrange(8)
+        target = tmp_path / f"{number:03d}.lmdb"
+        targets.append(unfinished(begun, target, flipped, lambda byte, bit=bit: bytes([byte[0] ^ 1 << bit]), 1))
+    ends = packed(False, targets)
+    assert [end[0] for end in ends] == ["True"] * len(targets)
+    assert all(error.endswith("start_the_same_command_again") for _, *errors in ends for error in errors)

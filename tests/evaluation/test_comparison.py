@@ -30,6 +30,7 @@ from rnan_plugin.evaluation.costs import multiply_adds, timing_input
 from rnan_plugin.evaluation.evaluate import evaluate
 from rnan_plugin.evaluation.methods import Method, build_method
 from rnan_plugin.evaluation.protocol import score
+from rnan_plugin.evaluation.reports import markdown_table
 from rnan_plugin.inference.policy import Policy
 from rnan_plugin.paper.tasks import TASKS, TaskAtLevel
 from rnan_plugin.toolbox.api import ARCH_REGISTRY
@@ -154,6 +155,43 @@ def test_panel_tells_what_is_wrong(compared: Path, arguments: list[str], told: s
     result = panel(compared, *arguments)
     assert (result.returncode, told in result.stderr) == (2, True)
     assert not (compared / "x.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        ("", "damaged ("),
+        ("{", "damaged ("),
+        ("[]", "damaged ("),
+        ('{"x": {}}', "damaged ("),
+        ('{"x": {"sets": [{"image_set": "photos", "images_scores": {"a": {"psnr": "1", "ssim": 1}}}]}}', "damaged ("),
+        ('{"x": {"sets": [3]}}', "damaged ("),
+        ("{}", "no scores of photos/a; run the comparison again"),
+        ('{"x": {"sets": []}}', "no scores of photos/a; run the comparison again"),
+    ],
+)
+def test_panel_of_a_damaged_table_is_one_line(
+    table: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "c/images/photos/a").mkdir(parents=True)
+    (tmp_path / "c/table.json").write_text(table)
+    assert main(["figure", str(tmp_path / "c"), "photos", "a", str(tmp_path / "x")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {tmp_path / 'c/table.json'}: {told}")
+
+
+def test_a_bar_in_a_name_ends_no_cell() -> None:
+    table = markdown_table([["method", "PSNR"], ["a|b", "1"]])
+    assert [len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()] == [3, 3, 3]
+    assert r"| a\|b | 1 |" in table
+
+
+def test_a_set_is_called_by_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "photos").mkdir()
+    monkeypatch.chdir(tmp_path / "photos")
+    content = {"task": "graydn", "level": 25, "sets": ["."], "methods": {"noisy": {"type": "input"}}}
+    Path("c.yml").write_text(yaml.safe_dump(content))
+    assert read_comparison("c.yml").sets == [str(tmp_path / "photos")]
 
 
 # What a user does on the page, appended to a copy of it; what is then seen goes into the title.
@@ -312,8 +350,14 @@ def test_a_network_of_the_package_by_its_name(tmp_path: Path) -> None:
         ({"methods": {"x": {"type": "network"}}}, "methods.x: type network needs the key 'opt'"),
         (
             {"methods": {"x": {"type": "network", "opt": "a.yml", "training": "tb/a"}}},
-            "methods.x.training: tb/a: no such folder",
+            "tb/a: no such folder; name a training's folder",
         ),
+        (
+            {"methods": {"x": {"type": "network", "opt": "a.yml", "training": "."}}},
+            "holds no TensorBoard log; name a training's folder, experiments/NAME, or its tb_logger/NAME",
+        ),
+        ({"methods": {"": {"type": "input"}}}, "c.yml, methods: an empty name; files are called by it, give it one"),
+        ({"methods": {1: {"type": "input"}, "1": {"type": "input"}}}, "c.yml, methods: '1' is taken twice"),
         ({"methods": {"x": {"type": "released"}}}, "methods.x: type released needs the key 'weights'"),
         ({"methods": {"x": {"type": "files"}}}, "methods.x: type files needs the key 'files'"),
         ({"methods": {"x": {"type": "shipped", "opt": "a.yml"}}}, "methods.x: unknown key 'opt' for type shipped"),
@@ -378,6 +422,57 @@ def test_a_comparison_that_fails_leaves_an_earlier_one_whole(
     assert compared_at(10, noisy) == 0
     assert written()[Path("out/c/images/photos/a/noisy.png")] != before[Path("out/c/images/photos/a/noisy.png")]
     capsys.readouterr()
+
+
+def test_a_comparison_replaces_what_it_wrote_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("photos", "others"):
+        Path(folder).mkdir()
+        cv2.imwrite(f"{folder}/a.png", np.full((24, 24), 90, np.uint8))
+
+    def compared_at(level: int, sets: list[str], *methods: str) -> set[str]:
+        content = {"task": "graydn", "level": level, "sets": sets, "timing_side": 16}
+        Path("c.yml").write_text(yaml.safe_dump(content | {"methods": {name: {"type": "input"} for name in methods}}))
+        assert main(["compare", "c.yml", "--out", "out"]) == 0
+        return {path.relative_to("out/c").as_posix() for path in Path("out/c").rglob("*")}
+
+    compared_at(10, ["photos", "others"], "noisy", "gone")
+    mine = {"images/photos/a/mine.png", "scores/mine_graydn_10_photos.csv"}
+    for name in mine:
+        Path("out/c", name).write_bytes(b"mine")
+    Path("out/mine.csv").write_bytes(b"mine")
+    noted = json.loads(Path("out/c/.written.json").read_text())
+    Path("out/c/.written.json").write_text(json.dumps([*noted, "../mine.csv", "images/../../mine.csv", 3, ""]))
+    there = compared_at(25, ["photos"], "noisy")
+    fresh = {"images", "images/photos", "images/photos/a", "scores"}
+    fresh |= {f"images/photos/a/{name}.png" for name in ("noisy", "ground truth")}
+    fresh |= {f"scores/noisy_graydn_25_photos.{ending}" for ending in ("csv", "json", "md")}
+    assert {name for name in there if name.startswith(("images", "scores"))} == fresh | mine
+    assert Path("out/mine.csv").exists()
+    capsys.readouterr()
+
+
+def test_paths_of_a_comparison_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`~` is the home folder everywhere, and a training is known by its folder or by that of its log."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    write_log(tmp_path / "tb_logger/x")
+    methods: dict[str, Any] = {
+        name: {"type": "network", "opt": "~/x.yml", "weights": "~/x.pth", "training": f"~/{name}/x"}
+        for name in ("experiments", "tb_logger")
+    }
+    methods["files"] = {"type": "files", "files": "~/done"}
+    content = {"task": "graydn", "level": 25, "sets": ["~/photos"], "methods": methods}
+    (tmp_path / "c.yml").write_text(yaml.safe_dump(content))
+    comparison = read_comparison(str(tmp_path / "c.yml"))
+    assert comparison.sets == [str(tmp_path / "photos")]
+    assert comparison.methods["files"].files == str(tmp_path / "done")
+    for name in ("experiments", "tb_logger"):
+        source = comparison.methods[name]
+        assert (source.opt, source.weights) == (str(tmp_path / "x.yml"), str(tmp_path / "x.pth"))
+        assert list(training_curves(Path(str(source.training)))) == ["held-out/psnr"]
 
 
 @pytest.mark.parametrize("out", ["file", "file/below", "loop"])

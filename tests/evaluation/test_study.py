@@ -200,6 +200,15 @@ def test_what_can_not_be_run_is_told_before_the_start(
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.yml"]
 
 
+def test_a_metric_without_a_name_of_its_kind_ends_no_table(data: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = tiny_options(data)
+    options["val"] = {"metrics": {"n": {"type": ["x"]}, "m": {"type": {"x": 1}}, "k": 3}}
+    Path("tiny.yml").write_text(yaml.safe_dump(options))
+    assert main(["study", "tiny.yml", "--only-table"]) == 0
+    assert "| tiny | 0 of " in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("total", ["5e3", 5000.0, "5000"])
 def test_totals_are_read_as_training_reads_them(data: Path, tmp_path: Path, monkeypatch, capsys, total) -> None:
     monkeypatch.chdir(tmp_path)

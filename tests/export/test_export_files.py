@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 from conftest import REPOSITORY, TINY
+from package_networks import network_for
 
 from rnan_plugin import checkpoints
 from rnan_plugin.__main__ import main
@@ -19,7 +20,6 @@ from rnan_plugin.archs.official_weights import load_released
 from rnan_plugin.archs.rnan_arch import RNAN
 from rnan_plugin.errors import UserError
 from rnan_plugin.inference.networks import load_network
-from rnan_plugin.inference.shipped import load_shipped
 from rnan_plugin.paper.tasks import TaskAtLevel
 from rnan_plugin.portable import BUFFER, METADATA, describing
 
@@ -48,7 +48,7 @@ def same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> b
 def test_a_shipped_network_comes_back(form: str, tmp_path: Path) -> None:
     out = tmp_path / f"out.{form}"
     assert main(["export", "--task", "sr", "--level", "2", "--to", form, str(out)]) == 0
-    loaded, ours = load_network(None, str(out)), load_shipped(TaskAtLevel("sr", 2))
+    loaded, ours = load_network(None, str(out)), network_for(TaskAtLevel("sr", 2))
     assert same(loaded.net.state_dict(), ours.state_dict())
     image = torch.rand(1, 3, 12, 9)
     with torch.no_grad():
@@ -114,7 +114,7 @@ def test_safetensors_itself_reads_all_arguments(tmp_path: Path) -> None:
 
 
 def test_a_channels_last_network_is_written(tmp_path: Path) -> None:
-    net = load_shipped(TaskAtLevel("car", 10)).to(memory_format=torch.channels_last)
+    net = network_for(TaskAtLevel("car", 10)).to(memory_format=torch.channels_last)
     checkpoints.save_safetensors(net.state_dict(), {"type": "RNAN"}, tmp_path / "a.safetensors")
     assert same(checkpoints.read(tmp_path / "a.safetensors")["params"], net.state_dict())
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import REPOSITORY, TINY
+from package_networks import network_for
 
 from rnan_plugin.__main__ import main
 from rnan_plugin.archs import plain
@@ -18,7 +19,6 @@ from rnan_plugin.archs.rnan_arch import RNAN
 from rnan_plugin.errors import UserError
 from rnan_plugin.export.onnx_graph import SIZES, onnx_graph
 from rnan_plugin.inference.networks import load_network
-from rnan_plugin.inference.shipped import load_shipped
 from rnan_plugin.paper.tasks import TaskAtLevel
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed")
@@ -48,7 +48,7 @@ def agrees(file: Path, net: torch.nn.Module, levels: float) -> None:
 def test_every_task(task: str, level: float | None, tmp_path: Path) -> None:
     flags = [] if level is None else ["--level", str(level)]
     assert main(["export", "--task", task, *flags, "--to", "onnx", str(tmp_path / "a.onnx")]) == 0
-    agrees(tmp_path / "a.onnx", load_shipped(TaskAtLevel(task, level)), 0.01)
+    agrees(tmp_path / "a.onnx", network_for(TaskAtLevel(task, level)), 0.01)
     model = onnx.load(tmp_path / "a.onnx")
     assert {item.domain for item in model.opset_import} <= {"", "ai.onnx"}
     assert "Attention" not in {node.op_type for node in model.graph.node}
@@ -62,7 +62,7 @@ def test_onnxruntimes_own_attention(flags: list[str], levels: float, tmp_path: P
     out = tmp_path / "a.onnx"
     command = ["export", "--task", "car", "--level", "10", "--to", "onnx", "--runtime", "onnxruntime", *flags]
     assert main([*command, str(out)]) == 0
-    agrees(out, load_shipped(TaskAtLevel("car", 10)), levels)
+    agrees(out, network_for(TaskAtLevel("car", 10)), levels)
     kinds = [node.op_type for node in onnx.load(out).graph.node]
     assert kinds.count("MultiHeadAttention") == 1
     assert not {"Attention", "Softmax"} & set(kinds)
@@ -72,8 +72,8 @@ def test_half_precision_is_half_the_file(tmp_path: Path) -> None:
     """Of the network whose mask branches reach 1e9, far beyond float16."""
     command = ["export", "--task", "sr", "--level", "2", "--to", "onnx", "--half"]
     assert main([*command, str(tmp_path / "a.onnx")]) == 0
-    agrees(tmp_path / "a.onnx", load_shipped(TaskAtLevel("sr", 2)), 0.5)
-    whole = sum(4 * weight.numel() for weight in load_shipped(TaskAtLevel("sr", 2)).parameters())
+    agrees(tmp_path / "a.onnx", network_for(TaskAtLevel("sr", 2)), 0.5)
+    whole = sum(4 * weight.numel() for weight in network_for(TaskAtLevel("sr", 2)).parameters())
     assert (tmp_path / "a.onnx").stat().st_size < 0.6 * whole
 
 
@@ -124,7 +124,7 @@ EXPORTED_SIZES = ((3, 3), *SIZES[2:])  # torch itself excludes 1 and 2 from what
 
 @pytest.mark.parametrize(("task", "level"), TASKS)
 def test_torchs_own_graph(task: str, level: float | None) -> None:
-    net = load_shipped(TaskAtLevel(task, level))
+    net = network_for(TaskAtLevel(task, level))
     like(exported(net), net, EXPORTED_SIZES)
 
 
@@ -135,7 +135,7 @@ def test_torchs_own_graph_over_queries() -> None:
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
 def test_torchscripts_state_is_as_the_guide_says(tmp_path: Path) -> None:
-    net = load_shipped(TaskAtLevel("sr", 2))
+    net = network_for(TaskAtLevel("sr", 2))
     image = torch.rand(1, 3, 12, 10)
     with pytest.raises(ValueError, match="Unknown type annotation"):
         torch.jit.script(net)
@@ -164,7 +164,7 @@ def test_the_guides_ten_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     photo = np.random.default_rng(0).integers(0, 256, (83, 70, 3), dtype=np.uint8)
     cv2.imwrite("photo.png", photo)
     exec(compile(code, "export.md", "exec"), {})
-    net, expected = load_shipped(TaskAtLevel("colordn", 50)), np.empty(photo.shape, np.float32)
+    net, expected = network_for(TaskAtLevel("colordn", 50)), np.empty(photo.shape, np.float32)
     image = torch.from_numpy(photo[..., ::-1].copy()).permute(2, 0, 1)[None].float() / 255
     for y in (0, 64):
         for x in (0, 64):

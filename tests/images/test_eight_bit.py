@@ -64,6 +64,52 @@ def test_a_bmp_without_a_mask_for_alpha_has_none() -> None:
     np.testing.assert_array_equal(decode_image(code, "a.bmp"), picture())
 
 
+def bmp(head: bytes, pixels: bytes) -> bytes:
+    return b"BM" + struct.pack("<III", 14 + len(head) + len(pixels), 0, 14 + len(head)) + head + pixels
+
+
+def bmp_head(size: int, bits: int, masks: tuple[int, int, int]) -> bytes:
+    head = struct.pack("<IiiHHIIiiII", size, 30, 20, 1, bits, 3, 0, 0, 0, 0, 0) + struct.pack("<III", *masks)
+    return head.ljust(size, b"\0")
+
+
+def test_a_bmp_of_the_oldest_header_keeps_its_colours() -> None:
+    rows = np.zeros((20, 92), np.uint8)  # of whole words
+    rows[:, :90] = picture()[::-1, :, ::-1].reshape(20, 90)
+    code = bmp(struct.pack("<IHHHH", 12, 30, 20, 1, 24), rows.tobytes())
+    np.testing.assert_array_equal(decode_image(code, "a.bmp"), picture())
+
+
+def test_red_and_blue_of_a_bmp_are_what_its_masks_say() -> None:
+    """What can't be read so is refused; nothing is exchanged in silence."""
+    pixels = np.concatenate([picture()[::-1], np.zeros((20, 30, 1), np.uint8)], axis=2).tobytes()
+    code = bmp(bmp_head(40, 32, (0xFF, 0xFF00, 0xFF0000)), pixels)
+    with pytest.raises(UserError, match=r"^a\.bmp: unreadable or truncated image \(Unsupported BMP bitfields layout\)"):
+        decode_image(code, "a.bmp")
+
+
+@pytest.mark.parametrize("size", [40, 56, 108, 124])
+def test_a_bmp_of_sixteen_bits_a_pixel(size: int) -> None:
+    img = picture().astype(np.uint16)
+    packed = (img[..., 0] >> 3 << 11 | img[..., 1] >> 2 << 5 | img[..., 2] >> 3)[::-1]
+    head = bmp_head(size, 16, (0xF800, 0x07E0, 0x001F))
+    if size == 40:
+        head = head[:40] + struct.pack("<III", 0xF800, 0x07E0, 0x001F)
+    decoded = decode_image(bmp(head, packed.astype("<u2").tobytes()), "a.bmp")
+    assert np.abs(decoded.astype(int) - picture()).max() < 8
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_png_is_measured_as_it_is_decoded_wherever_its_camera_data_stand(orientation: int, tmp_path: Path) -> None:
+    code = saved("PNG", orientation)
+    place = code.index(b"eXIf") - 4
+    length = 12 + int.from_bytes(code[place : place + 4], "big")
+    exif, rest = code[place : place + length], code[:place] + code[place + length :]
+    (tmp_path / "a.png").write_bytes(rest[:-12] + exif + rest[-12:])  # behind the pixels
+    expected = (20, 30) if orientation == 1 else (30, 20)
+    assert image_size(tmp_path / "a.png") == decode_image((tmp_path / "a.png").read_bytes(), "a").shape[:2] == expected
+
+
 def several(kind: str) -> bytes:
     buffer, frames = io.BytesIO(), [Image.fromarray(picture()), Image.fromarray(picture()[::-1])]
     frames[0].save(buffer, kind, save_all=True, append_images=frames[1:])
@@ -78,19 +124,47 @@ def raw_of_a_camera() -> bytes:
     return buffer.getvalue()
 
 
+def smaller_copy_first() -> bytes:
+    buffer = io.BytesIO()
+    with tifffile.TiffWriter(buffer) as file:
+        file.write(picture()[::4, ::4], photometric="rgb", subfiletype=1)
+        file.write(picture(), photometric="rgb")
+    return buffer.getvalue()
+
+
+def by_tifffile(samples: NDArray[Any], **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, samples, photometric="rgb", **options)
+    return buffer.getvalue()
+
+
 CFA = [(33421, "H", 2, (2, 2), True), (33422, "B", 4, (0, 1, 1, 2), True)]
 NO_PICTURES = {
     "frames of a PNG": (lambda: several("PNG"), r"2 pages or frames \(PNG\)"),
     "frames of a WebP": (lambda: several("WEBP"), r"2 pages or frames \(WEBP\)"),
     "pages": (lambda: several("TIFF"), r"2 pages or frames \(TIFF\)"),
     "camera's raw data": (raw_of_a_camera, "a camera's raw data; develop them"),
+    "a smaller copy first": (smaller_copy_first, "its first page is a smaller copy of the image"),
+    "signed": (lambda: by_tifffile(picture().astype(np.int8)), "samples of type int8; save it with 8 or 16 bits"),
+    "two more channels": (
+        lambda: by_tifffile(np.dstack([picture(), picture()[..., :2]])),
+        "5 channels; save it",
+    ),
+    "a channel nobody named": (
+        lambda: by_tifffile(np.dstack([picture(), picture()[..., :1]]), extrasamples=["unspecified"]),
+        r"4 channels \(alpha\?\); convert it to RGB or grey without alpha",
+    ),
     "PAM": (lambda: b"P7\nWIDTH 1\nHEIGHT 1\nDEPTH 3\nMAXVAL 255\nTUPLTYPE RGB\nENDHDR\nabc", "PAM file.*PPM or PNG"),
 }
 
 
 @pytest.mark.parametrize("kind", NO_PICTURES)
-def test_what_is_not_one_picture_is_a_line(kind: str) -> None:
+def test_what_is_not_one_picture_is_a_line(kind: str, tmp_path: Path) -> None:
+    """Also where only its size is asked for, as of all images of a data set before anything begins."""
     make, told = NO_PICTURES[kind]
     with pytest.raises(UserError, match=told) as error:
         decode_image(make(), "a")
     assert str(error.value).startswith("a: ")
+    (tmp_path / "a").write_bytes(make())
+    with pytest.raises(UserError, match=told):
+        image_size(tmp_path / "a")

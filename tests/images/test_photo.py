@@ -6,9 +6,11 @@ import io
 import shutil
 import struct
 import subprocess
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -16,7 +18,7 @@ import numpy as np
 import pytest
 import tifffile
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageOps, features
 
 from rnan_plugin.errors import UserError
 from rnan_plugin.images import tiff_writer
@@ -262,14 +264,88 @@ def test_metadata_come_back(name: str, dtype: Any) -> None:
     assert not [line for line in lost if "bits" not in line]
     again = read_photo(code, name).metadata
     assert again.icc == SRGB
-    if name != "a.webp":  # which has no place for it
+    if name != "a.webp":  # which has no other place for it than the camera data
         assert again.dpi == pytest.approx((300, 200), abs=0.02)
     with Image.open(io.BytesIO(code)) as file:
         exif = file.getexif()
+        if name == "a.webp":
+            assert (exif[0x011A], exif[0x011B], exif[0x0128]) == (300, 200, 2)
         assert exif[0x010F] == "Acme"
         part = exif.get_ifd(0x8769)
         assert (part[0x9003], part[0xA002], part[0xA003]) == ("2020:01:02 03:04:05", 30, 20)
         assert tuple(map(float, exif.get_ifd(0x8825)[2])) == (47, 30, 0)
+
+
+def test_a_resolution_needs_no_camera_data_beside_it_in_a_webp() -> None:
+    code, lost = encoded(Photo(smooth(3), metadata=Metadata(dpi=(72.0, 71.5))), "a.webp")
+    with Image.open(io.BytesIO(code)) as file:
+        assert dict(file.getexif()) == {0x011A: 72, 0x011B: 71.5, 0x0128: 2}
+    assert not lost
+
+
+TEXTS = {0: "© Jörg".encode(), 0x8769: "Ünï".encode("latin-1"), 0x8825: "Zürich".encode(), 0xA005: b"R9\xe9"}
+
+
+def with_texts() -> bytes:
+    """A JPEG file with texts in each part of its camera data that are no ASCII."""
+    exif = Image.Exif()
+    exif[0x8298], exif[0x8769], exif[0x8825] = "0" * 7 + ".", {0xA434: "1" * 3 + "."}, {0x1D: "2" * 7 + "."}
+    exif[0x8769][0xA005] = {1: "333"}
+    code = saved(smooth(3), "JPEG", exif=exif)
+    for text, stand_in in zip(TEXTS.values(), (b"0" * 7 + b".", b"111.", b"2222222.", b"333"), strict=True):
+        assert code.count(stand_in) == 1
+        code = code.replace(stand_in, text.ljust(len(stand_in), b"\0"))
+    return code
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.tif"])
+def test_texts_of_the_camera_come_back_byte_for_byte(name: str) -> None:
+    """By whichever encoding they were written: EXIF names none."""
+    code = with_texts()
+    photos = read_photo(code, "a.jpg"), photo_of_pillow(Image.open(io.BytesIO(code)), "image")[0]
+    for photo in photos:
+        with Image.open(io.BytesIO(encoded(photo, name)[0])) as file:
+            exif = file.getexif()
+            part, place = exif.get_ifd(0x8769), exif.get_ifd(0x8825)
+            found = exif[0x8298], part[0xA434], place[0x1D], exif.get_ifd(0xA005)[1]
+        assert [text.rstrip("\0").encode("latin-1") for text in found] == list(TEXTS.values())
+
+
+def in_utf8(code: bytes) -> bytes:
+    """A file with camera data whose texts are said to be in UTF-8, as EXIF 3.0 has it: Copyright and the lens."""
+    for tag in (0x8298, 0xA434):
+        order = next(order for order in "<>" if struct.pack(f"{order}HHI", tag, 2, 6) in code)
+        entry = struct.pack(f"{order}HHI", tag, 2, 6)
+        assert code.count(entry) == 1
+        code = code.replace(entry, struct.pack(f"{order}HHI", tag, 129, 6))
+    return code.replace(b"J@@rg", "Jörg".encode())
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP", "TIFF", "PNG"])
+def test_texts_in_utf8_come_back_where_all_programs_find_them(kind: str) -> None:
+    given, exif = Image.Exif(), Image.Exif()
+    given[0x8298], given[0x8769] = "J@@rg", {0xA434: "J@@rg"}
+    exif.load(given.tobytes())
+    chunk = in_utf8(given.tobytes().removeprefix(b"Exif\0\0"))
+    code = png(smooth(3), (b"eXIf", chunk)) if kind == "PNG" else in_utf8(saved(smooth(3), kind, exif=exif))
+    metadata = read_photo(code, "a").metadata
+    assert metadata.exif is not None
+    again = Image.Exif()
+    again.load(metadata.exif)
+    for text in (again[0x8298], again.get_ifd(0x8769)[0xA434]):
+        assert text.encode("latin-1") == "Jörg".encode()
+    if kind == "JPEG":
+        notes = photo_of_pillow(Image.open(io.BytesIO(code)), "image")[0].notes
+        assert notes == ("texts of the camera data in UTF-8 are left out",)
+    assert not read_photo(code, "a").notes
+
+
+def test_texts_that_a_program_gives_a_pillow_image_come_back() -> None:
+    image = Image.fromarray(smooth(3))
+    image.getexif()[0x013B] = "東京"
+    exif = photo_of_pillow(image, "image")[0].metadata.exif
+    assert exif is not None
+    assert "東京".encode() in exif
 
 
 def test_camera_data_that_a_jpeg_has_no_room_for_take_nothing_else_with_them() -> None:
@@ -337,15 +413,55 @@ def test_what_stands_behind_a_png_takes_no_metadata_with_it() -> None:
         assert read_photo(code + behind, "a.png").metadata.icc == SRGB
 
 
-def test_a_gamma_is_kept_by_png_and_told_by_others() -> None:
-    gamma = (b"gAMA", struct.pack(">I", 100_000))
-    photo = read_photo(png(smooth(3), gamma), "a.png")
-    with Image.open(io.BytesIO(encoded(photo, "a.png")[0])) as file:
-        assert file.info["gamma"] == 1
+def test_a_profile_that_can_not_be_unpacked_is_told() -> None:
+    """Bad data in a PNG; a JPEG that lacks one of a profile's parts."""
+    damaged = png(smooth(3), (b"iCCP", b"x\0\0" + b"no zlib"))
+    cut = saved(smooth(3), "JPEG", icc_profile=SRGB).replace(b"ICC_PROFILE\0\1\1", b"ICC_PROFILE\0\1\2")
+    unknown = read_photo(png(smooth(3), (b"iCCP", b"x\0\7" + zlib.compress(SRGB))), "a")  # Pillow opens no such file
+    assert unknown.notes == ("what stands beside its pixels can't be read, and is left out",)
+    for code in (damaged, cut):
+        photo = read_photo(code, "a")
+        assert (photo.metadata.icc, photo.notes) == (None, ("colour profile is damaged, and left out",))
+        assert photo_of_pillow(Image.open(io.BytesIO(code)), "a")[0].notes == photo.notes
+
+
+GAMMA = struct.pack(">I", 45_455)
+SRGB_PRIMARIES = struct.pack(">8I", 31_270, 32_900, 64_000, 33_000, 30_000, 60_000, 15_000, 6_000)
+ADOBE_PRIMARIES = struct.pack(">8I", 31_270, 32_900, 64_000, 33_000, 21_000, 71_000, 15_000, 6_000)
+# Chunks of a PNG that say what its values mean, and whether that is what they mean anyway.
+COLOURS = {
+    "linear": ([(b"gAMA", struct.pack(">I", 100_000))], False),
+    "Adobe RGB": ([(b"gAMA", GAMMA), (b"cHRM", ADOBE_PRIMARIES)], False),
+    "Display P3": ([(b"cICP", b"\x0c\x0d\0\1")], False),
+    "usual gamma": ([(b"gAMA", GAMMA)], True),
+    "usual primaries": ([(b"gAMA", GAMMA), (b"cHRM", SRGB_PRIMARIES)], True),
+    "sRGB above others": ([(b"sRGB", b"\0"), (b"cHRM", ADOBE_PRIMARIES)], True),
+    "sRGB in numbers": ([(b"cICP", b"\1\x0d\0\1")], True),
+}
+
+
+@pytest.mark.parametrize("case", COLOURS)
+def test_a_colour_space_is_kept_by_png_and_told_by_others(case: str) -> None:
+    told, is_usual = COLOURS[case]
+    photo = read_photo(png(smooth(3), *told), "a.png")
+    code = encoded(photo, "a.png")[0]
+    assert all(kind + content in code for kind, content in told)
     for name in ("a.jpg", "a.webp", "a.tif"):
-        assert encoded(photo, name)[1] == ["the gamma"]
-    usual = read_photo(png(smooth(3), (b"gAMA", struct.pack(">I", 45_455))), "a.png")
-    assert not encoded(usual, "a.jpg")[1]
+        assert encoded(photo, name)[1] == ([] if is_usual else ["the colour space (gamma, primaries)"])
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="needs Pillow with AVIF")
+@pytest.mark.parametrize(
+    ("codes", "kept"), [((12, 13), b"\x0c\x0d\0\1"), ((9, 16), b"\x09\x10\0\1"), ((1, 13), None), ((2, 2), None)]
+)
+def test_a_colour_space_of_avif_is_kept_by_png(codes: tuple[int, int], kept: bytes | None) -> None:
+    code = saved(smooth(3), "AVIF")
+    place = code.index(b"colrnclx") + 8
+    code = code[:place] + struct.pack(">HH", *codes) + code[place + 4 :]
+    photo = read_photo(code, "a.avif")
+    assert photo.metadata.colour == (() if kept is None else ((b"cICP", kept),))
+    assert (b"cICP" in encoded(photo, "a.png")[0]) == (kept is not None)
+    assert bool(encoded(photo, "a.jpg")[1]) == (kept is not None)
 
 
 # Inks, frames, and what can't be read
@@ -380,6 +496,27 @@ def compressed_by(number: int) -> bytes:
     return code.replace(entry, struct.pack("<HHIHH", 259, 3, 1, number, 0))
 
 
+def lzw(samples: NDArray[Any]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(samples).save(buffer, "TIFF", compression="tiff_lzw")
+    return buffer.getvalue()
+
+
+def without_rows(code: bytes) -> bytes:
+    """A TIFF file whose height is said to be 0."""
+    (height,) = {code.find(struct.pack("<HHI", 257, kind, 1)) for kind in (3, 4)} - {-1}
+    return code[: height + 8] + bytes(4) + code[height + 12 :]
+
+
+def four_bits() -> bytes:
+    """A TIFF file of 4 bits for each of red, green and blue, which Pillow does not know."""
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, smooth(3), photometric="rgb")
+    code = buffer.getvalue()
+    assert code.count(struct.pack("<HHH", 8, 8, 8)) == 1
+    return code.replace(struct.pack("<HHH", 8, 8, 8), struct.pack("<HHH", 4, 4, 4))
+
+
 UNREADABLE: dict[str, tuple[Callable[[], bytes], str]] = {
     "wide": (lambda: by_tifffile(smooth(3).astype(np.uint32), photometric="rgb"), "samples of type uint32"),
     "signed": (lambda: by_tifffile(smooth(3).astype(np.int16), photometric="rgb"), "samples of type int16"),
@@ -402,6 +539,16 @@ UNREADABLE: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: by_tifffile(np.dstack([smooth(4), smooth(1)]), photometric="separated", extrasamples=["unassalpha"]),
         "5 channels, neither grey nor RGB",
     ),
+    "grey heights": (
+        lambda: lzw(np.arange(-300, 300, dtype=np.int32).reshape(20, 30)),
+        "samples of type int32",
+    ),
+    "no rows": (lambda: without_rows(saved(smooth(3), "TIFF")), "no pixels in it; replace it or take it out"),
+    "cut by little": (
+        lambda: by_tifffile(smooth(1, np.uint16)[..., 0], photometric="miniswhite")[:-3],
+        "unreadable or truncated image; replace it or take it out",
+    ),
+    "four bits": (four_bits, "unreadable or truncated image; replace it or take it out"),
     "empty": (lambda: b"", "unreadable or truncated image"),
     "gif": (lambda: saved(smooth(1), "GIF")[:60], "unreadable or truncated image"),
 }
@@ -480,6 +627,38 @@ def test_an_avif_of_ten_bits_is_told(tmp_path: Path) -> None:
             pytest.skip("ffmpeg has no encoder for AVIF")
     notes = [read_photo(file.read_bytes(), "a.avif").notes for file in sorted(tmp_path.iterdir())]
     assert notes == [(), ("more than 8 bits, of which 8 come back",)]
+
+
+def heic(bits: int) -> bytes:
+    """What is read of a HEIC file beside its pixels: its kind, and the record of the decoder's configuration."""
+    return b"\0\0\0\x18ftypheic" + bytes(12) + b"hvcC" + bytes(17) + bytes([0xF8 | bits - 8] * 2) + bytes(10)
+
+
+@pytest.fixture
+def heif_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package that opens whole HEIC files, as grey ones."""
+
+    def opened(file: io.BytesIO, _: str) -> Image.Image:
+        if len(file.read()) < len(heic(8)):
+            raise SyntaxError("cut short")
+        image = Image.new("L", (8, 8))
+        image.format = "HEIF"
+        return image
+
+    monkeypatch.setitem(sys.modules, "pillow_heif", SimpleNamespace(register_heif_opener=lambda: None))
+    monkeypatch.setitem(Image.OPEN, "HEIF", (opened, lambda head: head[4:12] == b"ftypheic"))
+    monkeypatch.setattr(Image, "ID", [*Image.ID, "HEIF"])
+
+
+@pytest.mark.usefixtures("heif_package")
+def test_a_heic_of_ten_bits_is_told() -> None:
+    assert [read_photo(heic(bits), "a").notes for bits in (8, 10)] == [(), ("more than 8 bits, of which 8 come back",)]
+
+
+@pytest.mark.usefixtures("heif_package")
+def test_a_heic_that_is_cut_short_needs_no_package_that_is_there() -> None:
+    with pytest.raises(UserError, match=r"^a: unreadable or truncated image; replace it or take it out$"):
+        read_photo(heic(8)[:-1], "a")
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16", "CMYK"])

@@ -42,6 +42,19 @@ def test_captions_stay_and_the_rest_goes() -> None:
     assert describing(kept) == kept
 
 
+def test_a_licence_and_a_place_stay() -> None:
+    """Those of Creative Commons and of Adobe's copy of EXIF, whose rest is about the file."""
+    packet = f"""<rdf:RDF xmlns:rdf="{RDF}"><rdf:Description rdf:about="" xmlns:cc="http://creativecommons.org/ns#"
+ xmlns:exif="http://ns.adobe.com/exif/1.0/" exif:GPSLatitude="47,22.5N" exif:PixelXDimension="4000">
+<cc:license rdf:resource="https://creativecommons.org/licenses/by/4.0/"/><exif:GPSLongitude>8,33E</exif:GPSLongitude>
+<exif:ISOSpeedRatings><rdf:Seq><rdf:li>200</rdf:li></rdf:Seq></exif:ISOSpeedRatings></rdf:Description></rdf:RDF>"""
+    kept = (describing(packet.encode()) or b"").decode()
+    assert '<cc:license rdf:resource="https://creativecommons.org/licenses/by/4.0/" />' in kept
+    assert 'exif:GPSLatitude="47,22.5N"' in kept
+    assert "<exif:GPSLongitude>8,33E</exif:GPSLongitude>" in kept
+    assert not any(word in kept for word in ("Pixel", "ISO"))
+
+
 def test_rdf_without_the_element_around_it_serves_too() -> None:
     bare = ATTRIBUTES.replace(b'<x:xmpmeta xmlns:x="adobe:ns:meta/">', b"").replace(b"</x:xmpmeta>", b"")
     assert describing(bare) == describing(ATTRIBUTES)

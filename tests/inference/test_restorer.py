@@ -398,8 +398,11 @@ def test_what_can_go_wrong(tmp_path, option_file, capsys):
         ([image, out, "-opt", path, "--tile", "16", "--overlap", "9"], "overlap (tile_overlap) is 9"),
         ([image, out, "-opt", path, "--tile", "0"], "tile is 0, must be 1 or more"),
         ([image, out, "-opt", path, "--tile-batch", "0"], "tile_batch is 0, must be 1 or more"),
-        ([image, out, "-opt", path, "--policy", "whole", "--tile", "64"], "--tile: is of policy tile; leave it out"),
-        ([image, out, "-opt", path, "--policy", "auto", "--overlap", "8"], "--overlap: is of policy tile; leave it"),
+        (
+            [image, out, "-opt", path, "--policy", "whole", "--tile", "64"],
+            "tile: is of policy tile; leave it out, or policy whole",
+        ),
+        ([image, out, "-opt", path, "--policy", "auto", "--overlap", "8"], "overlap: is of policy tile; leave it out"),
         ([image, out, "-opt", path, "--policy", "release", "--window", "48"], "window (attention_window) is of tiles"),
         ([image, str(GOLD / "CAR.pt/out"), "-opt", path], "CAR.pt is a file, not a folder"),
         ([image, out, "-opt", path, "--device", "abacus"], "device: 'abacus' is not one of auto, cpu, cuda, mps"),

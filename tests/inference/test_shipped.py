@@ -26,7 +26,6 @@ from rnan_plugin.inference.shipped import (
     FOLDER,
     ShippedNetwork,
     default_networks,
-    load_shipped,
     shipped_file,
     shipped_networks,
     shipped_tasks,
@@ -148,14 +147,13 @@ def test_what_does_not_fit_is_told(
 @pytest.mark.parametrize("task", SETTINGS, ids=str)
 def test_the_toolboxs_loader_reads_them_as_its_own(task: TaskAtLevel) -> None:
     """Under the key `params`, so that a training can start from them."""
-    expected = load_shipped(task)
+    packed = torch.load(shipped_file(task), weights_only=True)
     opt = {"name": "x", "num_gpu": 0, "dist": False, "rank": 0, "world_size": 1, "is_train": False}
-    network = torch.load(shipped_file(task), weights_only=True)["network_g"]
     path = {"pretrain_network_g": str(shipped_file(task)), "strict_load_g": True}
-    model = RestorationModel({**opt, "network_g": {"type": "RNAN", **network}, "path": path, "val": {}})
+    model = RestorationModel({**opt, "network_g": {"type": "RNAN", **packed["network_g"]}, "path": path, "val": {}})
     loaded = model.net_g.state_dict()
-    assert loaded.keys() == expected.state_dict().keys()
-    assert all(torch.equal(loaded[name], value) for name, value in expected.state_dict().items())
+    assert loaded.keys() == packed["params"].keys()
+    assert all(torch.equal(loaded[name], value.float()) for name, value in packed["params"].items())
 
 
 def test_a_network_is_taken_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -162,6 +162,16 @@ WRONG = [
 ]
 
 
+PAIRS = {"name": "x", "type": "PairedImageDataset", "dataroot_gt": "a", "dataroot_lq": "b", "io_backend": {}}
+WRONG += [
+    ("datasets.val", PAIRS | {"name": "../x"}),
+    ("datasets.val", PAIRS | {"num_worker_per_gpu": -1}),
+    ("datasets.train", PAIRS | {"num_worker_per_gpu": 0, "batch_size_per_gpu": 0}),
+    ("datasets.train", PAIRS | {"num_worker_per_gpu": 0}),
+    ("datasets.val", {key: value for key, value in PAIRS.items() if key != "name"}),
+]
+
+
 @pytest.mark.parametrize(("place", "value"), WRONG, ids=lambda item: "left out" if item is REMOVED else str(item))
 def test_what_the_checks_refuse_is_refused(place: str, value: Any, tmp_path: Path) -> None:
     content = changed(FILE, place, value)
@@ -195,6 +205,8 @@ RIGHT = [
     ("datasets.train.degradation", {"type": "jpeg", "quality": "1e1"}),
     ("datasets.train.degradation", {"type": "jpeg", "quality": [10, 95]}),
     ("datasets.train.degradation", {"type": "jpeg", "quality": {"low": 5, "high": 95, "spread": "log"}}),
+    ("datasets.train.degradation", {"type": "awgn", "sigma": ["1e-1", 75]}),
+    ("datasets.train.degradation", {"type": "awgn", "sigma": {"low": "1e-1", "high": 75}}),
     ("datasets.train.degradation", [{"type": "awgn", "sigma": 0.5}, {"type": "jpeg", "quality": 100}]),
 ]
 

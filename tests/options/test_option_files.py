@@ -57,6 +57,8 @@ CHANNELS = {"ColorDN": "rgb", "GrayDN": "gray", "Demosaic": "rgb", "CAR": "y", "
 
 PATCH64 = {  # files that go on with larger patches, and from what
     "ColorDN_s10": "colordn_10",
+    "ColorDN_s50": "colordn_50",
+    "ColorDN_s70": "colordn_70",
     "GrayDN_s50": "graydn_50",
     "GrayDN_s70": "graydn_70",
     "Demosaic": "demosaic",

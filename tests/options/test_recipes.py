@@ -85,14 +85,14 @@ def test_bytes_that_are_no_text_are_a_difference(options: Path) -> None:
 
 
 def test_writing_into_nothing_gives_all_and_no_leftovers(tmp_path: Path) -> None:
-    assert write_files(tmp_path / "new" / "options") == (131, 131, [])
-    assert len([path for path in (tmp_path / "new").rglob("*") if path.is_file()]) == 131
+    assert write_files(tmp_path / "new" / "options") == (133, 133, [])
+    assert len([path for path in (tmp_path / "new").rglob("*") if path.is_file()]) == 133
     assert list(differences(tmp_path / "new" / "options")) == []
 
 
 def test_a_folder_that_is_a_file_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "options").write_text("mine")
-    with pytest.raises(UserError, match="can't be created") as error:
+    with pytest.raises(UserError, match="can't be written") as error:
         write_files(tmp_path / "options")
     assert "\n" not in str(error.value)
     with pytest.raises(UserError, match="is a file, not a folder"):

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import unquote, urlencode
 
 import cv2
 import numpy as np
@@ -131,6 +131,18 @@ def test_a_download_is_the_commands_file(case: str, server: PageServer, tmp_path
     assert status == 200
     assert downloaded == written.read_bytes()
     assert headers["Content-Disposition"] == f"attachment; filename*=UTF-8''{written.name}"
+
+
+def test_a_download_has_the_name_of_the_file(server: PageServer) -> None:
+    """In whatever letters, with nothing in it that would end the header or begin another."""
+    name = 'Tom & Anna\'s "हिन्दी"; filename=x\r\nX: y%0a.jpg'
+    told = finished(server, file_of(photo(), ".jpg", quality=10), name=name)
+    headers = ask(server, f"/api/jobs/{told['id']}/result")[2]
+    kind, _, quoted = headers["Content-Disposition"].partition("filename*=UTF-8''")
+    assert kind == "attachment; "
+    assert re.fullmatch(r"[\w.~%-]+", quoted, re.ASCII)
+    assert unquote(quoted) == told["file"] == "Tom & Anna's _हिन्दी_; filename=x__X_ y%0a_restored.png"
+    assert "X" not in headers
 
 
 def test_curl_gets_the_file_at_once(server: PageServer, tmp_path: Path) -> None:
@@ -256,6 +268,16 @@ def test_queries_and_names() -> None:
     assert asked_by("name=%C3%A9.jpg&task=car&level=10") == Asked("é.jpg", "car", 10.0)
     names = ["../../x/é a.jpg", "C:\\b\\c.png", "..", "", "\0\n.png", "x" * 400 + ".jpeg", "a." + "b" * 400]
     kept = [Asked(name).file_name for name in names]
+    usual = [
+        "हिन्दी फ़ोटो.jpg",
+        "สวัสดี.png",
+        "Zu\u0308rich e\u0301.jpg",
+        "Tom & Anna's [1], 50%~#;=!@$.webp",
+        "👩\u200d🔬.tif",
+    ]
+    assert [Asked(f"C:/x/{name}").file_name for name in usual] == usual
+    odd = "a" + "".join(map(chr, (*range(32), 0x7F, 0x85, 0x2028, 0xD83D, 0xDC00))) + '<>:"|?*.png'
+    assert re.fullmatch(r"a_+\.png", Asked(odd).file_name)
     assert kept[:5] == ["é a.jpg", "c.png", "image", "image", "__.png"]
     assert all(len(name.encode()) < 256 for name in kept)
     assert kept[5].endswith(".jpeg")
@@ -341,6 +363,15 @@ def test_too_large_a_file_is_refused_in_a_line(server: PageServer, monkeypatch: 
     answer = raw(server, lines)  # no body: curl waits for the answer, and hears it before it sends anything
     assert answer.startswith(b"HTTP/1.1 413 ")
     assert b"100 Continue" not in answer
+
+
+@pytest.mark.parametrize("more", [[], ["Expect: 100-continue"]])
+@pytest.mark.parametrize("path", ["/api/jobs", "/nothing"])
+def test_a_length_beyond_all_numbers_is_refused(path: str, more: list[str], server: PageServer) -> None:
+    lines = [f"POST {path} HTTP/1.1", "Host: 127.0.0.1", f"Content-Length: {'9' * 5000}", *more]
+    answer = raw(server, "\n".join(lines))
+    assert answer.startswith(b"HTTP/1.1 404 " if path == "/nothing" and not more else b"HTTP/1.1 400 ")
+    assert answer.count(b"HTTP/1.1") == 1
 
 
 @pytest.mark.parametrize("length", ["", "Content-Length: x", "Content-Length: -1", "Transfer-Encoding: chunked"])

@@ -302,6 +302,19 @@ def test_forced_values_are_judged_as_those_of_the_file(
     assert told in line
 
 
+def test_several_processes_need_a_launcher(
+    legal: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    Path("small.yml").write_text(yaml.safe_dump(legal), encoding="utf-8")
+    with pytest.raises(SystemExit, match="2"):
+        main(["train", "-opt", "small.yml", "--launcher", "pytorch"])
+    (line,) = capfd.readouterr().err.splitlines()
+    told = "RANK is not set; start the command with torchrun, or leave out --launcher"
+    assert line == f"error: --launcher pytorch: {told}"
+
+
 def test_equal_levels_are_one_set(legal: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     opt, _ = parse(change(legal, {f"{VAL}.degradation.quality": [10, 10.0, 20]}), monkeypatch)
     assert list(opt["datasets"]) == ["train", "val_quality10", "val_quality20"]
@@ -320,12 +333,14 @@ def test_schedule_that_ends_before_the_run(legal: dict[str, Any], monkeypatch: p
     [
         (None, ["no such option file", "check the path"]),
         (b"name: [1, 2", ["not valid YAML", "line 1"]),
-        (b"name: \xff\xfe", ["not valid YAML"]),
+        (b"name: \xff\xfe", ["not valid YAML", "save it as UTF-8"]),
+        ("name: a\n".encode("utf-16"), ["not valid YAML", "save it as UTF-8"]),
+        ("name: a\n".encode("utf-16-le"), ["not valid YAML", "save it as UTF-8"]),
         (b"", ["not a file of keys and values", "options/*.yml"]),
         (b"just text", ["not a file of keys and values"]),
         (b"name: a\nmodel_type: RestorationModel\nnum_gpu: 0\ndatasets: {}\npath: {}\n", ["'network_g' is missing"]),
     ],
-    ids=["missing", "not YAML", "not UTF-8", "empty", "text", "no network_g"],
+    ids=["missing", "not YAML", "not UTF-8", "UTF-16", "no mark", "empty", "text", "no network_g"],
 )
 def test_unusable_option_file(
     content: bytes | None,

@@ -297,6 +297,43 @@ def test_no_draw_is_repeated_or_skipped_when_processes_and_batch_change(data, tm
     assert torch.load(state, weights_only=True)["draws"] == count
 
 
+UNREADABLE = """
+import os, signal, sys
+from rnan_plugin.__main__ import main
+from rnan_plugin.data.sampler import SeededDraws
+from rnan_plugin.errors import UserError
+take, killed = SeededDraws.__getitem__, "killed" in sys.argv
+
+def damaged(self, draw):
+    if draw[1] == 13:  # of the third iteration, of the second process
+        assert os.environ["RANK"] == "1"
+        if killed:
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise UserError("a.png: cut short")
+    return take(self, draw)
+
+SeededDraws.__getitem__ = damaged
+sys.exit(main(["train", "-opt", "tiny.yml", "--launcher", "pytorch"]))
+"""
+
+
+@pytest.mark.parametrize("end", ["unreadable", "killed"])
+def test_another_process_that_ends_costs_no_iteration(data, tmp_path, end):
+    opt = options(data)
+    opt["datasets"]["train"] |= {"num_worker_per_gpu": 0}
+    opt["logger"] |= {"save_checkpoint_freq": 1000}
+    write_options(tmp_path, opt)
+    (tmp_path / "unreadable.py").write_text(UNREADABLE, encoding="utf-8")
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]
+    result = subprocess.run(
+        [*command, "unreadable.py", end], cwd=tmp_path, check=False, capture_output=True, text=True, timeout=300
+    )
+    assert result.returncode != 0
+    told = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert told == (["error: a.png: cut short"] if end == "unreadable" else [])
+    assert [file.name for file in (tmp_path / "experiments/tiny/training_states").iterdir()] == ["2.state"]
+
+
 def test_torchrun_restarts_a_killed_process_and_the_run_goes_on(global_batch, tmp_path):
     opt = global_batch(2)
     opt["train"]["total_iter"] = ITERATIONS

@@ -19,7 +19,9 @@ from conftest import HookEnvironment
 from legal_options import train
 
 from rnan_plugin.__main__ import main
-from rnan_plugin.data.dataset_options import DatasetOptions
+from rnan_plugin.data.dataset_options import AnySet, DatasetOptions
+from rnan_plugin.data.restoration_dataset import RestorationDataset
+from rnan_plugin.images.levels import DrawnDegradation
 from rnan_plugin.options.optimisers import KEYS_OF_OPTIMISERS, SCHEDULE_FREE, Optimiser
 from rnan_plugin.options.sections import (
     CosineAnnealing,
@@ -36,6 +38,7 @@ from rnan_plugin.options.sections import (
     Wandb,
 )
 from rnan_plugin.options.values import MISFIT, fitted
+from rnan_plugin.toolbox.api import LOSS_REGISTRY
 from rnan_plugin.training import launcher
 from rnan_plugin.training.step import StepOptions
 
@@ -58,6 +61,11 @@ WRONG: dict[str, Any] = {
     "no such user": "~nosuchuser/x",
 }
 COSINE = {"type": "CosineAnnealingRestartLR", "periods": [10]}
+# Of BasicSR; it has keys of its own.
+PAIRS = {"name": "x", "type": "PairedImageDataset", **dict.fromkeys(("dataroot_gt", "dataroot_lq"), "photos")}
+PAIRS |= {"io_backend": {"type": "disk"}}
+PATCHES = PAIRS | {"gt_size": 16, "use_hflip": False, "use_rot": False}
+PATCHES |= {"num_worker_per_gpu": 0, "batch_size_per_gpu": 1}
 # Where each dataclass stands, and what its section needs there.
 PLACES: list[tuple[str, type, dict[str, Any]]] = [
     ("", Top, {}),
@@ -75,6 +83,8 @@ PLACES: list[tuple[str, type, dict[str, Any]]] = [
     ("dist_params", DistParams, {"dist_params": {}}),
     ("datasets.train", DatasetOptions, {}),
     ("datasets.val", DatasetOptions, {}),
+    ("datasets.train", AnySet, {"datasets.train": PATCHES}),
+    ("datasets.val", AnySet, {"datasets.val": PAIRS}),
 ]
 KEYS = [
     (place, item.name, get_type_hints(kind, include_extras=True)[item.name], needed)
@@ -168,6 +178,19 @@ def refused(lines: Any, *fragments: str) -> None:
     assert all(fragment in lines[0] for fragment in fragments), lines
 
 
+def test_losses_of_basicsr_are_taken(
+    legal: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    class OfColours(torch.nn.Module):
+        def forward(self, output: torch.Tensor, gt: torch.Tensor) -> tuple[torch.Tensor, None]:
+            return (output.mean((2, 3)) - gt.mean((2, 3))).abs().sum(), None
+
+    monkeypatch.setitem(LOSS_REGISTRY._obj_map, "OfColours", OfColours)
+    for kind in ("L1Loss", "MSELoss", "CharbonnierLoss"):
+        losses = {"train.pixel_opt": {"type": kind}, "train.perceptual_opt": {"type": "OfColours"}}
+        assert outcome(change(legal, losses), monkeypatch, capfd)["train"]["pixel_opt"] == {"type": kind}
+
+
 READ = {
     # What BasicSR's users write, and what is computed with.
     "train.optim_g.lr": ("1e-4", 1e-4),
@@ -239,6 +262,45 @@ REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"datasets.train.persistent_workers": True},
         ["persistent_workers", "num_worker_per_gpu"],
     ),
+    "batch of another type of set": (
+        {"datasets.train": PATCHES | {"batch_size_per_gpu": 0}},
+        ["datasets.train.batch_size_per_gpu: 0 is not a whole number from 1"],
+    ),
+    "set outside": (
+        {"datasets.val": PAIRS | {"name": "../../../outside"}},
+        ["datasets.val.name: '../../../outside' is not a text that a folder can be called by"],
+    ),
+    "set called by a number": ({"datasets.val": PAIRS | {"name": 14}}, ["datasets.val.name: 14 is not a text"]),
+    "set without a name": (
+        {"datasets.val": {key: value for key, value in PAIRS.items() if key != "name"}},
+        ["datasets.val: key 'name' is missing"],
+    ),
+    **{
+        f"set {key}": (
+            {f"datasets.{key}": PAIRS},
+            [f"datasets.{key}: is not train, val, val_…, test or test_…; several training sets are one entry"],
+        )
+        for key in ("val2", "validation")
+    },
+    **{
+        f"{key} without blocks": (
+            {f"train.{key}": value, "network_g": {"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3, "upscale": 1}},
+            [f"train.{key}: ", "EDSR has no "],
+        )
+        for key, value in (("identity_start", True), ("checkpoint_blocks", True), ("mask_lr_mult", 0.1))
+    },
+    "masks of RNAN without": (
+        {"network_g.mask_branch": False, "train.mask_lr_mult": 0.1},
+        ["train.mask_lr_mult: this RNAN has no mask branches; take it out"],
+    ),
+    "pixel loss as perceptual loss": (
+        {"train.perceptual_opt": {"type": "L1Loss"}},
+        ["train.perceptual_opt: L1Loss gives no two losses, of content and style"],
+    ),
+    "loss that takes the ground truth for weights": (
+        {"train.pixel_opt": {"type": "WeightedTVLoss"}},
+        ["train.pixel_opt: WeightedTVLoss is no loss between two images"],
+    ),
     "huge network": ({"network_g.num_rab": 10**12}, ["network_g.num_rab: 1000000000000 is larger"]),
     "metric that takes no border": ({"val.metrics.psnr.crop_border": -1}, ["crop_border: -1 is not"]),
     "perceptual loss": (
@@ -276,6 +338,27 @@ def test_legal_templates(
 ) -> None:
     parsed = outcome(change(legal, {"datasets.val.filename_tmpl": template}), monkeypatch, capfd)
     assert parsed["datasets"]["val"]["filename_tmpl"] == template
+
+
+def test_a_level_called_like_another_set_is_kept(
+    legal: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    other = copy.deepcopy(legal["datasets"]["val"]) | {"name": "other"}
+    change(legal, {"datasets.val.degradation": {"type": "awgn", "sigma": [10, 20]}, "datasets.val_sigma10": other})
+    parsed = outcome(legal, monkeypatch, capfd)["datasets"]
+    assert [entry["name"] for entry in parsed.values()] == ["photos", "photos_sigma10", "photos_sigma20", "other"]
+    assert parsed["val_sigma10"]["name"] == "other"
+
+
+@pytest.mark.parametrize("levels", [["1e-1", 75], {"low": "1e-1", "high": "75"}])
+def test_ranges_of_numbers_written_as_texts(
+    levels: Any, legal: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    changes = {"datasets.train.degradation": {"type": "awgn", "sigma": levels}}
+    parsed = outcome(change(legal, changes), monkeypatch, capfd)["datasets"]["train"]
+    (drawn,) = RestorationDataset(parsed).chain
+    assert isinstance(drawn, DrawnDegradation)
+    assert (drawn.levels.low, drawn.levels.high) == (0.1, 75)
 
 
 def test_sets_of_one_name(

@@ -12,10 +12,10 @@ from conftest import REPOSITORY
 from legal_options import parse
 from test_model import NETWORK, build_model
 
+from rnan_plugin.archs.official_weights import pretrained_weights
 from rnan_plugin.archs.rnan_arch import RNAN
 from rnan_plugin.checkpoints import fill, load_weights, save_safetensors
 from rnan_plugin.errors import UserError
-from rnan_plugin.training.network_check import weights_to_begin_with
 
 ARGUMENTS: dict[str, Any] = {"num_in_ch": 3, "num_out_ch": 3, "num_feat": 8, "num_rab": 1, "num_rnab": 1}
 
@@ -139,13 +139,25 @@ def test_weights_are_plain_real_numbers(odd, told, tmp_path: Path) -> None:
 
 def test_shipped_exported_and_released_files_serve_alike(tmp_path: Path) -> None:
     shipped = REPOSITORY / "rnan_plugin/weights/car_10.pth"
-    weights, _ = weights_to_begin_with(shipped, None)
+    weights, _ = pretrained_weights(shipped, None)
     save_safetensors(weights, {"type": "RNAN"}, tmp_path / "net.safetensors")
-    found, _ = weights_to_begin_with(tmp_path / "net.safetensors", None)
+    found, _ = pretrained_weights(tmp_path / "net.safetensors", None)
     assert found.keys() == weights.keys()
     for file in sorted((REPOSITORY / "tests/gold").rglob("*.pt")):
-        released, _ = weights_to_begin_with(file, None)
+        released, _ = pretrained_weights(file, None)
         assert "head.weight" in released
         assert not any(name.startswith(("sub_mean", "body_nl")) for name in released)
     with pytest.raises(UserError, match="weights of another network"):
         load_weights(network(), shipped)
+
+
+@pytest.mark.parametrize("identity_start", [False, True])
+def test_what_the_file_does_not_have_is_alike_in_network_and_average(identity_start: bool, tmp_path: Path) -> None:
+    net = RNAN(**{key: value for key, value in NETWORK.items() if key != "type"})
+    weights = {name: torch.full_like(value, 0.5) for name, value in net.state_dict().items() if "head" in name}
+    torch.save({"params": weights}, tmp_path / "part.pth")
+    paths = {"pretrain_network_g": str(tmp_path / "part.pth"), "strict_load_g": False}
+    model = build_model(path=paths, ema_decay=0.999, identity_start=identity_start)
+    assert weights
+    for name, value in model.net_g.state_dict().items():
+        assert torch.equal(model.net_g_ema.state_dict()[name], value), name

@@ -12,11 +12,13 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 from bad_files import noise, save, truncate
-from conftest import Train
+from conftest import TINY, Train, tiny_options
 from tiny_runs import RUN, errors, state
+from torch._inductor.exc import InvalidCxxCompiler
 
-from rnan_plugin.data.sampler import SeededDraws
+from rnan_plugin.data.sampler import DrawSampler, SeededDraws
 from rnan_plugin.errors import UserError
 from rnan_plugin.training.model import RestorationModel
 
@@ -137,6 +139,108 @@ def test_what_is_trained_is_saved_before_an_image_ends_it(
     assert state(2)["iter"] == 2
     assert train("--auto_resume", logger__save_checkpoint_freq=1000) == 0
     assert state(4)["validated"] == 4
+
+
+@pytest.fixture
+def paired(tmp_path: Path) -> dict[str, Any]:
+    """A set of BasicSR's own type, of which the image drawn seventh is damaged; two make a batch."""
+    for index in range(8):
+        for kind in ("gt", "lq"):
+            save(tmp_path / f"{kind}/{index}.png", noise(32, 32))
+    order = [index for index, _ in DrawSampler(8, 0, 0, 8)]
+    assert order[6] != 0  # which is looked at before the start
+    truncate(tmp_path / f"gt/{order[6]}.png")
+    (tmp_path / "names.txt").write_text("".join(f"{index}.png\n" for index in range(8)), encoding="utf-8")
+    folders = {
+        "meta_info_file": "names.txt",
+        "dataroot_gt": "gt",
+        "dataroot_lq": "lq",
+        "io_backend": {"type": "disk"},
+        "dataset_enlarge_ratio": 1,
+    }
+    settings = {"gt_size": 16, "use_hflip": True, "use_rot": True, "batch_size_per_gpu": 2}
+    return {"name": "pairs", "type": "PairedImageDataset", **folders, **settings}
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_of_another_set_costs_no_iteration_either(
+    train: Train, data: Path, paired: dict[str, Any], workers: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    validated = tiny_options(data)["datasets"]["val"] | {"channels": "rgb"}
+    sets = {"train": paired | {"num_worker_per_gpu": workers}, "val": validated}
+    network = dict(TINY) | {"num_in_ch": 3, "num_out_ch": 3}
+    assert train(datasets=sets, network_g=network, manual_seed=0, logger__save_checkpoint_freq=1000) == 2
+    told = capfd.readouterr().err
+    (line,) = [line for line in told.splitlines() if line.startswith("error: ")]
+    assert line.startswith("error: datasets.train: ")
+    assert f"gt/{[index for index, _ in DrawSampler(8, 0, 0, 8)][6]}.png" in line
+    assert "Traceback" not in told
+    assert [file.name for file in (RUN / "training_states").iterdir()] == ["3.state"]
+
+
+def test_an_image_of_a_validation_on_another_set_is_one_line(
+    train: Train, paired: dict[str, Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    network = dict(TINY) | {"num_in_ch": 3, "num_out_ch": 3}
+    sets = {"train": {**paired, "dataroot_gt": "lq", "num_worker_per_gpu": 0}, "val": paired}
+    assert train(datasets=sets, network_g=network, logger__save_checkpoint_freq=1000) == 2
+    (line,) = errors(capfd)
+    assert line.startswith("error: datasets, pairs: ")
+    assert state(2)["validated"] == -1
+
+
+def fails_at_the_third(monkeypatch: pytest.MonkeyPatch, name: str, error: Exception) -> None:
+    genuine, asked = getattr(RestorationModel, name), []
+
+    def method(self: RestorationModel, *arguments: Any, **named: Any) -> Any:
+        asked.append(1)
+        if len(asked) == 3:
+            raise error
+        return genuine(self, *arguments, **named)
+
+    monkeypatch.setattr(RestorationModel, name, method)
+
+
+def test_what_is_trained_is_saved_before_memory_runs_out(
+    train: Train, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert train(logger__use_tb_logger=False) == 0
+    undisturbed = state(4)
+    with monkeypatch.context() as patched:
+        fails_at_the_third(patched, "_backward", torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB"))
+        assert train("--archive", logger__save_checkpoint_freq=1000) == 2
+    (line,) = errors(capfd)
+    assert line.startswith("error: iteration 3: out of memory; lower datasets.train.batch_size_per_gpu or gt_size")
+    assert state(2)["iter"] == 2
+    assert train("--auto_resume", logger__save_checkpoint_freq=2) == 0
+    for key in ("optimizers", "schedulers", "best", "draws"):
+        assert repr(state(4)[key]) == repr(undisturbed[key])
+
+
+def test_an_error_of_our_own_is_shown_whole_after_saving(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    fails_at_the_third(monkeypatch, "_losses", AttributeError("ours"))
+    with pytest.raises(AttributeError, match="ours"):
+        train(logger__save_checkpoint_freq=1000)
+    assert state(2)["iter"] == 2
+
+
+def test_a_step_cut_short_is_not_saved(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights, optimiser and average are then of different iterations."""
+    fails_at_the_third(monkeypatch, "model_ema", torch.OutOfMemoryError("out of memory"))  # the first copies alone
+    assert train(logger__save_checkpoint_freq=1000) == 2
+    assert not list((RUN / "training_states").iterdir())
+
+
+def test_a_network_that_can_t_be_compiled_here_is_one_line(
+    train: Train, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def without_compiler(_: RestorationModel) -> None:
+        raise InvalidCxxCompiler
+
+    monkeypatch.setattr(RestorationModel, "_backward", without_compiler)
+    assert train() == 2
+    (line,) = errors(capfd)
+    assert line.startswith("error: train.compile: the network can't be compiled here (No working C++ compiler found")
 
 
 @pytest.mark.parametrize("is_full", [False, True])
