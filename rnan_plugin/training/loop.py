@@ -288,7 +288,11 @@ class _Run:
         if not self.writer or not best:
             return
         train_set, train = self.opt["datasets"]["train"], self.opt["train"]
-        settings = {**self.opt["network_g"], "batch": train_set["batch_size_per_gpu"], "patch": train_set.get("gt_size")}
+        settings = {
+            **self.opt["network_g"],
+            "batch": train_set["batch_size_per_gpu"],
+            "patch": train_set.get("gt_size"),
+        }
         settings |= {"lr": train["optim_g"].get("lr"), "total_iter": train["total_iter"]}
         legal = {key: value for key, value in settings.items() if isinstance(value, (bool, int, float, str))}
         rows = [(f"best/{name}/{key}", row["val"]) for name, of_set in best.items() for key, row in of_set.items()]
