@@ -59,7 +59,9 @@ def _init_dist_pytorch(backend: str, **kwargs: Any) -> None:
     import torch
     import torch.distributed as dist
 
-    if missing := [name for name in _TORCHRUN_VARIABLES if name not in os.environ]:
+    is_told = not kwargs.keys().isdisjoint({"init_method", "store"})  # where processes meet
+    missing = [name for name in _TORCHRUN_VARIABLES if name not in os.environ]
+    if missing and not is_told:
         raise UserError(
             f"--launcher pytorch: {missing[0]} is not set; start the command with torchrun, or leave out --launcher"
         )

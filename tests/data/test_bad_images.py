@@ -76,7 +76,7 @@ def test_folder_without_images(tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
         dataset(tmp_path, **VALIDATION)
     assert one_line(error).startswith(
-        f"option file, datasets.val (set).dataroot_gt: {tmp_path}: no images in it; known endings are .bmp"
+        f"option file, datasets.val (set).dataroot_gt: {tmp_path}: no images in it; known endings are .avif .bmp .gif"
     )
 
 
