@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from rnan_plugin.checkpoints import read, weights_in
 from rnan_plugin.errors import UserError
 from rnan_plugin.files import sha256_of
+from rnan_plugin.targets import expanded
 
 # The network of a backbone's file, by a tensor that it alone has: its name, and its shape.
 _BACKBONES = {
@@ -49,7 +50,7 @@ class Lpips:
     def describe(self) -> str:
         """What a number of it depends on, for a protocol."""
         kind = lpips_network(self.weights, self.linear).pnet_type
-        files = (Path(file).expanduser() for file in (self.weights, self.linear))
+        files = (Path(expanded(file)) for file in (self.weights, self.linear))
         hashes = [sha256_of(file)[:12] for file in files]
         return f"{kind}, RGB or grey, version 0.1, weights {hashes[0]}, linear layers {hashes[1]}"
 
@@ -88,7 +89,7 @@ def lpips_network(weights: str, linear: str) -> nn.Module:
     """The network that `lpips` computes with; errors as there."""
     if importlib.util.find_spec("lpips") is None:
         raise UserError("LPIPS needs the package lpips; pip install 'rnan_plugin[lpips]'")
-    backbone, layers = (weights_in(read(Path(file).expanduser()), file) for file in (weights, linear))
+    backbone, layers = (weights_in(read(expanded(file)), file) for file in (weights, linear))
     kinds = [kind for kind, (name, shape) in _BACKBONES.items() if name in backbone and backbone[name].shape == shape]
     if not kinds:
         raise UserError(f"{weights}: not torchvision's weights of AlexNet, VGG16 or SqueezeNet 1.1; take such a file")

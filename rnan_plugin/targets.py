@@ -23,6 +23,11 @@ def expanded(path: str | Path) -> str:
     return os.path.expanduser(path)  # noqa: PTH111 - that of Path raises where no such user is known
 
 
+def with_a_name(folder: str | Path) -> str:
+    """The path of a folder, of one such as `.` so that it ends in the folder's own name."""
+    return str(folder if Path(folder).name.strip(".") else real(folder))
+
+
 def absence(path: str | Path) -> str | None:
     """Why there is nothing under a path: `ABSENT`, or what the system says; None if there is something."""
     try:

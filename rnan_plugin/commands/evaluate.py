@@ -75,6 +75,7 @@ def method_of(options: argparse.Namespace, task: TaskAtLevel, root: str) -> Meth
     from rnan_plugin.data.image_store import is_lmdb, open_store
     from rnan_plugin.evaluation.methods import MethodSource, build_method
     from rnan_plugin.inference.restorer import RestoreSettings
+    from rnan_plugin.targets import with_a_name
 
     if options.weights and (options.input or options.restored):
         raise UserError("--weights: nothing to load them into with --input or --restored; leave one out")
@@ -84,7 +85,7 @@ def method_of(options: argparse.Namespace, task: TaskAtLevel, root: str) -> Meth
         source = MethodSource("bicubic" if task.row.enlarges else "input")
         return build_method(source, task, settings, wanted, options.name or "input")
     if options.restored:
-        folder = options.restored if len(options.sets) == 1 else f"{options.restored}/{Path(root).stem}"
+        folder = options.restored if len(options.sets) == 1 else f"{options.restored}/{Path(with_a_name(root)).stem}"
         wanted = list(open_store(root, is_lmdb=is_lmdb(root)).names)
         name = options.name or Path(options.restored).name
         return build_method(MethodSource("files", files=folder), task, settings, wanted, name)

@@ -10,6 +10,7 @@ from rnan_plugin.errors import UserError
 from rnan_plugin.images.degradations import DEGRADATIONS
 from rnan_plugin.images.levels import LevelRange, level_key
 from rnan_plugin.options.json_schema import Schema, by_type, closed, or_null, section_schema, value_schema
+from rnan_plugin.options.sections import NEEDED
 
 _TRIED = range(-1, 257)  # levels that tell the ends of a legal interval
 
@@ -25,7 +26,7 @@ def dataset_schema(*, training: bool) -> Schema:
     }
     if not training:
         replaced["dataroot_gt"] = value_schema(str)
-    needed = ("gt_size", "batch_size_per_gpu", "num_worker_per_gpu") if training else ()
+    needed = ("gt_size", *NEEDED["datasets.train"]) if training else ()
     return section_schema([DatasetOptions], replaced, needed=needed)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from rnan_plugin.environment.finding import Finding
 from rnan_plugin.errors import UserError
 from rnan_plugin.options.schema import read_yaml
-from rnan_plugin.targets import absence, why_no_folder
+from rnan_plugin.targets import absence, expanded, why_no_folder
 
 
 def check_option_file(path: Path) -> Iterator[Finding]:
@@ -57,7 +57,7 @@ def _check_dataset(where: str, settings: Mapping[str, Any]) -> Iterator[Finding]
     for key in ("dataroot_gt", "dataroot_lq"):
         roots = settings.get(key) or []
         for root in roots if isinstance(roots, list) else [roots]:
-            place = Path(str(root)).expanduser()
+            place = Path(expanded(str(root)))
             packed = is_lmdb(str(root)) if isinstance(roots, list) else in_lmdb
             yield _check_lmdb(f"{where}.{key}", place) if packed else _check_folder(f"{where}.{key}", place)
 

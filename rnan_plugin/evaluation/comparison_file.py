@@ -19,7 +19,7 @@ from rnan_plugin.options.schema import parse, read_yaml
 from rnan_plugin.options.values import NOT_EMPTY, Count, CountOrNone, Name, PathText, Seed, within
 from rnan_plugin.paper.tasks import TaskAtLevel
 from rnan_plugin.perceptual import Lpips, lpips_network
-from rnan_plugin.targets import expanded, real, why_no_folder
+from rnan_plugin.targets import expanded, why_no_folder, with_a_name
 
 GROUND_TRUTH = "ground truth"  # stands beside the methods
 
@@ -100,7 +100,7 @@ def read_comparison(path: str) -> Comparison:
     keys = parse(ComparisonKeys, read_yaml(path, "comparison file"), path, joint=", ")
     methods = {str(name): _method(section, f"{path}, methods.{name}") for name, section in keys.methods.items()}
     _check_names([GROUND_TRUTH, *(file_name(str(name)) for name in keys.methods)], f"{path}, methods")
-    sets = [_with_a_name(expanded(root)) for root in keys.sets]
+    sets = [with_a_name(expanded(root)) for root in keys.sets]  # sets are called by it
     _check_names([Path(root).stem for root in sets], f"{path}, sets")
     given = {key: value for key, value in asdict(keys).items() if value is not None}
     try:
@@ -152,11 +152,6 @@ def _method(section: Any, where: str) -> MethodSource:
     if "training" in paths:
         paths["training"] = _log(paths["training"], f"{where}.training")
     return replace(method, **paths)
-
-
-def _with_a_name(root: str) -> str:
-    """A path that ends in the folder's own name, of one such as `.`: the set is called by it."""
-    return root if Path(root).name.strip(".") else str(real(root))
 
 
 _PATHS = ("opt", "weights", "files", "training")

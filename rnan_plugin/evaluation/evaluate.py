@@ -26,6 +26,7 @@ from rnan_plugin.paper.image_sets import VALIDATION_SETS
 from rnan_plugin.paper.tasks import TaskAtLevel
 from rnan_plugin.perceptual import Lpips
 from rnan_plugin.progress import FileProgress
+from rnan_plugin.targets import with_a_name
 from rnan_plugin.version import __version__
 
 
@@ -130,10 +131,11 @@ def evaluate(
     Raises:
         UserError: Images are missing, unreadable, or too small; names the image.
     """
+    root = with_a_name(root)
     store = open_store(root, is_lmdb=is_lmdb(root))
     unlike = _set_problems(root, store.sizes())
     scores, digest = {}, hashlib.sha256()
-    for key, lq, gt in _pairs(task, store, f"{method.name}, {_name_of(root)}"):
+    for key, lq, gt in _pairs(task, store, f"{method.name}, {Path(root).stem}"):
         digest.update(f"{key} {gt.shape} ".encode() + gt.tobytes())
         start = time.perf_counter()
         restored = method.restore(lq, key)
@@ -146,17 +148,12 @@ def evaluate(
         if keep is not None:
             keep(key, restored, gt)
     facts = method.facts() | ({"lpips": lpips.describe()} if lpips else {})
-    return Evaluation(method.name, task, _name_of(root), digest.hexdigest()[:16], scores, facts, unlike)
-
-
-def _name_of(root: str) -> str:
-    """What a set is called: its folder or LMDB, also where that is `.`."""
-    return readable(Path(root).absolute().stem)
+    return Evaluation(method.name, task, readable(Path(root).stem), digest.hexdigest()[:16], scores, facts, unlike)
 
 
 def _set_problems(root: str, sizes: Mapping[str, tuple[int, int]]) -> list[str]:
     """What is wrong with a folder that has the name of one of the paper's image sets."""
-    named = VALIDATION_SETS.get(_name_of(root))
+    named = VALIDATION_SETS.get(Path(root).stem)
     return list(named.problems(sizes)) if named is not None else []
 
 

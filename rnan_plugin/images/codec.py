@@ -19,6 +19,7 @@ from PIL import Image as PillowImage
 from PIL import PngImagePlugin, UnidentifiedImageError
 
 from rnan_plugin.errors import UserError, said_by
+from rnan_plugin.images.bmp_header import has_alpha
 from rnan_plugin.images.color import Pixels, scaled
 from rnan_plugin.images.jpeg_segments import is_jpeg, is_whole
 from rnan_plugin.images.png_rows import Value, chunks, read_header
@@ -34,11 +35,6 @@ _MOST_TEXT = 2**26  # bytes of a PNG file's texts, unpacked
 _STRIP_ROWS = 1024
 UNREADABLE = "unreadable or truncated image; replace it or take it out"
 ORIENTATION = 0x0112  # EXIF's tag
-_BMP_MASKS = struct.Struct("<14xI12xI32xI")  # of its header: size, compression, mask of alpha
-_BMP_HEAD = struct.Struct("<14xI10xHI20x3I")  # size, bits of a pixel, compression, masks of red, green, blue
-_BMP_V1, _BMP_V3, _BMP_ALPHA_BITFIELDS = 40, 56, 6
-_BMP_BITFIELDS = {3, _BMP_ALPHA_BITFIELDS}
-_BGR_MASKS = (0xFF0000, 0xFF00, 0xFF)
 _pillows_bounds = threading.Lock()
 
 
@@ -128,7 +124,7 @@ def decode_samples(code: bytes, source: str) -> NDArray[Any]:
     img = _decoded(code + b"\n" if re.match(rb"P[23]\s", code) else code, source)
     if img.ndim == 2:
         img = img[..., None]
-    if img.shape[2] == 4 and not _bmp_has_alpha(code):
+    if img.shape[2] == 4 and not has_alpha(code):
         img = np.ascontiguousarray(img[..., :3])
     if img.dtype not in (np.uint8, np.uint16):  # which OpenCV can't swap, and nobody restores
         return img
@@ -164,27 +160,6 @@ def _pnm_white(code: bytes) -> int:
         return 255
     words = re.sub(rb"#[^\r\n]*", b" ", code[: 2**16]).split(None, 4)
     return min(max(int(words[3]), 1), 65535) if len(words) > 3 and words[3].isdigit() else 255
-
-
-def _bmp_has_alpha(code: bytes) -> bool:
-    """Whether a BMP file of 32 bits says which of them are alpha; True for all other files."""
-    if not code.startswith(b"BM") or len(code) < _BMP_MASKS.size:
-        return True
-    size, compression, alpha = _BMP_MASKS.unpack_from(code)
-    return bool(alpha) and (size >= _BMP_V3 or compression == _BMP_ALPHA_BITFIELDS)
-
-
-def is_bmp_of_opencv(code: bytes) -> bool:
-    """Whether a file is no BMP, or one that OpenCV reads right: 24 and 32 bits in the usual order, and palettes.
-
-    It takes colours of the oldest header for grey, passes over masks, and knows few files of 16 bits.
-    """
-    if not code.startswith(b"BM") or len(code) < _BMP_HEAD.size:
-        return True
-    size, bits, compression, *masks = _BMP_HEAD.unpack_from(code.ljust(_BMP_HEAD.size, b"\0"))
-    if size < _BMP_V1 or bits == 16:
-        return False
-    return compression not in _BMP_BITFIELDS or tuple(masks) == _BGR_MASKS
 
 
 def check_whole(code: bytes, source: str) -> None:

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from rnan_plugin.errors import UserError, said_by
+from rnan_plugin.images.bmp_header import is_right_by_opencv
 from rnan_plugin.images.codec import (
     ORIENTATION,
     decode_samples,
     decoded_by_pillow,
-    is_bmp_of_opencv,
     opened_by_pillow,
     orientation_of,
     samples_of,
@@ -185,7 +185,7 @@ def _samples(code: bytes, name: str, head: _Head, layout: Layout | None) -> NDAr
         return decode_tiff(code, name, layout)
     if (header := read_header(code)) is not None:
         return _with_key(decode_samples(code, name), code, header)
-    by_pillow = head.mode in _CONVERTED or not is_bmp_of_opencv(code)
+    by_pillow = head.mode in _CONVERTED or not is_right_by_opencv(code)
     return _by_pillow(code, name) if by_pillow else decode_samples(code, name)
 
 

@@ -157,11 +157,11 @@ class CosineAnnealing:
     last_epoch: Literal[-1] = -1
 
 
-# By what `type` says, the section, and its two lists that must be of one length.
-SCHEDULERS: dict[str, tuple[type, str, str]] = {
-    "MultiStepLR": (MultiStep, "restarts", "restart_weights"),
-    "MultiStepRestartLR": (MultiStep, "restarts", "restart_weights"),
-    "CosineAnnealingRestartLR": (CosineAnnealing, "periods", "restart_weights"),
+# By what `type` says, the section, the key that it can't do without, and its two lists that must be of one length.
+SCHEDULERS: dict[str, tuple[type, str, str, str]] = {
+    "MultiStepLR": (MultiStep, "milestones", "restarts", "restart_weights"),
+    "MultiStepRestartLR": (MultiStep, "milestones", "restarts", "restart_weights"),
+    "CosineAnnealingRestartLR": (CosineAnnealing, "periods", "periods", "restart_weights"),
 }
 
 
@@ -199,9 +199,9 @@ class Validation:
         suffix: Of the restored images' names.
         metrics: By name, what is computed: `psnr: {type: calculate_psnr, crop_border: 0}`.
         num_panel: Images of each set in TensorBoard.
-        policy: How the network is applied to an image.
-        tile: Largest side of a tile in pixels of the input.
-        tile_overlap: Pixels that neighbouring tiles share.
+        policy: How the network is applied to an image; left out, `tile` where tiles are described, else `auto`.
+        tile: Largest side of a tile in pixels of the input; left out, 128.
+        tile_overlap: Pixels that neighbouring tiles share; left out, 16, or a quarter of a smaller tile than 64.
         attention_window: Side in pixels of the input of the windows of a tile within which attention over the
             keys compares; left out, all of the tile, but for `auto` where windows are faster.
         tile_batch: Tiles of one pass.
@@ -214,9 +214,9 @@ class Validation:
     suffix: Name | None = None
     metrics: Mapping[str, Any] | None = None
     num_panel: CountOrNone = 3
-    policy: PolicyName = "auto"
-    tile: Count = 128
-    tile_overlap: CountOrNone = 16
+    policy: PolicyName | None = None
+    tile: Count | None = None
+    tile_overlap: CountOrNone | None = None
     attention_window: Count | None = None
     tile_batch: Annotated[int, within(1, 2**16)] = 1
     self_ensemble: bool = False

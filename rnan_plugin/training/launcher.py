@@ -8,7 +8,6 @@ import os
 import random
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from rnan_plugin.images.levels import expand_levels
 from rnan_plugin.options.changes import changed_keys
 from rnan_plugin.options.schema import check_sections, parse_yaml, read_option_file
 from rnan_plugin.options.values import number_in
-from rnan_plugin.targets import why_no_file
+from rnan_plugin.targets import expanded, why_no_file
 from rnan_plugin.toolbox.api import check_resume, get_dist_info, set_random_seed, stock_init_dist
 from rnan_plugin.training.option_check import check_option_file
 from rnan_plugin.training.run_aside import check_what_is_moved_aside
@@ -197,9 +196,7 @@ def _at_home(value: Any) -> Any:
     """A path, or several, with `~` replaced by the home folder; what is no path is left for the checks to tell."""
     if isinstance(value, list):
         return [_at_home(item) for item in value] if all(isinstance(item, str) for item in value) else value
-    with suppress(RuntimeError):  # ~nosuchuser
-        return str(Path(value).expanduser()) if isinstance(value, str) and value else value
-    return value
+    return str(Path(expanded(value))) if isinstance(value, str) and value else value
 
 
 def _with_levels(datasets: Mapping[str, Any]) -> dict[str, Any]:

@@ -166,8 +166,7 @@ def _check_schedule(train: dict[str, Any], where: str) -> None:
         return  # whether one is needed is told elsewhere
     scheduler = train["scheduler"] = dict(train["scheduler"])
     check_type(scheduler, "type", SCHEDULERS, where)
-    kind, first, second = SCHEDULERS[scheduler["type"]]
-    needed = "milestones" if "milestones" in kind.__dataclass_fields__ else "periods"  # type: ignore[attr-defined]
+    kind, needed, first, second = SCHEDULERS[scheduler["type"]]
     if needed not in scheduler:
         raise UserError(f"{where}: key '{needed}' is missing")
     raise_lines(list(normalise(scheduler, [kind], where)))

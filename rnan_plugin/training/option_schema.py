@@ -69,10 +69,7 @@ def _entry(*, training: bool) -> Schema:
 
 
 def _train() -> Schema:
-    schedules = {
-        name: section_schema([kind], needed=["milestones" if "milestones" in kind.__dataclass_fields__ else "periods"])  # type: ignore[attr-defined]
-        for name, (kind, *_) in SCHEDULERS.items()
-    }
+    schedules = {name: section_schema([kind], needed=[needed]) for name, (kind, needed, *_) in SCHEDULERS.items()}
     losses = by_type({name: call_schema(LOSS_REGISTRY.get(name), Loss) for name in sorted(LOSS_REGISTRY.keys())})
     replaced = {
         "optim_g": by_type({name: _optimiser(keys) for name, keys in KEYS_OF_OPTIMISERS.items()}),
