@@ -42,6 +42,7 @@ PATCH64: dict[tuple[ShippedSize, Inputs], int] = {
     ("small", inputs_of("colordn", 50)): 15_000,
     ("small", inputs_of("colordn", 70)): 15_000,
     ("small", inputs_of("demosaic")): 1500,
+    ("small", inputs_of("colordn", blind=True)): 15_000,
     ("small", inputs_of("car", blind=True)): 1500,
     ("small", inputs_of("graydn", blind=True)): 1600,
     ("medium", inputs_of("colordn", 70)): 6500,
@@ -56,6 +57,8 @@ def patch64(size: ShippedSize, inputs: Inputs) -> OptionFile:
     looked_every = steps if steps <= 2500 else 2000
     options = _going_on(size, inputs, "patch64", patch=64, learning_rate=5e-4, steps=steps, looked_every=looked_every)
     options["datasets"]["train"] |= _other_colours(inputs)
+    if inputs == inputs_of("colordn", blind=True):
+        options["datasets"]["train"]["degradation"] |= _small_sigmas_more_often(inputs)
     return OptionFile(options, (about,), size)
 
 

@@ -63,6 +63,7 @@ PATCH64 = {  # files that go on with larger patches, and from what
     "GrayDN_s70": "graydn_70",
     "Demosaic": "demosaic",
     "CAR_blind": "car_5-95",
+    "ColorDN_blind": "colordn_0-75",
     "GrayDN_blind": "graydn_0-75",
 }
 
