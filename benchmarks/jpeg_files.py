@@ -18,9 +18,10 @@ from auto import jpeg
 from colourful_mosaics import SIDE, centre
 from PIL import Image, ImageDraw, ImageFont
 
+from rnan_plugin.choices import Channels
 from rnan_plugin.data.image_store import open_store
 from rnan_plugin.errors import exit_status
-from rnan_plugin.images.color import Channels, Pixels, convert_channels
+from rnan_plugin.images.color import Pixels, convert_channels
 from rnan_plugin.images.jpeg_history import jpeg_source
 from rnan_plugin.images.jpeg_intervals import bring_within
 from rnan_plugin.images.metrics import psnr

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
+Channels = Literal["rgb", "gray", "y"]  # what a network works on
+CHANNELS: tuple[Channels, ...] = get_args(Channels)
+
 Precision = Literal["float32", "bfloat16", "float16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 

@@ -9,7 +9,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rnan_plugin.choices import NETWORKS, SIZES
+from rnan_plugin.choices import CHANNELS, NETWORKS, SIZES
 from rnan_plugin.commands.arguments import add_task
 from rnan_plugin.errors import RnanWarning, UserError
 
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command line."""
     add_task(parser, required=False, why="print the file that trains for it")
     parser.add_argument("--blind", action="store_true", help="for unknown levels: drawn from the task's range")
-    parser.add_argument("--channels", choices=("rgb", "gray", "y"), help="others than the paper's: rgb for car")
+    parser.add_argument("--channels", choices=CHANNELS, help="others than the paper's: rgb for car")
     parser.add_argument("--network", choices=NETWORKS, help="a network of BasicSR instead (default: RNAN)")
     sizes = "trained on BSD400 within CPU hours: small, or medium (Table 7's small model); default: paper"
     parser.add_argument("--size", choices=SIZES, help=sizes)

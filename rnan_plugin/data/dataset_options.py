@@ -11,11 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from rnan_plugin.choices import Channels
 from rnan_plugin.errors import UserError, nearest, shown
-from rnan_plugin.images.color import Channels
 from rnan_plugin.images.degradations import DEGRADATIONS, Degradation, total_scale
 from rnan_plugin.images.levels import DrawnDegradation, LevelRange, has_whole_levels, level_key, level_range
-from rnan_plugin.options.schema import check_keys, parse, place_keys
+from rnan_plugin.options.schema import check_keys, normalise, parse, place_keys
 from rnan_plugin.options.values import INTERVAL, NOT_EMPTY, Count, Name, PathText, Rule, Seed, number_or_same, within
 
 
@@ -23,6 +23,7 @@ def _is_template(text: str) -> bool:
     return text.count("{}") == 1 and not set("{}\0") & set(text.replace("{}", "", 1))
 
 
+OUR_SET = "RestorationDataset"  # the type of the plugin's
 Roots = Annotated[list[PathText], NOT_EMPTY]
 
 
@@ -145,6 +146,20 @@ def parse_dataset(mapping: Mapping[str, Any], where: str) -> tuple[DatasetOption
     if options.gt_size is not None and options.gt_size % options.scale:
         raise UserError(f"{where}.gt_size: {options.gt_size} is not a multiple of the scale {options.scale}")
     return options, chain
+
+
+def channels_of(mapping: Mapping[str, Any], where: str) -> Channels | None:
+    """What an entry of `datasets` works on; None for a set of another type, which does not say.
+
+    Raises:
+        UserError: `channels` is not legal.
+    """
+    if mapping.get("type") != OUR_SET:
+        return None
+    section = {"channels": mapping.get("channels", DatasetOptions.channels)}
+    if problems := list(normalise(section, [DatasetOptions], where)):
+        raise UserError(*problems)
+    return section["channels"]
 
 
 def _check_roots(options: DatasetOptions, where: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal, get_type_hints
 
-from rnan_plugin.data.dataset_options import DatasetOptions
+from rnan_plugin.data.dataset_options import OUR_SET, DatasetOptions
 from rnan_plugin.errors import UserError
 from rnan_plugin.images.degradations import DEGRADATIONS
 from rnan_plugin.images.levels import LevelRange, level_key
@@ -20,7 +20,7 @@ def dataset_schema(*, training: bool) -> Schema:
     one = by_type({name: _degradation(name, training=training) for name in DEGRADATIONS})
     chain = {"anyOf": [one, {"type": "array", "items": one, "minItems": 1}]}
     replaced = {
-        "type": {"const": "RestorationDataset"},
+        "type": {"const": OUR_SET},
         "degradation": or_null(chain),
         "io_backend": closed({"type": value_schema(Literal["disk", "lmdb"])}, ["type"]),
     }

@@ -19,7 +19,7 @@ from rnan_plugin.data.dataset_options import DatasetOptions, missing_data_remedy
 from rnan_plugin.data.image_store import ImageStore, JoinedStore, is_lmdb, open_store
 from rnan_plugin.data.lmdb_check import check_listing
 from rnan_plugin.errors import RnanWarning, UserError, collect, shown
-from rnan_plugin.images.color import convert_channels
+from rnan_plugin.images.color import NUM_CHANNEL, convert_channels
 from rnan_plugin.images.degradations import (
     Box,
     Degraded,
@@ -99,7 +99,7 @@ class RestorationDataset(Dataset[Sample]):
         """Degrade a small image of the set's channels: what a degradation has against them is told before the start."""
         rng = np.random.default_rng(0)
         side = _TRIED * self.options.scale
-        img = np.zeros((side, side, 3 if self.options.channels == "rgb" else 1), np.uint8)
+        img = np.zeros((side, side, NUM_CHANNEL[self.options.channels]), np.uint8)
         try:
             degrade(img, fixed(self.chain, rng), rng)
         except UserError as error:
@@ -179,9 +179,9 @@ class RestorationDataset(Dataset[Sample]):
             lq = self._read(self.lq_store, self._lq_name(name), unflipped(box, lq_size, flips))
             gt = self._read(self.gt_store, name, unflipped(gt_box, gt_shape, flips))
             return augment_view(lq, flips), augment_view(gt, flips), name
-        num_channel = 3 if self.options.channels == "rgb" else 1
         chain = fixed(self.chain, rng)
-        windows = crop_windows(chain, box, (height * scale, width * scale, num_channel))
+        shape = (height * scale, width * scale, NUM_CHANNEL[self.options.channels])
+        windows = crop_windows(chain, box, shape)
         window = augment_view(self._read(self.gt_store, name, unflipped(windows[0], gt_shape, flips)), flips)
         window = recoloured(window, rng, permute=self.options.use_rgb_permute, saturation=self.options.saturation)
         return degrade_window(window, chain, windows, rng), cut(window, gt_box, windows[0][:2]), name

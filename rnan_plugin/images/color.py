@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rnan_plugin.choices import CHANNELS, Channels
 from rnan_plugin.errors import UserError
 
-Channels = Literal["rgb", "gray", "y"]
 Pixels = NDArray[np.unsignedinteger[Any]]  # of 8 bits, as everywhere, or of 16, as photographs may have
+
+NUM_CHANNEL: dict[Channels, int] = {"rgb": 3, "gray": 1, "y": 1}
+CHANNELS_NAME: dict[Channels, str] = {"rgb": "RGB", "gray": "grey", "y": "Y"}  # in sentences
 
 # First row of the inverse of MATLAB's YIQ matrix; the usual four-digit weights differ in some pixels.
 _RGB2GRAY = (0.298936021293775, 0.587043074451121, 0.114020904255103)
@@ -98,10 +101,10 @@ def convert_channels(img: Pixels, channels: Channels, name: str) -> Pixels:
     Raises:
         UserError: There are no such channels.
     """
-    if channels not in get_args(Channels):
-        raise UserError(f"{name}: channels is '{channels}', legal are {', '.join(get_args(Channels))}")
+    if channels not in CHANNELS:
+        raise UserError(f"{name}: channels is '{channels}', legal are {', '.join(CHANNELS)}")
     if img.shape[2] == 1:
-        return img.repeat(3, axis=2) if channels == "rgb" else img
+        return img.repeat(NUM_CHANNEL[channels], axis=2)
     return {"rgb": lambda rgb: rgb, "gray": rgb2gray, "y": rgb2y}[channels](img)
 
 

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from rnan_plugin import checkpoints
 from rnan_plugin.archs.official_weights import infer_arguments, load_released, pretrained_weights
 from rnan_plugin.archs.rnan_arch import RNAN
+from rnan_plugin.choices import Channels
+from rnan_plugin.data.dataset_options import channels_of
 from rnan_plugin.errors import UserError, nearest, said_by, shown
-from rnan_plugin.images.color import Channels
 from rnan_plugin.inference.network_facts import channels_in
 from rnan_plugin.inference.shipped import named_network, shipped_file, shipped_names
 from rnan_plugin.options.networks import check_size
@@ -129,9 +130,9 @@ def _load_described(option_file: str, weights: str | None) -> Loaded:
     file = expanded(named)
     net = _build(network, f"{option_file}, network_g")
     checkpoints.fill(net, pretrained_weights(file, paths.get("param_key_g"))[0], file)
-    datasets: list[Mapping[str, Any]] = list(config["datasets"].values())
-    channels = datasets[0].get("channels", "rgb") if datasets else None
-    return Loaded(net.eval(), channels, file, _whole(network))
+    phase, dataset = next(iter(config["datasets"].items()), ("", {}))
+    channels = channels_of(dataset, f"{option_file}, datasets.{phase}")
+    return Loaded(net.eval(), channels or _channels_of(net), file, _whole(network))
 
 
 def _build(network: dict[str, Any], where: str) -> nn.Module:

@@ -11,11 +11,10 @@ import torch
 from torch import nn
 
 from rnan_plugin import device as devices
-from rnan_plugin.choices import AskedPrecision
+from rnan_plugin.choices import AskedPrecision, Channels
 from rnan_plugin.errors import UserError
 from rnan_plugin.files import sha256_of
 from rnan_plugin.images.color import (
-    Channels,
     Pixels,
     convert_channels,
     full_scale,

@@ -16,9 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from rnan_plugin.choices import ShippedSize
+from rnan_plugin.choices import Channels, ShippedSize
 from rnan_plugin.errors import UserError, nearest
-from rnan_plugin.images.color import Channels
 from rnan_plugin.paper.tasks import TASKS, TaskAtLevel
 from rnan_plugin.targets import is_file, why_no_file
 

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rnan_plugin.choices import Channels
 from rnan_plugin.errors import UserError
-from rnan_plugin.images.color import Channels
+from rnan_plugin.images.color import CHANNELS_NAME, NUM_CHANNEL
 from rnan_plugin.paper.tasks import TASKS, Blind, Task, TaskAtLevel
 
 _CHANNELS_TAG = {"rgb": "color", "gray": "gray", "y": "y"}
-_CHANNELS_NAME = {"rgb": "RGB", "gray": "grey", "y": "Y"}
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Inputs:
     @property
     def num_channel(self) -> int:
         """Channels of an image: 1 or 3."""
-        return 3 if self.channels == "rgb" else 1
+        return NUM_CHANNEL[self.channels]
 
     @property
     def scale(self) -> int:
@@ -68,7 +68,7 @@ class Inputs:
     def title(self) -> str:
         """What it is, within a sentence: "JPEG artefacts, quality 10"."""
         title = self._at_level(self.task.row.title)
-        return title if self.channels == self.task.row.channels else f"{title}, on {_CHANNELS_NAME[self.channels]}"
+        return title if self.channels == self.task.row.channels else f"{title}, on {CHANNELS_NAME[self.channels]}"
 
     @property
     def heading(self) -> str:
@@ -138,12 +138,12 @@ def plain_number(value: float) -> float:
     return int(value) if float(value).is_integer() else value
 
 
-def trained_task(degradation: object, channels: str) -> tuple[Task, object] | None:
+def trained_task(degradation: object, channels: str | None) -> tuple[Task, object] | None:
     """The task that an entry of `datasets` trains, and its level; None where no row is like it.
 
     Args:
         degradation: As an option file has it, `{type: jpeg, quality: 10}`; the level may be a range.
-        channels: As an option file has them.
+        channels: As an option file has them; None where it does not say.
     """
     if not isinstance(degradation, dict):
         return None

@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from rnan_plugin.choices import Channels
 from rnan_plugin.errors import UserError, nearest
-from rnan_plugin.images.color import Channels
+from rnan_plugin.images.color import CHANNELS_NAME, NUM_CHANNEL
 from rnan_plugin.images.degradations import DEGRADATIONS, Degradation
 from rnan_plugin.images.levels import has_whole_levels, level_key
 
@@ -87,7 +88,7 @@ class Task:
     @property
     def num_channel(self) -> int:
         """Channels of an image of the task."""
-        return 3 if self.channels == "rgb" else 1
+        return NUM_CHANNEL[self.channels]
 
     @property
     def typical_level(self) -> float | None:
@@ -286,7 +287,7 @@ class TaskAtLevel:
         """The channels that are scored, in words."""
         if self.row.scored_on == "y":
             return "Y, unrounded"
-        return {"rgb": "RGB", "gray": "grey", "y": "Y"}[self.row.channels]
+        return CHANNELS_NAME[self.row.channels]
 
     @property
     def title(self) -> str:

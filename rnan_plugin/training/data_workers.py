@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rnan_plugin.data.dataset_options import DatasetOptions
 from rnan_plugin.errors import UserError
+from rnan_plugin.images.color import NUM_CHANNEL
 
 PLACE = Path("/dev/shm")  # in a container it often has 64 MiB
 _WAITING = 2  # batches that torch lets a worker prepare in advance
@@ -28,7 +29,7 @@ def check_shared_memory(options: DatasetOptions, where: str) -> None:
     """
     if not options.num_worker_per_gpu or not options.batch_size_per_gpu or not options.gt_size or not PLACE.is_dir():
         return
-    values = (3 if options.channels == "rgb" else 1) * (options.gt_size**2 + (options.gt_size // options.scale) ** 2)
+    values = NUM_CHANNEL[options.channels] * (options.gt_size**2 + (options.gt_size // options.scale) ** 2)
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     held = 4 * values * options.batch_size_per_gpu * options.num_worker_per_gpu * _WAITING * processes
     free = shutil.disk_usage(PLACE).free

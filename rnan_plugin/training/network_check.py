@@ -10,7 +10,9 @@ from torch import nn
 
 from rnan_plugin.archs.official_weights import pretrained_weights
 from rnan_plugin.checkpoints import fitting
+from rnan_plugin.data.dataset_options import channels_of
 from rnan_plugin.errors import UserError, said_by
+from rnan_plugin.images.color import NUM_CHANNEL
 from rnan_plugin.inference.network_facts import size_multiple_of
 from rnan_plugin.options.networks import check_size
 from rnan_plugin.options.schema import check_arguments, check_call
@@ -101,17 +103,15 @@ def check_fit(opt: Mapping[str, Any], path: str) -> None:
             raise UserError(
                 f"{where}: network_g makes {_size(found)} of an input of {channels} channel(s) of "
                 f"{side}×{side}, the ground truth has {_size(wanted)}; look at scale: {scale}, channels: "
-                f"{dataset.get('channels', 'rgb')}, and the channels and scale of network_g (num_in_ch, num_out_ch, "
-                "upscale)"
+                f"{_named(channels)}, and the channels and scale of network_g (num_in_ch, num_out_ch, upscale)"
             )
 
 
 def _channels(dataset: Mapping[str, Any], where: str) -> tuple[int, int | None]:
     """Channels of a set's inputs and ground truth, if it has any."""
-    if dataset.get("type") != "RestorationDataset":
+    if (named := channels_of(dataset, where)) is None:
         return first_channels(dataset, where)
-    count = 3 if dataset.get("channels", "rgb") == "rgb" else 1
-    return count, count
+    return NUM_CHANNEL[named], NUM_CHANNEL[named]
 
 
 def check_pretrained(opt: Mapping[str, Any], path: str) -> None:
@@ -149,9 +149,12 @@ def _output_shape(net: nn.Module, network: Mapping[str, Any], given: tuple[int, 
     except Exception as error:
         raise UserError(
             f"{where}: network_g can't take an input of {_size(given)} ({said_by(error)}); look at channels: "
-            f"{'rgb' if given[1] == 3 else 'gray or y'} here, and at the channels and scale of network_g (num_in_ch, "
-            "num_out_ch, upscale)"
+            f"{_named(given[1])} here, and at the channels and scale of network_g (num_in_ch, num_out_ch, upscale)"
         ) from None
+
+
+def _named(num_channel: int) -> str:
+    return " or ".join(name for name, count in NUM_CHANNEL.items() if count == num_channel)
 
 
 def _size(shape: tuple[int, ...]) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from rnan_plugin import device as devices
-from rnan_plugin.data.dataset_options import AnySet, parse_shared
+from rnan_plugin.data.dataset_options import OUR_SET, AnySet, parse_shared
 from rnan_plugin.data.restoration_dataset import RestorationDataset
 from rnan_plugin.errors import UserError, collect, nearest, shown
 from rnan_plugin.inference.policy import policy_of
@@ -100,7 +100,7 @@ def _check_dataset(opt: Mapping[str, Any], dataset: dict[str, Any], path: str, w
     if opt.get("model_type") == OUR_MODEL:
         check_type(dataset, "type", DATASET_REGISTRY, where)
         _check_metrics_have_gt(opt, dataset, where)
-    if dataset.get("type") == "RestorationDataset":
+    if dataset.get("type") == OUR_SET:
         check_type(opt, "model_type", MODEL_REGISTRY, path, joint=", ")
         options = RestorationDataset(dataset).options
         dataset |= {key: getattr(options, key) for key in dataset}

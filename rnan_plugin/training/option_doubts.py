@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rnan_plugin.data.dataset_options import drawn_range
+from rnan_plugin.data.dataset_options import OUR_SET, channels_of, drawn_range
 from rnan_plugin.errors import shown
 from rnan_plugin.options.inputs import trained_task
 
@@ -77,20 +77,16 @@ _LOSS_WEIGHTS = (
 
 def _unlike_the_training_set(opt: Mapping[str, Any]) -> Iterator[str]:
     """One network, of three channels or one, may be scored on another kind of image than it is trained on."""
-    wanted = _channels(opt["datasets"].get("train") or {})
+    wanted = channels_of(opt["datasets"].get("train") or {}, "datasets.train")
     for phase, dataset in opt["datasets"].items():
-        if None not in (wanted, found := _channels(dataset)) and found != wanted:
+        if None not in (wanted, found := channels_of(dataset, f"datasets.{phase}")) and found != wanted:
             yield f"datasets.{phase}.channels: {found}, but training's are {wanted}"
-
-
-def _channels(dataset: Mapping[str, Any]) -> str | None:
-    return dataset.get("channels", "rgb") if dataset.get("type") == "RestorationDataset" else None
 
 
 def _off_the_scale(opt: Mapping[str, Any]) -> Iterator[str]:
     """A sigma that was perhaps written for images in 0..1, or with a digit too many."""
     for phase, dataset in opt["datasets"].items():
-        degradation = dataset.get("degradation") if dataset.get("type") == "RestorationDataset" else None
+        degradation = dataset.get("degradation") if dataset.get("type") == OUR_SET else None
         for entry in degradation if isinstance(degradation, list) else [degradation or {}]:
             sigma = entry.get("sigma", 0) if entry.get("type") == "awgn" else 0
             levels = drawn_range(sigma)
@@ -121,8 +117,8 @@ def _unlike_the_paper(opt: Mapping[str, Any]) -> Iterator[str]:
 
 def _scored_on_y(opt: Mapping[str, Any]) -> bool:
     """As the task's row has it; what is no task is taken for super-resolution if it enlarges."""
-    for dataset in opt["datasets"].values():
-        found = trained_task(dataset.get("degradation"), dataset.get("channels", "rgb"))
+    for phase, dataset in opt["datasets"].items():
+        found = trained_task(dataset.get("degradation"), channels_of(dataset, f"datasets.{phase}"))
         if found is not None:
             return found[0].scored_on == "y"
     return bool(opt.get("scale", 1) > 1)

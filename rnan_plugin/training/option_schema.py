@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import rnan_plugin.training.connect  # noqa: F401 - BasicSR's registries have to know the plugin's classes
-from rnan_plugin.data.dataset_options import AnySet
+from rnan_plugin.data.dataset_options import OUR_SET, AnySet
 from rnan_plugin.data.dataset_schema import dataset_schema
 from rnan_plugin.options.json_schema import DIALECT, Schema, by_type, call_schema, closed, or_null, section_schema
 from rnan_plugin.options.optimisers import KEYS_OF_OPTIMISERS, SCHEDULE_FREE, Optimiser
@@ -60,8 +60,8 @@ def _datasets() -> Schema:
 
 def _entry(*, training: bool) -> Schema:
     """A set of the plugin's type, or of another, of which the keys that any type has are known."""
-    others = sorted({*DATASET_REGISTRY.keys()} - {"RestorationDataset"})
-    entry = by_type({"RestorationDataset": dataset_schema(training=training), **{name: {} for name in others}})
+    others = sorted({*DATASET_REGISTRY.keys()} - {OUR_SET})
+    entry = by_type({OUR_SET: dataset_schema(training=training), **{name: {} for name in others}})
     shared = section_schema([AnySet], {"type": {}}, needed=NEEDED["datasets.train"] if training else ())
     shared.pop("additionalProperties")
     of_another = {"properties": {"type": {"enum": others}}, "required": ["type"]}

@@ -117,6 +117,26 @@ def test_a_wrong_value_of_an_option_file_is_one_line(
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(("channels", "told"), [("grey", "'grey' is not one of rgb, gray, y"), (["y"], "['y'] is not")])
+def test_channels_that_are_none_are_told_before_an_image_is_read(tmp_path: Path, channels: Any, told: str) -> None:
+    option_file, file = written(tmp_path, {"params": weights(1)})
+    dataset = {"type": "RestorationDataset", "dataroot_gt": "none", "channels": channels}
+    Path(option_file).write_text(yaml.safe_dump(OPTIONS | {"datasets": {"test_1": dataset}}))
+    with pytest.raises(UserError) as error:
+        load_network(option_file, file)
+    assert str(error.value).startswith(f"{option_file}, datasets.test_1.channels: {told}")
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("RestorationDataset", "rgb"), ("PairedImageDataset", None)])
+def test_a_set_of_another_type_does_not_say_the_channels(tmp_path: Path, kind: str, expected: str | None) -> None:
+    """Nor does a network of one channel, which may be grey or luma."""
+    grey = {**NETWORK, "num_in_ch": 1, "num_out_ch": 1}
+    option_file, file = written(tmp_path, {"params": RNAN(**grey).state_dict()})
+    described = {"network_g": {"type": "RNAN", **grey}, "datasets": {"test_1": {"type": kind, "dataroot_gt": "none"}}}
+    Path(option_file).write_text(yaml.safe_dump(OPTIONS | described))
+    assert load_network(option_file, file).channels == expected
+
+
 def test_a_type_without_end_is_told_in_short(tmp_path: Path) -> None:
     """As aliases within aliases make it."""
     kind: list[Any] = ["RNAN"]
