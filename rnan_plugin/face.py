@@ -21,7 +21,7 @@ from rnan_plugin.evaluation.methods import MethodSource, build_method
 from rnan_plugin.files import writing
 from rnan_plugin.images.codec import read_file
 from rnan_plugin.images.photo import Photo, photo_of_pillow, read_photo, split_alpha
-from rnan_plugin.images.photo_writer import FORMATS, with_alpha
+from rnan_plugin.images.photo_writer import named_format, with_alpha
 from rnan_plugin.inference import networks
 from rnan_plugin.inference.choose import AUTO
 from rnan_plugin.inference.pick import NamedPick, PackagePick, Pick, build_worker, restore_photo
@@ -132,8 +132,7 @@ def _check(task: str, level: object, channels: object, image: object, out: str |
         raise UserError(f"channels: {shown(channels)} is not one of {', '.join(ONE_CHANNEL)}")
     if out is None:
         return
-    if Path(out).suffix.lower() not in FORMATS:
-        raise UserError(f"out: {out} can't be written; end it in one of {' '.join(sorted(FORMATS))}")
+    named_format(out)
     if isinstance(image, str | Path) and real(out) == real(image):
         raise UserError(f"out: {out} would replace its input; name another")
     check_file(Path(out))

@@ -128,7 +128,7 @@ def test_threads_get_what_one_gets(photo: NDArray[np.uint8]) -> None:
         ({"task": "foo"}, "task: no 'foo'"),
         ({"level": "a"}, "level: 'a' is not a number"),
         ({"channels": "x"}, "channels: 'x' is not one of y, gray"),
-        ({"out": "p.gif"}, "out: p.gif can't be written; end it in one of"),
+        ({"out": "p.gif"}, "p.gif: '.gif' can't be written; end it in one of"),
         ({"out": "folder.png"}, "folder.png: is a folder"),
         ({"out": f"{'a' * 300}.png"}, "a name of 304 bytes"),
         ({"out": "file/a.png"}, "file"),

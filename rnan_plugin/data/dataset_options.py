@@ -154,7 +154,7 @@ def channels_of(mapping: Mapping[str, Any], where: str) -> Channels | None:
     Raises:
         UserError: `channels` is not legal.
     """
-    if mapping.get("type") != OUR_SET:
+    if mapping.get("type", OUR_SET) != OUR_SET:
         return None
     section = {"channels": mapping.get("channels", DatasetOptions.channels)}
     if problems := list(normalise(section, [DatasetOptions], where)):

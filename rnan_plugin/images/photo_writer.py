@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -41,6 +42,19 @@ _PILLOW_ROWS = 1024  # that are handed to Pillow at once
 Written = tuple[Iterable[bytes], list[str]]
 
 
+def named_format(out: str | Path, *, may_be_folder: bool = False) -> OutputFormat:
+    """The format that a file's ending says.
+
+    Raises:
+        UserError: It says none that is written. `may_be_folder`: a folder can be meant where a separator ends it.
+    """
+    ending, folder = Path(out).suffix, f", or in {os.sep} for a folder" if may_be_folder else ""
+    if ending.lower() not in FORMATS:
+        told = f"'{ending}' can't be written; end it in one of {' '.join(sorted(FORMATS))}{folder}"
+        raise UserError(f"{out}: {told}")
+    return FORMATS[ending.lower()]
+
+
 def format_of(code: bytes) -> OutputFormat | None:
     """The format of a file's content, whatever it is called; None of those that are not written."""
     if is_jpeg(code):
@@ -68,7 +82,7 @@ def encode_photo(photo: Photo, name: str, quality: int | None = None) -> Written
     if photo.metadata.exif:
         with suppress(Exception):  # odd data never fail an image
             photo = _with_exif(photo, with_sides(photo.metadata.exif, photo.pixels.shape[1], photo.pixels.shape[0]))
-    kind = FORMATS[Path(name).suffix.lower()]
+    kind = named_format(name)
     height, width = photo.pixels.shape[:2]
     most = _MOST_SIDE.get(kind)
     if most is not None and max(height, width) > most:

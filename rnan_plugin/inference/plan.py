@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,13 +15,14 @@ from rnan_plugin.data.image_files import files_below
 from rnan_plugin.errors import UserError, nearest, shown
 from rnan_plugin.files import readable, shortened
 from rnan_plugin.images.codec import IMAGE_ENDINGS
-from rnan_plugin.images.photo_writer import FORMATS
+from rnan_plugin.images.photo_writer import FORMATS, named_format
 from rnan_plugin.inference.record import NAME as RECORD_NAME
 from rnan_plugin.inference.record import Record
 from rnan_plugin.targets import ABSENT, absence, check_file, check_folder, is_file, is_folder, real
 
 INSTEAD = "name another target, a --suffix, or add --overwrite"
 _SEPARATORS = tuple(filter(None, (os.sep, os.altsep)))
+_AN_ENDING = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,4}")  # .pgn or .pdf, for a single image; .2026 is part of a folder's
 
 
 @dataclass(frozen=True)
@@ -108,12 +110,28 @@ def make_plan(sources: Sequence[str], target: str, naming: Naming, *, overwrite:
     paths, out = [path for source in sources for path in _expanded(source)], Path(target)
     if len(paths) > 1:  # a pattern such as * finds the target of an earlier run too
         paths = [path for path in paths if not (is_folder(path) and real(path) == real(out))]
-    names_file = out.suffix.lower() in IMAGE_ENDINGS and not is_folder(out) and not target.endswith(_SEPARATORS)
-    if len(paths) == 1 and not is_folder(paths[0]) and names_file:
-        plan = _single(paths[0], out, naming)
-        return plan if overwrite else _kept_from_the_users(plan)
-    if names_file:
-        raise UserError(f"{out}: several images need a folder to write to; name one without such an ending")
+    alone = paths[0] if len(paths) == 1 and not is_folder(paths[0]) else None
+    if _names_file(target, is_alone=alone is not None):
+        if alone is None:
+            raise UserError(f"{out}: several images need a folder to write to; name one without such an ending")
+        plan = _single(alone, out, naming)
+    else:
+        plan = _in_folder(paths, out, naming)
+    if not plan.jobs:
+        told = f"{', '.join(sources)}: no images in it; known endings are {' '.join(sorted(IMAGE_ENDINGS))}"
+        raise UserError(*plan.unreadable, told)
+    return plan if overwrite else _kept_from_the_users(plan)
+
+
+def _names_file(target: str, *, is_alone: bool) -> bool:
+    """Whether a target is a file: by the ending of an image, or by any, mistyped too, if it is for a single one."""
+    out = Path(target)
+    if is_folder(out) or target.endswith(_SEPARATORS):
+        return False
+    return out.suffix.lower() in IMAGE_ENDINGS or (is_alone and bool(_AN_ENDING.fullmatch(out.suffix)))
+
+
+def _in_folder(paths: Sequence[Path], out: Path, naming: Naming) -> Plan:
     plan = Plan([], check_folder(out))
     several = sum(map(is_folder, paths)) > 1
     taken: set[Path] = set()
@@ -124,10 +142,7 @@ def make_plan(sources: Sequence[str], target: str, naming: Naming, *, overwrite:
     for path, place in files.items():
         plan.jobs.append(_job(path, out / place, naming, taken, is_alone=stems[place.with_suffix("")] == 1))
     _check_results(plan.jobs)
-    if not plan.jobs:
-        told = f"{', '.join(sources)}: no images in it; known endings are {' '.join(sorted(IMAGE_ENDINGS))}"
-        raise UserError(*plan.unreadable, told)
-    return plan if overwrite else _kept_from_the_users(plan)
+    return plan
 
 
 def _kept_from_the_users(plan: Plan) -> Plan:
@@ -161,9 +176,7 @@ def _why_nothing(source: str) -> str:
 
 def _single(source: Path, out: Path, naming: Naming) -> Plan:
     """One image to a file whose ending says the format."""
-    kind = FORMATS.get(out.suffix.lower())
-    if kind is None:
-        raise UserError(f"{out}: '{out.suffix}' can't be written; end it in one of {' '.join(sorted(FORMATS))}")
+    kind = named_format(out, may_be_folder=True)
     if naming.format not in (None, kind):
         raise UserError(f"--format: {naming.format}, but the target {out} ends in {out.suffix}; leave out one of them")
     if naming.suffix:

@@ -58,6 +58,19 @@ def test_a_target_whose_ending_is_none_of_an_image_is_a_folder(tmp_path: Path) -
     assert names([save(tmp_path / "a.jpg")], tmp_path / "2026.11") == ["a.png"]
 
 
+@pytest.mark.parametrize("target", ["out.pgn", "out.jepg", "a.pdf"])
+def test_a_mistyped_ending_of_a_single_target_makes_no_folder(tmp_path: Path, target: str) -> None:
+    """But where a folder is certain: several images, one that is there, a separator at the end."""
+    image, out = save(tmp_path / "a.jpg"), tmp_path / target
+    with pytest.raises(UserError, match=rf"{target}: '\.\w+' can't be written; end it in one of .*, or in / for a"):
+        names([image], out)
+    assert not out.exists()
+    assert names([image, save(tmp_path / "b.jpg")], out) == ["a.png", "b.png"]
+    assert str(make_plan([str(image)], f"{out}/", Naming()).jobs[0].out) == str(out / "a.png")
+    out.mkdir()
+    assert names([image], out) == ["a.png"]
+
+
 def test_patterns_that_no_shell_replaced(tmp_path: Path) -> None:
     for name in ("a.jpg", "b.jpg", "c.png"):
         save(tmp_path / name)

@@ -388,6 +388,7 @@ def test_what_can_go_wrong(tmp_path, option_file, capsys):
         ([str(tmp_path / "absent"), out, "-opt", path], "no such image or folder"),
         ([folder, str(tmp_path / "out.png"), "-opt", path], "out.png: several images need a folder to write to"),
         ([image, str(tmp_path / "out.bmp"), "-opt", path], "out.bmp: '.bmp' can't be written; end it in one of .jfif"),
+        ([image, str(tmp_path / "out.pgn"), "-opt", path], "out.pgn: '.pgn' can't be written; end it in"),
         ([image, out, "-opt", path, "--quality", "0"], "--quality: 0 is not from 1 to 100"),
         ([image, str(tmp_path / "out.png"), "-opt", path, "--format", "jpg"], "--format: jpg, but the target"),
         ([image, str(tmp_path / "out.png"), "-opt", path, "--suffix", "_x"], "--suffix: goes with a folder"),
