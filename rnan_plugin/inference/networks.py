@@ -19,7 +19,7 @@ from rnan_plugin.choices import Channels
 from rnan_plugin.data.dataset_options import channels_of
 from rnan_plugin.errors import UserError, nearest, said_by, shown
 from rnan_plugin.inference.network_facts import channels_in
-from rnan_plugin.inference.shipped import named_network, shipped_file, shipped_names
+from rnan_plugin.inference.shipped import named_file, named_network, shipped_file, shipped_names
 from rnan_plugin.options.networks import check_size
 from rnan_plugin.options.schema import check_arguments, check_call, normalise, read_option_file
 from rnan_plugin.options.sections import Paths
@@ -127,7 +127,7 @@ def _load_described(option_file: str, weights: str | None) -> Loaded:
         raise UserError(*problems)
     if (named := weights or paths.get("pretrain_network_g")) is None:
         raise UserError(f"{option_file}: path.pretrain_network_g is empty; name a checkpoint there or with --weights")
-    file = expanded(named)
+    file = named_file(named, option_file)
     net = _build(network, f"{option_file}, network_g")
     checkpoints.fill(net, pretrained_weights(file, paths.get("param_key_g"))[0], file)
     phase, dataset = next(iter(config["datasets"].items()), ("", {}))

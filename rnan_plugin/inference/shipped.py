@@ -18,8 +18,9 @@ import numpy as np
 
 from rnan_plugin.choices import Channels, ShippedSize
 from rnan_plugin.errors import UserError, nearest
+from rnan_plugin.options.inputs import WEIGHTS
 from rnan_plugin.paper.tasks import TASKS, TaskAtLevel
-from rnan_plugin.targets import is_file, why_no_file
+from rnan_plugin.targets import expanded, is_file, why_no_file
 
 FOLDER = Path(__file__).parents[1] / "weights"
 TILE, OVERLAP = 64, 8
@@ -125,18 +126,35 @@ def default_networks() -> list[ShippedNetwork]:
 def named_network(weights: str) -> ShippedNetwork | None:
     """The network of the package of that name, such as "colordn_50_medium"; None where a file is named.
 
-    A file of the user's with this name comes first.
+    A file of the user's with this name comes first. The package's files in a checkout, which the option files of its
+    networks name, are found wherever one is.
 
     Raises:
         UserError: There is neither.
     """
-    if is_file(Path(weights)) or Path(weights).suffix or Path(weights).name != weights:
+    path = Path(weights)
+    if is_file(path) or ((path.suffix or path.name != weights) and path.parent != WEIGHTS):
         return None
     in_package = {network.file.stem: network for network in shipped_networks()}
+    if path.parent == WEIGHTS:
+        return in_package.get(path.stem) if path.suffix == ".pth" else None
     if weights not in in_package:
         told = f"{why_no_file(weights)}, nor a network of the package{nearest(weights, in_package, 3)}"
         raise UserError(f"{weights}: {told}")
     return in_package[weights]
+
+
+def named_file(weights: str, option_file: str) -> str:
+    """The file that `path.pretrain_network_g` names: a path, in which `~` is replaced, or a network of the package.
+
+    Raises:
+        UserError: See `named_network`.
+    """
+    try:
+        network = named_network(weights)
+    except UserError as error:
+        raise UserError(f"{option_file}, path.pretrain_network_g: {error}") from None
+    return str(network.file) if network else expanded(weights)
 
 
 def _gains_of(file: Path) -> tuple[tuple[float, float] | None, tuple[tuple[float, float], ...]]:

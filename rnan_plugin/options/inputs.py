@@ -6,6 +6,7 @@ import dataclasses
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from rnan_plugin.choices import Channels
@@ -13,6 +14,7 @@ from rnan_plugin.errors import UserError
 from rnan_plugin.images.color import CHANNELS_NAME, NUM_CHANNEL
 from rnan_plugin.paper.tasks import TASKS, Blind, Task, TaskAtLevel
 
+WEIGHTS = Path("rnan_plugin/weights")  # where a checkout has the package's, as option files name them
 _CHANNELS_TAG = {"rgb": "color", "gray": "gray", "y": "y"}
 
 

@@ -108,7 +108,7 @@ class Paths:
     """The section `path`; the keys from `experiments_root` on are BasicSR's, added while it reads the file.
 
     Args:
-        pretrain_network_g: Checkpoint to begin with, or to test.
+        pretrain_network_g: Checkpoint to begin with, or to test: a file, or a network of the package, such as car_10.
         param_key_g: Key of the weights in the checkpoint; found where it is left out.
         strict_load_g: Whether every weight has to be there and fit.
         resume_state: Training state to go on from.

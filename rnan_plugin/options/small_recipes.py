@@ -6,7 +6,7 @@ All are trained on BSD400; docs/training_small.md says what was tried, and what 
 from __future__ import annotations
 
 from rnan_plugin.choices import ShippedSize
-from rnan_plugin.options.inputs import Inputs, inputs_of
+from rnan_plugin.options.inputs import WEIGHTS, Inputs, inputs_of
 from rnan_plugin.options.networks import Section, rnan, small_rnan
 from rnan_plugin.options.parts import loss_of, schedule_free, small_training, val_freq
 from rnan_plugin.options.recipes import IDENTITY_START, SLOW_MASKS, OptionFile
@@ -170,4 +170,4 @@ def _neighbour(inputs: Inputs) -> str | None:
 
 def _own_weights(inputs: Inputs, size: ShippedSize = "small") -> str:
     ending = "" if size == "small" else f"_{size}"
-    return f"rnan_plugin/weights/{inputs.file_stem + ending}.pth"
+    return (WEIGHTS / f"{inputs.file_stem}{ending}.pth").as_posix()

@@ -16,6 +16,7 @@ from torch import distributed as dist
 
 from rnan_plugin.errors import UserError, nearest, tell
 from rnan_plugin.images.levels import expand_levels
+from rnan_plugin.inference.shipped import named_file
 from rnan_plugin.options.changes import changed_keys
 from rnan_plugin.options.schema import check_sections, parse_yaml, read_option_file
 from rnan_plugin.options.values import number_in
@@ -163,6 +164,8 @@ def _derive(opt: dict[str, Any], args: argparse.Namespace, root_path: str, *, is
         _say(opt, "datasets.train: passed over, a test is on the other sets")
         opt["datasets"] = {phase: section for phase, section in opt["datasets"].items() if phase != "train"}
     _derive_paths(opt)
+    if isinstance(weights := opt["path"].get("pretrain_network_g"), str) and weights:
+        opt["path"]["pretrain_network_g"] = named_file(weights, args.opt)
     opt["path"] |= _folders(root_path, opt["name"], is_train=is_train)
     if is_train and "debug" in opt["name"]:
         opt["logger"] |= {"print_freq": 1, "save_checkpoint_freq": 8}

@@ -16,6 +16,9 @@ from rnan_plugin.archs.official_weights import pretrained_weights
 from rnan_plugin.archs.rnan_arch import RNAN
 from rnan_plugin.checkpoints import fill, load_weights, save_safetensors
 from rnan_plugin.errors import UserError
+from rnan_plugin.inference.networks import load_network
+from rnan_plugin.inference.shipped import shipped_file
+from rnan_plugin.paper.tasks import TaskAtLevel
 
 ARGUMENTS: dict[str, Any] = {"num_in_ch": 3, "num_out_ch": 3, "num_feat": 8, "num_rab": 1, "num_rnab": 1}
 
@@ -90,6 +93,31 @@ def test_nothing_that_fits_is_refused_before_the_start(strict: bool, legal, monk
     torch.save({"params": network(num_feat=8, num_rab=3).state_dict()}, "other.pth")
     legal["path"]["strict_load_g"] = False
     parse(legal, monkeypatch)
+
+
+@pytest.mark.parametrize("named", ["colordn_10", "rnan_plugin/weights/colordn_10.pth"])
+def test_a_network_of_the_package_is_found_from_anywhere(named: str, legal, monkeypatch, capfd) -> None:
+    """By its name, and as the option files of the package's networks have it, which stand in a checkout."""
+    packed = load_network(None, "colordn_10")
+    legal |= {"network_g": packed.network, "path": {"pretrain_network_g": named}}
+    opt, _ = parse(legal, monkeypatch)
+    assert opt["path"]["pretrain_network_g"] == packed.weights == str(shipped_file(TaskAtLevel("colordn", 10)))
+    assert load_network("small.yml", None).weights == packed.weights
+
+    legal["path"]["pretrain_network_g"] = f"{named}1"
+    with pytest.raises(SystemExit):
+        parse(legal, monkeypatch)
+    line = capfd.readouterr().err.splitlines()[-1]
+    assert line.startswith(f"error: small.yml, path.pretrain_network_g: {named}1: no such file")
+    assert ("nor a network of the package (did you mean 'colordn_10'" in line) == (named == "colordn_10")
+
+
+def test_a_file_of_the_users_comes_before_a_network_of_the_package(legal, monkeypatch) -> None:
+    legal["network_g"] |= {"num_feat": 8}
+    torch.save({"params": network(num_feat=8).state_dict()}, "colordn_10")
+    legal["path"] |= {"pretrain_network_g": "colordn_10", "strict_load_g": False}
+    opt, _ = parse(legal, monkeypatch)
+    assert opt["path"]["pretrain_network_g"] == "colordn_10"
 
 
 @pytest.mark.parametrize(("key", "taken"), [(None, "params"), ("params_ema", "params"), ("teacher", "teacher")])
