@@ -54,7 +54,9 @@ def check_file(option_file: str) -> None:
     """
     content = read_option_file(option_file)
     args = argument_parser().parse_args(["-opt", option_file, "--archive"])
-    _options(args, str(Path.cwd()), is_train="train" in content or "train" in content["datasets"])
+    has_weights = content["path"].get("pretrain_network_g") is not None  # a test's `train`, which nobody took out
+    is_train = "train" in content["datasets"] or ("train" in content and not has_weights)
+    _options(args, str(Path.cwd()), is_train=is_train)
 
 
 def _options(args: argparse.Namespace, root_path: str, *, is_train: bool) -> dict[str, Any]:

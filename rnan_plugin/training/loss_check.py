@@ -14,6 +14,22 @@ from rnan_plugin.options.sections import Loss
 from rnan_plugin.toolbox.api import LOSS_REGISTRY
 from rnan_plugin.training.section_check import check_type, raise_lines
 
+# Of BasicSR's losses, and what they are where they are left out.
+_WEIGHTS = (
+    ("pixel_opt", "loss_weight", 1.0),
+    ("perceptual_opt", "perceptual_weight", 1.0),
+    ("perceptual_opt", "style_weight", 0.0),
+)
+
+
+def loss_weights(train: Mapping[str, Any]) -> dict[str, Any]:
+    """The weights of the losses that a `train` section has, by their places, as they are written there."""
+    return {
+        f"train.{section}.{key}": train[section].get(key, default)
+        for section, key, default in _WEIGHTS
+        if train.get(section)
+    }
+
 
 def check_losses(train: dict[str, Any], datasets: Mapping[str, Any], where: str) -> None:
     """Check `pixel_opt` and `perceptual_opt` of a `train` section; normalise their values in place.

@@ -24,7 +24,7 @@ from rnan_plugin.perceptual import lpips_network
 from rnan_plugin.targets import why_no_file
 from rnan_plugin.toolbox.api import DATASET_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY
 from rnan_plugin.training.data_workers import check_shared_memory
-from rnan_plugin.training.loss_check import check_losses
+from rnan_plugin.training.loss_check import check_losses, loss_weights
 from rnan_plugin.training.metrics import BETTER
 from rnan_plugin.training.network_check import check_asked, check_fit, check_network, check_pretrained
 from rnan_plugin.training.optimisers import check_optimiser
@@ -158,6 +158,8 @@ def _check_training(opt: Mapping[str, Any], path: str) -> None:
         missing.append(f"{path}, train: key 'scheduler' is missing")
     if not train.get("pixel_opt") and not train.get("perceptual_opt"):
         missing.append(f"{path}, train: needs a loss, 'pixel_opt' or 'perceptual_opt'")
+    elif not train.get("pixel_opt") and not any(loss_weights(train).values()):
+        missing.append(f"{path}, train.perceptual_opt: has no weight but 0, and there is no pixel_opt; give it one")
     raise_lines(missing)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from rnan_plugin.data.dataset_options import OUR_SET, channels_of, drawn_range
 from rnan_plugin.errors import shown
 from rnan_plugin.options.inputs import trained_task
+from rnan_plugin.training.loss_check import loss_weights
 
 
 def doubts(opt: Mapping[str, Any]) -> Iterator[str]:
@@ -55,24 +56,12 @@ def _without_effect(opt: Mapping[str, Any]) -> Iterator[str]:
     train = opt.get("train") or {}
     if (train.get("optim_g") or {}).get("lr") == 0:
         yield "train.optim_g.lr: 0, with which nothing is learned"
-    weights = {
-        f"train.{section}.{key}": train[section].get(key, default)
-        for section, key, default in _LOSS_WEIGHTS
-        if train.get(section)
-    }
+    weights = loss_weights(train)
     if weights and not any(weights.values()):
         yield f"{', '.join(weights)}: 0, with which nothing is learned"
     for name in opt["path"].get("ignore_resume_networks") or ():
         if name not in opt:
             yield f"path.ignore_resume_networks: {shown(name)} is no network of this file, which has network_g"
-
-
-# Of BasicSR's losses, and what they are where they are left out.
-_LOSS_WEIGHTS = (
-    ("pixel_opt", "loss_weight", 1.0),
-    ("perceptual_opt", "perceptual_weight", 1.0),
-    ("perceptual_opt", "style_weight", 0.0),
-)
 
 
 def _unlike_the_training_set(opt: Mapping[str, Any]) -> Iterator[str]:

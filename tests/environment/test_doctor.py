@@ -331,6 +331,19 @@ def test_an_option_file_is_judged_as_its_training_judges_it(
         assert not (tmp_path / "experiments").exists()
 
 
+def test_a_training_section_that_is_left_in_a_file_to_test_with(diagnose: Diagnose, tmp_path: Path) -> None:
+    """`rnan test` passes over it; without weights to test, it is a training that lacks its data."""
+    save(tmp_path / "photos/one.png", noise(8, 8))
+    file = option_file(tmp_path, "disk", dataroot_gt=str(tmp_path / "photos"))
+    content = yaml.safe_load(Path(file).read_text()) | {"train": {"total_iter": 1}}
+    Path(file).write_text(yaml.safe_dump(content))
+    assert diagnose("-opt", file)[0] == 0
+    Path(file).write_text(yaml.safe_dump(content | {"path": {}}))
+    status, output = diagnose("-opt", file)
+    assert status == 1
+    assert "section 'logger' is missing" in failures(output)[0]  # as of a training
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

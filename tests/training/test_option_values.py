@@ -178,6 +178,22 @@ def refused(lines: Any, *fragments: str) -> None:
     assert all(fragment in lines[0] for fragment in fragments), lines
 
 
+@pytest.mark.parametrize(("weights", "is_refused"), [({"perceptual_weight": 0}, True), ({"style_weight": 1}, False)])
+def test_a_perceptual_loss_of_no_weight_needs_a_pixel_loss(
+    weights: dict[str, float],
+    is_refused: bool,
+    legal: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    perceptual = {"train.perceptual_opt": {"type": "PerceptualLoss", **weights}}
+    told = "train.perceptual_opt: has no weight but 0, and there is no pixel_opt"
+    lines = outcome(change(copy.deepcopy(legal), {**perceptual, "train.pixel_opt": None}), monkeypatch, capfd)
+    assert any(told in line for line in lines) == is_refused
+    lines = outcome(change(copy.deepcopy(legal), perceptual), monkeypatch, capfd)
+    assert not any(told in line for line in lines)
+
+
 def test_losses_of_basicsr_are_taken(
     legal: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
