@@ -168,6 +168,7 @@ def _like(image: Photograph, photo: Photo) -> Any:
         result = PillowImage.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels))
         result.info |= {"icc_profile": photo.metadata.icc} if photo.metadata.icc else {}
         result.info |= {"exif": b"Exif\0\0" + photo.metadata.exif} if photo.metadata.exif else {}
+        result.info |= {"dpi": photo.metadata.dpi} if photo.metadata.dpi else {}
         result.info |= {"xmp": photo.metadata.xmp} if photo.metadata.xmp else {}
         return result
     return pixels[..., 0] if isinstance(image, np.ndarray) and image.ndim == 2 and pixels.shape[2] == 1 else pixels

@@ -66,12 +66,14 @@ def test_a_jpeg_that_pillow_opened_tells_its_quality(photo: NDArray[np.uint8], t
 
 def test_a_pillow_image_keeps_its_profile_and_camera_data_and_stands_upright(photo: NDArray[np.uint8]) -> None:
     image = Image.fromarray(photo)
+    image.info["dpi"] = (300, 150)
     image.info["icc_profile"] = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     image.getexif()[0x0112] = 6
     image.getexif()[0x010F] = "Maker"
     restored = rnan_plugin.restore(image, "colordn", 50)
     assert restored.size == (50, 70)
     assert restored.info["icc_profile"] == image.info["icc_profile"]
+    assert restored.info["dpi"] == (150, 300)  # turned with the pixels
     assert (restored.getexif()[0x010F], restored.getexif()[0x0112]) == ("Maker", 1)
 
 

@@ -209,6 +209,9 @@ _TURNS: dict[int, Callable[[Pixels], Pixels]] = {
 }
 
 
+SIDEWAYS = range(5, 9)  # orientations that exchange height and width
+
+
 def orientation_of(code: bytes) -> int:
     """How to turn what a file's content decodes to: 1 (not at all) to 8, as EXIF numbers them.
 

@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from rnan_plugin.errors import UserError
-from rnan_plugin.images.codec import ORIENTATION, opened_by_pillow, png_orientation, read_file
+from rnan_plugin.images.codec import ORIENTATION, SIDEWAYS, opened_by_pillow, png_orientation, read_file
 from rnan_plugin.images.file_ends import ends_as_told
 from rnan_plugin.images.photo import read_photo
 
 _TOLD = {"BMP", "JPEG", "PNG", "TIFF", "WEBP"}  # formats whose header says, by Pillow, how deep the samples are
-_SIDEWAYS = range(5, 9)  # orientations that exchange height and width
 _PLAIN = {"L", "RGB", "BGR"}  # samples, by Pillow's names
 _SUBFILE_TYPE, _SUB_IFDS, _SAMPLE_FORMAT = 254, 330, 339  # TIFF's tags
 _UNSIGNED = 1  # a sample format
@@ -96,7 +95,7 @@ def _is_sideways(image: PillowImage.Image, path: Path) -> bool:
         return False
     if image.format == "PNG":  # whose EXIF data may stand behind the pixels
         return _png_is_sideways(path)
-    return image.getexif().get(ORIENTATION, 1) in _SIDEWAYS
+    return image.getexif().get(ORIENTATION, 1) in SIDEWAYS
 
 
 def _png_is_sideways(path: Path) -> bool:
@@ -106,5 +105,5 @@ def _png_is_sideways(path: Path) -> bool:
         memoryview(whole) as code,
         suppress(Exception),  # metadata never fail an image
     ):
-        return png_orientation(code) in _SIDEWAYS
+        return png_orientation(code) in SIDEWAYS
     return False

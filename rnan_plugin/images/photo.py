@@ -17,6 +17,7 @@ from rnan_plugin.errors import UserError, said_by
 from rnan_plugin.images.bmp_header import is_right_by_opencv
 from rnan_plugin.images.codec import (
     ORIENTATION,
+    SIDEWAYS,
     decode_samples,
     decoded_by_pillow,
     opened_by_pillow,
@@ -90,7 +91,10 @@ class Photo:
     def upright(self) -> Photo:
         """The photograph as a viewer shows it, its pixels turned."""
         alpha = None if self.alpha is None else upright(self.alpha, self.orientation)
-        return replace(self, pixels=upright(self.pixels, self.orientation), alpha=alpha, orientation=1)
+        metadata = self.metadata.sideways() if self.orientation in SIDEWAYS else self.metadata
+        return replace(
+            self, pixels=upright(self.pixels, self.orientation), alpha=alpha, orientation=1, metadata=metadata
+        )
 
 
 def _filled(pixels: Pixels, alpha: Pixels) -> Pixels:
@@ -159,6 +163,8 @@ def _read(code: bytes, name: str) -> Photo:
     if samples.dtype not in (np.uint8, np.uint16):
         raise UserError(f"{name}: samples of type {samples.dtype}; save it with 8 or 16 bits")
     metadata, more = (head.metadata, ()) if layout is None or head.kind else tiff_metadata(code)
+    if layout is not None and layout.orientation in SIDEWAYS:  # its reader has turned it
+        metadata = metadata.sideways()
     notes = (*_notes(code, head, layout), *more)
     photo = replace(split_alpha(samples), orientation=orientation, metadata=metadata, notes=notes)
     return _with_fitting_profile(photo)
@@ -256,7 +262,7 @@ def photo_of_pillow(image: PillowImage.Image, name: str) -> tuple[Photo, bytes]:
     photo = read_photo(buffer.getvalue(), name)
     steps = luma_steps(image) if image.format == "JPEG" else []
     found, notes = read_metadata(image, b"")
-    metadata = replace(photo.metadata, exif=found.exif, xmp=found.xmp)
+    metadata = replace(photo.metadata, exif=found.exif, xmp=found.xmp, dpi=found.dpi)
     orientation = _exif_of_pillow(image).get(ORIENTATION, 1)
     photo = replace(photo, orientation=orientation, metadata=metadata, notes=(*photo.notes, *notes))
     return photo, _quantised_so(steps, "L" if begins_with_luma(image) else "CMYK") if steps else b""

@@ -6,7 +6,7 @@ import struct
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import Any
 
@@ -58,6 +58,10 @@ class Metadata:
     dpi: tuple[float, float] | None = None
     colour: tuple[tuple[bytes, bytes], ...] = ()
     xmp: bytes | None = None
+
+    def sideways(self) -> Metadata:
+        """As it is for pixels that are turned by a quarter: what is told across and down is exchanged."""
+        return replace(self, dpi=self.dpi and self.dpi[::-1], exif=self.exif and _resolution_exchanged(self.exif))
 
     @property
     def is_plain(self) -> bool:
@@ -283,6 +287,15 @@ def with_resolution(exif: bytes | None, dpi: tuple[float, float]) -> bytes:
     """EXIF data that tell the pixels an inch, across and down."""
     told = dict(zip(_RESOLUTION, (*dpi, _INCH), strict=True))
     return exif_bytes(exif_of(exif) if exif else PillowImage.Exif(), told)
+
+
+def _resolution_exchanged(exif: bytes) -> bytes:
+    across, down, _ = _RESOLUTION
+    with suppress(Exception):  # odd data never fail an image
+        found = exif_of(exif)
+        if found.get(across) != found.get(down):
+            return exif_bytes(found, {across: found[down], down: found[across]})
+    return exif
 
 
 def fits_channels(icc: bytes, num_channel: int) -> bool:

@@ -100,6 +100,25 @@ def test_texts_in_utf8_come_back_where_all_programs_find_them(kind: str) -> None
     assert not read_photo(code, "a").notes
 
 
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "WEBP"])
+def test_pixels_an_inch_are_exchanged_where_the_image_is_turned_by_a_quarter(kind: str) -> None:
+    """A fax has 204 across and 98 down."""
+    buffer, exif = io.BytesIO(), Image.Exif()
+    exif.update({0x0112: 6, 0x011A: 204.0, 0x011B: 98.0, 0x0128: 2})
+    extra = {} if kind == "WEBP" else {"dpi": (204, 98)}
+    Image.fromarray(smooth(3)).save(buffer, kind, exif=exif, **extra)
+    code, _ = encoded(read_photo(buffer.getvalue(), "a"), "a.png")
+    with Image.open(io.BytesIO(code)) as file:
+        assert file.size == smooth(3).shape[:2]
+        told = file.getexif()
+        assert told.get(0x0112, 1) == 1
+        if kind == "WEBP":  # has no other place for them
+            assert (told[0x011A], told[0x011B]) == (98, 204)
+        else:
+            assert file.info["dpi"] == pytest.approx((98, 204), abs=0.02)
+        assert (told.get(0x011A, 98), told.get(0x011B, 204)) == (98, 204)
+
+
 def test_texts_that_a_program_gives_a_pillow_image_come_back() -> None:
     image = Image.fromarray(smooth(3))
     image.getexif()[0x013B] = "東京"
