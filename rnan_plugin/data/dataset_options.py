@@ -38,7 +38,7 @@ class AnySet:
         type: RestorationDataset, the plugin's; others are BasicSR's own.
         phase: Added by BasicSR.
         scale: Added by BasicSR, from the top of the file.
-        use_shuffle: Draw training samples in random order.
+        use_shuffle: Of BasicSR's files; training samples are drawn in random order whatever it is, there as here.
         num_worker_per_gpu: Processes that read data, for each GPU.
         batch_size_per_gpu: Samples of a batch, for each GPU.
         dataset_enlarge_ratio: Times that an epoch goes through the set.

@@ -21,6 +21,7 @@ from rnan_plugin.options.schema import read_option_file
 from rnan_plugin.options.values import MISFIT, Count, describe, fitted
 from rnan_plugin.targets import ABSENT, absence
 from rnan_plugin.training.curves import Curve, training_curves
+from rnan_plugin.training.endings import asking
 from rnan_plugin.training.metrics import better
 from rnan_plugin.training.states import newest_state, place_of_run, states_of
 
@@ -109,7 +110,7 @@ class Runner:
     def __init__(self) -> None:
         self.stopped = 0
         self._process: subprocess.Popen[bytes] | None = None
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in asking():
             signal.signal(number, self._stop)
 
     def _stop(self, number: int, _: FrameType | None) -> None:

@@ -60,10 +60,19 @@ def network_section(name: NetworkName, num_channel: int, scale: int) -> Section:
     Raises:
         UserError: The network is not written for so many channels, or the scale.
     """
+    check_fits(name, num_channel, scale)
+    return NETWORKS[name].build(num_channel, scale)
+
+
+def check_fits(name: NetworkName, num_channel: int, scale: int) -> None:
+    """Whether a network can stand in a file for images of 1 or 3 channels at a scale.
+
+    Raises:
+        UserError: It can't.
+    """
     if reason := unfit(name, num_channel, scale):
         others = ", ".join(other for other in NETWORKS if unfit(other, num_channel, scale) is None)
         raise UserError(f"network: {reason}{f'; these do: {others}' if others else ''}")
-    return NETWORKS[name].build(num_channel, scale)
 
 
 def unfit(name: NetworkName, num_channel: int, scale: int) -> str | None:

@@ -195,7 +195,7 @@ class Validation:
     Args:
         val_freq: Iterations between two validations.
         save_img: Write restored images.
-        pbar: Show progress.
+        pbar: Tell how far a validation is: by a bar on a terminal, elsewhere a line every ten seconds.
         suffix: Of the restored images' names.
         metrics: By name, what is computed: `psnr: {type: calculate_psnr, crop_border: 0}`.
         num_panel: Images of each set in TensorBoard.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from rnan_plugin.choices import ShippedSize
 from rnan_plugin.options.inputs import WEIGHTS, Inputs, inputs_of
-from rnan_plugin.options.networks import Section, rnan, small_rnan
+from rnan_plugin.options.networks import Section, check_fits, rnan, small_rnan
 from rnan_plugin.options.parts import loss_of, schedule_free, small_training, val_freq
 from rnan_plugin.options.recipes import IDENTITY_START, SLOW_MASKS, OptionFile
 
@@ -111,6 +111,7 @@ def _going_on(
 
 
 def _network(size: ShippedSize, inputs: Inputs) -> Section:
+    check_fits("RNAN", inputs.num_channel, inputs.scale)
     if size == "small":
         return small_rnan(inputs.num_channel, inputs.scale)
     return rnan(inputs.num_channel, inputs.scale, num_rab=1, num_rnab=1)

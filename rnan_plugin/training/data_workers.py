@@ -11,6 +11,7 @@ from pathlib import Path
 from rnan_plugin.data.dataset_options import DatasetOptions
 from rnan_plugin.errors import UserError
 from rnan_plugin.images.color import NUM_CHANNEL
+from rnan_plugin.training.endings import asking
 
 PLACE = Path("/dev/shm")  # in a container it often has 64 MiB
 _WAITING = 2  # batches that torch lets a worker prepare in advance
@@ -52,7 +53,7 @@ def said_by_worker(error: Exception) -> str | None:
 
 def ignore_signals(_: int) -> None:
     """Leave it to the training process, which asks its data workers to stop."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in asking():
         signal.signal(number, signal.SIG_IGN)
 
 

@@ -19,9 +19,18 @@ IN_A_STEP = (
 IN_A_VALIDATION = "take val.policy: auto, or a smaller val.tile"
 
 
+def asking() -> list[int]:
+    """The signals that ask to stop: SIGTERM, Ctrl-C, and SIGHUP, as a closed terminal sends it.
+
+    Without those that the process is deaf to, as `nohup` makes it to SIGHUP.
+    """
+    there = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)]
+    return [number for number in there if signal.getsignal(number) != signal.SIG_IGN]
+
+
 @contextmanager
 def stop_signals() -> Iterator[list[int]]:
-    """Collect SIGTERM and Ctrl-C instead of dying of them; a second Ctrl-C is obeyed at once."""
+    """Collect the signals that ask to stop instead of dying of them; a second Ctrl-C is obeyed at once."""
     caught: list[int] = []
 
     def note(number: int, _: object) -> None:
@@ -29,7 +38,7 @@ def stop_signals() -> Iterator[list[int]]:
             raise KeyboardInterrupt
         caught.append(number)
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.signal(number, note) for number in asking()}
     try:
         yield caught
     finally:

@@ -157,7 +157,7 @@ def _derive(opt: dict[str, Any], args: argparse.Namespace, root_path: str, *, is
     opt["seed_drawn"] = opt.get("manual_seed") is None
     if opt["seed_drawn"]:
         opt["manual_seed"] = _drawn_seed()
-    set_random_seed((opt["manual_seed"] + opt["rank"]) % 2**32)
+    _seed(opt)
     opt["auto_resume"], opt["is_train"] = args.auto_resume, is_train
     opt["name"] = name_of_run(opt["name"], args)
     if opt["num_gpu"] == "auto":
@@ -168,11 +168,19 @@ def _derive(opt: dict[str, Any], args: argparse.Namespace, root_path: str, *, is
     _derive_paths(opt)
     if isinstance(weights := opt["path"].get("pretrain_network_g"), str) and weights:
         opt["path"]["pretrain_network_g"] = named_file(weights, args.opt)
-    opt["path"] |= _folders(root_path, opt["name"], is_train=is_train)
+    folders = _folders(root_path, opt["name"], is_train=is_train)
+    for key in opt["path"].keys() & folders.keys():
+        _say(opt, f"path.{key}: passed over, it is {folders[key]}")
+    opt["path"] |= folders
     if is_train and "debug" in opt["name"]:
         opt["logger"] |= {"print_freq": 1, "save_checkpoint_freq": 8}
         if opt.get("val"):
             opt["val"]["val_freq"] = 8
+
+
+def _seed(opt: Mapping[str, Any]) -> None:
+    """Seed the streams that are not drawn from by a sample's or a step's number."""
+    set_random_seed((opt["manual_seed"] + opt["rank"]) % 2**32)
 
 
 def _drawn_seed() -> int:
@@ -301,7 +309,7 @@ def _keep_drawn_seed(opt: dict[str, Any], state: Mapping[str, Any]) -> None:
     seed = (state.get("options") or {}).get("manual_seed")
     if opt.get("seed_drawn") and seed is not None:
         opt["manual_seed"] = seed
-        set_random_seed(seed + opt["rank"])
+        _seed(opt)
 
 
 def _say(opt: Mapping[str, Any], line: str) -> None:

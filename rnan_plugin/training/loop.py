@@ -30,6 +30,7 @@ from rnan_plugin.training.event_log import EventLog
 from rnan_plugin.training.loaders import first_draw, make_loaders, read_from, samples_per_step
 from rnan_plugin.training.run_aside import set_later_aside
 from rnan_plugin.training.run_folder import prepare_run
+from rnan_plugin.training.states import states_of
 
 DATA_SHARE_LIMIT = 0.1  # of a step's time; above it the data loader holds the training up
 
@@ -43,7 +44,7 @@ def train(opt: dict[str, Any], option_file: str, state: dict[str, Any] | None) -
         state: Training state to go on from.
 
     Returns:
-        Exit status: 0, or 128 and the number of the signal that stopped it (SIGTERM 143, Ctrl-C 130).
+        Exit status: 0, or 128 and the number of the signal that stopped it (SIGTERM 143, Ctrl-C 130, SIGHUP 129).
 
     Raises:
         UserError: See `RestorationModel`, or the data can't be read.
@@ -69,9 +70,13 @@ def train(opt: dict[str, Any], option_file: str, state: dict[str, Any] | None) -
 
 
 def _go_on(opt: Mapping[str, Any], model: Any, state: dict[str, Any]) -> None:
-    """Take over a training state; where the option file names it, what was trained after it no longer counts."""
+    """Take over a training state.
+
+    What was trained after it no longer counts: where the option file names it, or later ones are not whole.
+    """
     model.resume_training(state)
-    if opt["rank"] == 0 and not opt["auto_resume"]:
+    last = next(iter(states_of(Path(opt["path"]["training_states"]))), state["iter"])
+    if opt["rank"] == 0 and (not opt["auto_resume"] or last > state["iter"]):
         set_later_aside(opt, state["iter"])
     if hasattr(model, "take_over_best"):  # the toolbox's own models keep no best
         model.take_over_best(state.get("best") or {})

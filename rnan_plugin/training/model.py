@@ -248,7 +248,8 @@ class RestorationModel(ValidatedModel):
         keep = self.opt["logger"].get("keep_last")
         if keep is not None and self.opt["rank"] == 0:
             try:
-                remove_old(Path(self.opt["path"]["training_states"]), Path(self.opt["path"]["models"]), keep)
+                states, models = (Path(self.opt["path"][key]) for key in ("training_states", "models"))
+                remove_old(states, models, keep, self.saved)
             except OSError as error:
                 get_root_logger().warning(f"{error.filename}: can't be removed ({error.strerror}), training goes on")
 

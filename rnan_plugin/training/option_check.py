@@ -228,6 +228,9 @@ def _check_lpips(metric: dict[str, Any], where: str) -> None:
 def _check_best(opt: Mapping[str, Any], path: str) -> None:
     best = (opt.get("logger") or {}).get("save_best")
     metrics = (opt.get("val") or {}).get("metrics") or {}
+    if best is not None and not metrics:
+        lacking = "val.metrics is empty" if opt.get("val") else "there is no section val"
+        raise UserError(f"{path}, logger.save_best: {best}, but {lacking}; add the metric there, or take save_best out")
     if best is not None and best not in metrics:
         raise UserError(
             f"{path}, logger.save_best: no metric {shown(best)} in val.metrics{nearest(str(best), metrics)}"

@@ -59,6 +59,8 @@ def _without_effect(opt: Mapping[str, Any]) -> Iterator[str]:
     weights = loss_weights(train)
     if weights and not any(weights.values()):
         yield f"{', '.join(weights)}: 0, with which nothing is learned"
+    if (opt["datasets"].get("train") or {}).get("use_shuffle") is False:
+        yield "datasets.train.use_shuffle: false, but samples are drawn in random order all the same, as in BasicSR"
     for name in opt["path"].get("ignore_resume_networks") or ():
         if name not in opt:
             yield f"path.ignore_resume_networks: {shown(name)} is no network of this file, which has network_g"
@@ -66,10 +68,11 @@ def _without_effect(opt: Mapping[str, Any]) -> Iterator[str]:
 
 def _unlike_the_training_set(opt: Mapping[str, Any]) -> Iterator[str]:
     """One network, of three channels or one, may be scored on another kind of image than it is trained on."""
-    wanted = channels_of(opt["datasets"].get("train") or {}, "datasets.train")
-    for phase, dataset in opt["datasets"].items():
-        if None not in (wanted, found := channels_of(dataset, f"datasets.{phase}")) and found != wanted:
-            yield f"datasets.{phase}.channels: {found}, but training's are {wanted}"
+    found = {phase: channels_of(dataset, f"datasets.{phase}") for phase, dataset in opt["datasets"].items()}
+    wanted = found.get("train")
+    for phase, channels in found.items():
+        if None not in (wanted, channels) and channels != wanted:
+            yield f"datasets.{phase}.channels: {channels}, but training's are {wanted}"
 
 
 def _off_the_scale(opt: Mapping[str, Any]) -> Iterator[str]:

@@ -195,8 +195,17 @@ def later_than(states: Path, models: Path, iteration: int) -> list[Path]:
     return [path for files in kinds for number, path in files.items() if number > iteration]
 
 
-def remove_old(states: Path, models: Path, keep: int) -> None:
-    """Remove all but the last `keep` numbered checkpoints, states before their weights."""
+def remove_old(states: Path, models: Path, keep: int, last: int) -> None:
+    """Remove what is older than the last `keep` training states, states before their weights.
+
+    Args:
+        states: Folder of the training states.
+        models: Folder of the weights.
+        keep: How many stay.
+        last: Iteration that was saved last; checkpoints of later ones, which can only be damaged, do not count.
+    """
+    kept = [iteration for iteration in states_of(states) if iteration <= last][:keep]
     for files in (states_of(states), _numbered(models.glob("*.pth"), "net_g_")):
-        for path in list(files.values())[keep:]:
-            path.unlink(missing_ok=True)
+        for iteration, path in files.items():
+            if iteration < min(kept, default=0):
+                path.unlink(missing_ok=True)

@@ -24,6 +24,7 @@ from rnan_plugin.files import atomic_path, shortened
 from rnan_plugin.images.codec import encode_png
 from rnan_plugin.inference.policy import policy_of
 from rnan_plugin.inference.whole_images import restore
+from rnan_plugin.progress import FileProgress
 from rnan_plugin.toolbox.api import SRModel, calculate_metric, get_root_logger, tensor2img
 from rnan_plugin.training.best import note, row_to_go_on_with
 from rnan_plugin.training.endings import ENDED_WITH_ANOTHER
@@ -92,9 +93,19 @@ class ValidatedModel(SRModel):
 
     def _own_share(self, dataset: Any, current_iter: int, save_img: bool) -> list[dict[str, Any]] | UserError:
         try:
-            return list(self._restore_share(dataset, current_iter, save_img))
+            return list(self._counted(self._restore_share(dataset, current_iter, save_img), dataset))
         except UserError as error:
             return error
+
+    def _counted(self, images: Iterator[dict[str, Any]], dataset: Any) -> Iterator[dict[str, Any]]:
+        """Tell how far the first process is with its share, unless `val.pbar` is false."""
+        if self.opt["rank"] or not (self.opt.get("val") or {}).get("pbar", True):
+            yield from images
+            return
+        with FileProgress(-(-len(dataset) // self.opt["world_size"]), dataset.opt["name"]) as progress:
+            for image in images:
+                yield image
+                progress.step()
 
     def _restore_share(self, dataset: Any, current_iter: int, save_img: bool) -> Iterator[dict[str, Any]]:
         """Restore and score this process's images, one in so many; ends early if asked to stop."""

@@ -119,6 +119,8 @@ def test_a_level_of_ones_own(capsys: Capture) -> None:
         ("--task car --level inf", "--level: inf is not a whole number"),
         ("--task sr --level 2.5", "--level: 2.5 is not a whole number"),
         ("--task sr --level 5", "--network: RNAN enlarges ×2, ×3, ×4, not ×5"),
+        ("--task sr --level 8 --size small", "--network: RNAN enlarges ×2, ×3, ×4, not ×8"),
+        ("--task sr --level 5 --size medium", "--network: RNAN enlarges ×2, ×3, ×4, not ×5"),
         ("--task sr --level 2 --network RIDNet", "--network: RIDNet keeps the size of its input"),
         ("--task car --level 10 --network EDSR", "--network: EDSR takes RGB images alone"),
         ("--task car --level 10 --blind", "--blind: a network for unknown levels has no level"),

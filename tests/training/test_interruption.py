@@ -20,6 +20,7 @@ from conftest import tiny_options, write_options
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from rnan_plugin.__main__ import main
+from rnan_plugin.training.endings import asking
 
 ITERATIONS = 60
 KILLS = 20
@@ -101,7 +102,7 @@ def wait_for(condition, process, seconds=120):
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
 def test_stop_signal_saves_and_leaves_with_its_own_status(uninterrupted, data, tmp_path, number, status):
     opt = options(data)
     opt["logger"] |= {"save_checkpoint_freq": 1000}  # nothing is saved unless the signal does it
@@ -130,6 +131,15 @@ def test_stop_signal_saves_and_leaves_with_its_own_status(uninterrupted, data, t
     write_options(tmp_path, opt)
     run(tmp_path, "--archive")
     assert list(tmp_path.glob("experiments/tiny_archived_*"))
+
+
+def test_what_nohup_made_deaf_stays_deaf():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert set(asking()) == {signal.SIGTERM, signal.SIGINT}
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert set(asking()) == {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 
 
 def test_run_is_found_from_any_folder(data, tmp_path):

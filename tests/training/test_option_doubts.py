@@ -14,6 +14,7 @@ from legal_options import parse
 from torch import nn
 
 import rnan_plugin.training.connect  # noqa: F401 - the toolbox has to know the plugin's classes
+from rnan_plugin.archs.rnan_arch import RNAN
 from rnan_plugin.toolbox.api import ARCH_REGISTRY
 from rnan_plugin.training import launcher
 
@@ -36,6 +37,10 @@ DOUBTS: dict[str, tuple[dict[str, Any], str]] = {
     "debug": (
         {"name": "my_debug_run"},
         "name: as 'debug' is in it, BasicSR saves and validates at every eighth step, without a TensorBoard log",
+    ),
+    "samples in order": (
+        {"datasets.train.use_shuffle": False},
+        "datasets.train.use_shuffle: false, but samples are drawn in random order all the same, as in BasicSR",
     ),
     "no validation": ({"val": None}, "datasets: the sets to validate on are never looked at without a section val"),
     "rising rate": (
@@ -91,6 +96,17 @@ def any_channels(monkeypatch: pytest.MonkeyPatch) -> None:
             return x * self.factor
 
     monkeypatch.setitem(ARCH_REGISTRY._obj_map, "AnyChannels", AnyChannels)
+
+
+def test_a_test_of_luma_is_unlike_no_training(legal: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    one_channel = {"network_g.num_in_ch": 1, "network_g.num_out_ch": 1, "datasets.val.channels": "y", "train": None}
+    options = change(legal, one_channel)
+    network = {key: value for key, value in options["network_g"].items() if key != "type"}
+    torch.save({"params": RNAN(**network).state_dict()}, "y.pth")
+    options |= {"path": {"pretrain_network_g": "y.pth"}, "datasets": {"test": options["datasets"]["val"]}}
+    Path("y.yml").write_text(yaml.safe_dump(options))
+    launcher.check_file("y.yml")
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.usefixtures("any_channels")

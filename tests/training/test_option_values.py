@@ -309,6 +309,14 @@ REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"network_g.mask_branch": False, "train.mask_lr_mult": 0.1},
         ["train.mask_lr_mult: this RNAN has no mask branches; take it out"],
     ),
+    "best without validation": (
+        {"logger.save_best": "psnr", "val": None},
+        ["logger.save_best: psnr, but there is no section val; add the metric there, or take save_best out"],
+    ),
+    "best without metrics": (
+        {"logger.save_best": "psnr", "val.metrics": None},
+        ["logger.save_best: psnr, but val.metrics is empty; add the metric there"],
+    ),
     "pixel loss as perceptual loss": (
         {"train.perceptual_opt": {"type": "L1Loss"}},
         ["train.perceptual_opt: L1Loss gives no two losses, of content and style"],

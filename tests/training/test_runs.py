@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -17,11 +18,12 @@ from conftest import Train, forget_logger, log_of, tiny_options
 from tiny_runs import RUN, errors, state
 
 import rnan_plugin.training.connect  # noqa: F401 - BasicSR has to know the plugin's classes
-from rnan_plugin import checkpoints, device
+from rnan_plugin import checkpoints, device, progress
 from rnan_plugin.__main__ import main
 from rnan_plugin.checkpoints import read
 from rnan_plugin.data.sampler import SeededDraws
 from rnan_plugin.evaluation.study import Training
+from rnan_plugin.training.launcher import _keep_drawn_seed
 from rnan_plugin.training.model import RestorationModel
 
 
@@ -58,6 +60,30 @@ def test_drawn_seed_is_kept_on_resuming(train: Train, capfd: pytest.CaptureFixtu
     assert "manual_seed:" not in "".join(re.findall("changed since.*", capfd.readouterr().out))
     assert train("--auto_resume", manual_seed=seed + 1, train__total_iter=6) == 0
     assert f"changed since iteration 4: manual_seed: {seed} -> {seed + 1}" in capfd.readouterr().out
+
+
+def test_the_largest_seed_is_one_for_each_process_on_resuming_too() -> None:
+    opt = {"seed_drawn": True, "manual_seed": 1, "rank": 1}
+    _keep_drawn_seed(opt, {"options": {"manual_seed": 2**32 - 1}})
+    assert (opt["manual_seed"], np.random.get_state()[1][0]) == (2**32 - 1, 0)
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+def test_how_far_a_validation_is(
+    train: Train, is_told: bool, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "EVERY", 0)
+    assert train(train__total_iter=1, val__pbar=is_told) == 0
+    assert ("held-out: 1 of 2 images" in capfd.readouterr().err) == is_told
+
+
+def test_folders_of_a_run_that_a_file_names_are_passed_over_aloud(
+    train: Train, data: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tiny_options(data)["path"] | {"experiments_root": "elsewhere"}
+    assert train(train__total_iter=1, path=path) == 0
+    assert f"path.experiments_root: passed over, it is {RUN.absolute()}" in capfd.readouterr().out
+    assert not Path("elsewhere").exists()
 
 
 DRAW = """
@@ -346,6 +372,35 @@ def test_what_comes_after_the_state_gone_back_to_no_longer_counts(
         assert same_weights(RUN / "models/net_g_best.pth", RUN / "models/net_g_2.pth")
     assert train("--auto_resume", train__total_iter=6, train__optim_g=changes["train__optim_g"]) == 0
     assert "Resuming training from epoch: 0, iter: 5" in "".join(log.read_text("utf-8") for log in RUN.glob("*.log"))
+
+
+@pytest.mark.parametrize("keep", [1, 2])
+def test_what_is_made_after_a_damaged_state_was_passed_over_stays(
+    train: Train, keep: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The damaged ones have the higher numbers; whole ones are not removed in their favour."""
+    assert train(train__total_iter=4) == 0
+    damaged = RUN / "models/net_g_4.pth"
+    damaged.write_bytes(damaged.read_bytes()[:-1000] + bytes(1000))
+    assert train("--auto_resume", train__total_iter=3, logger__keep_last=keep) == 0
+    (folder,) = RUN.glob("after_2_archived_*")
+    assert {"net_g_4.pth"} <= names(folder / "models")
+    assert names(folder / "training_states") == {"4.state"}
+    assert names(RUN / "training_states") == ({"3.state"} if keep == 1 else {"2.state", "3.state"})
+    capfd.readouterr()
+    assert train("--auto_resume", train__total_iter=4, logger__keep_last=keep) == 0
+    assert "resume_state: " in (told := capfd.readouterr().err)
+    assert "training_states/3.state" in told
+
+
+def test_weights_whose_state_is_gone_cost_no_other_state_its_own(train: Train) -> None:
+    assert train(train__total_iter=4) == 0
+    (RUN / "training_states/4.state").unlink()
+    assert train("--auto_resume", train__total_iter=3, logger__keep_last=1) == 0
+    assert names(RUN / "training_states") == {"3.state"}
+    assert {"net_g_3.pth", "net_g_4.pth"} <= names(RUN / "models")
+    assert train("--auto_resume", train__total_iter=4, logger__keep_last=1) == 0
+    assert names(RUN / "training_states") == {"4.state"}
 
 
 def test_the_best_by_another_metric_takes_the_place_of_the_best(train: Train, data: Path) -> None:
