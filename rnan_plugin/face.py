@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from numbers import Real
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -21,7 +22,7 @@ from rnan_plugin.evaluation.methods import MethodSource, build_method
 from rnan_plugin.files import writing
 from rnan_plugin.images.codec import read_file
 from rnan_plugin.images.photo import Photo, photo_of_pillow, read_photo, split_alpha
-from rnan_plugin.images.photo_writer import named_format, with_alpha
+from rnan_plugin.images.photo_writer import check_holds, named_format, with_alpha
 from rnan_plugin.inference import networks
 from rnan_plugin.inference.choose import AUTO
 from rnan_plugin.inference.pick import NamedPick, PackagePick, Pick, build_worker, restore_photo
@@ -29,7 +30,7 @@ from rnan_plugin.inference.policy import named_policy
 from rnan_plugin.inference.restorer import RestoreSettings
 from rnan_plugin.inference.results import write_untouched
 from rnan_plugin.paper.tasks import TASKS, TaskAtLevel
-from rnan_plugin.targets import check_file, is_file, real
+from rnan_plugin.targets import check_file, expanded, is_file, real
 
 __all__ = ["evaluate", "load_network", "load_released", "restore"]
 
@@ -100,6 +101,8 @@ def restore(  # noqa: PLR0913 - each is a flag of the command
         UserError: The image is not of that form, or no such weights; one line that says what to do.
     """
     task = AUTO if task is None else task
+    image = expanded(image) if isinstance(image, str | Path) else image
+    out = None if out is None else expanded(out)
     _check(task, level, channels, image, out)
     photo, code = _photo_of(image)
     settings = RestoreSettings(
@@ -113,6 +116,8 @@ def restore(  # noqa: PLR0913 - each is a flag of the command
         if option_file or weights:
             pick = _named_pick(option_file, weights, named, settings, _as_it_is_now(option_file, weights))
         worker, _ = pick(code, photo.pixels)
+        if worker is not None and out is not None:
+            check_holds(photo, out)
         result = photo if worker is None else restore_photo(photo, worker, name)[0]
     if out is not None:
         is_named = isinstance(image, str | Path)
@@ -126,7 +131,7 @@ def _check(task: str, level: object, channels: object, image: object, out: str |
     """What would be found only after the image has been restored, or never."""
     if task not in {AUTO, *TASKS}:
         raise UserError(f"task: no '{task}'{nearest(str(task), [AUTO, *TASKS])}")
-    if level is not None and (isinstance(level, bool) or not isinstance(level, int | float)):
+    if level is not None and (isinstance(level, bool) or not isinstance(level, Real)):
         raise UserError(f"level: {shown(level)} is not a number")
     if channels not in {None, *ONE_CHANNEL}:
         raise UserError(f"channels: {shown(channels)} is not one of {', '.join(ONE_CHANNEL)}")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -118,6 +119,39 @@ def test_threads_get_what_one_gets(photo: NDArray[np.uint8]) -> None:
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.parametrize("mode", ["YCbCr", "HSV", "RGBX", "RGBa", "La", "LAB"])
+def test_every_mode_that_a_file_may_have_is_taken_of_pillow_too(mode: str) -> None:
+    gradient = np.linspace(40, 200, 64, dtype=np.uint8)
+    colours = np.tile(gradient, (64, 1)), np.tile(gradient[:, None], 64), np.full((64, 64), 90, np.uint8)
+    image = Image.fromarray(np.stack(colours, 2))
+    through = {"RGBa": "RGBA", "La": "LA"}.get(mode)
+    if mode == "LAB":
+        profiles = (ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"))
+        given = ImageCms.applyTransform(image, ImageCms.buildTransform(*profiles, "RGB", "LAB"))
+    else:
+        given = (image.convert(through) if through else image).convert(mode)
+    assert given is not None
+    restored = np.asarray(rnan_plugin.restore(given, "colordn", 10).convert("RGB")).astype(int)
+    expected = np.asarray(image.convert("L").convert("RGB") if mode == "La" else image).astype(int)
+    assert np.abs(restored - expected).mean() < 6
+
+
+@pytest.mark.parametrize("level", [np.int64(50), np.float32(50)])
+def test_a_number_of_numpy_is_one(photo: NDArray[np.uint8], level: Any) -> None:
+    np.testing.assert_array_equal(
+        rnan_plugin.restore(photo, "colordn", level), rnan_plugin.restore(photo, "colordn", 50)
+    )
+
+
+def test_a_home_folder_is_one(photo: NDArray[np.uint8], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    cv2.imwrite("a.png", photo)
+    rnan_plugin.restore("~/a.png", "colordn", 50, out="~/b.png")
+    assert (tmp_path / "b.png").exists()
+    assert not Path("~").exists()
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
@@ -140,6 +174,15 @@ def test_threads_get_what_one_gets(photo: NDArray[np.uint8]) -> None:
         ({"device": "abacus"}, "device: 'abacus'"),
         ({"precision": "float8"}, "precision: 'float8'"),
         ({"tile": 0}, "tile is 0"),
+        ({"tile": "64"}, "tile: '64' is not a whole number"),
+        ({"tile": 64.5}, "tile: 64.5 is not a whole number"),
+        ({"overlap": "8"}, "overlap: '8' is not a whole number"),
+        ({"window": True}, "window: True is not a whole number"),
+        ({"self_ensemble": "no"}, "self_ensemble: 'no' is neither true nor false"),
+        (
+            {"image": np.zeros((8, 8, 4), np.uint8), "out": "a.jpg"},
+            "a.jpg: JPEG has no transparency, .*; take PNG",
+        ),
     ],
 )
 def test_mistakes_are_one_line(

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rnan_plugin.choices import ASKED_PRECISIONS, POLICIES
 from rnan_plugin.errors import UserError
 from rnan_plugin.paper.tasks import TASKS, TaskAtLevel
+from rnan_plugin.targets import expanded
 
 if TYPE_CHECKING:  # torch takes seconds, and help needs none of it
     from rnan_plugin.inference.policy import Policy
+
+
+def path_at_home(text: str) -> Path:
+    """A path whose `~` no shell has replaced, as in `--out=~/results`."""
+    return Path(expanded(text))
 
 
 def add_task(parser: argparse.ArgumentParser, *, required: bool, why: str, finds_level: bool = False) -> None:

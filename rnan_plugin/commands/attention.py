@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from rnan_plugin.commands.arguments import add_network, add_task, add_weights, task_of
+from rnan_plugin.commands.arguments import add_network, add_task, add_weights, path_at_home, task_of
 
 EXAMPLES = """
   rnan attention photo.png maps.png --pixel 120 200 --task car --level 10
@@ -18,8 +17,8 @@ over the features; bright is let through. Exact on the whole image, in memory li
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command line."""
-    parser.add_argument("image", type=Path, help="input of the network")
-    parser.add_argument("picture", type=Path, help="to write; its ending says the format (PNG without one)")
+    parser.add_argument("image", type=path_at_home, help="input of the network")
+    parser.add_argument("picture", type=path_at_home, help="to write; its ending says the format (PNG without one)")
     parser.add_argument("--pixel", type=int, nargs=2, required=True, metavar=("ROW", "COLUMN"), help="looked from")
     add_task(parser, required=False, why="take the package's weights")
     add_network(parser)

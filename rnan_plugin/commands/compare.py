@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from rnan_plugin.commands.arguments import path_at_home
+
 EXAMPLES = """
   rnan compare comparison.yml
 
@@ -30,7 +32,9 @@ skimage_wavelet, skimage_tv, bm3d, malvar, menon, where they fit the task.
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command line."""
     parser.add_argument("comparison", help="comparison file, see below")
-    parser.add_argument("--out", type=Path, default=Path("results/comparison"), help="folder (default: %(default)s)")
+    parser.add_argument(
+        "--out", type=path_at_home, default=Path("results/comparison"), help="folder (default: %(default)s)"
+    )
 
 
 def run(options: argparse.Namespace) -> int:

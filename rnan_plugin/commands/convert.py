@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+
+from rnan_plugin.commands.arguments import path_at_home
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command line."""
     parser.add_argument("released", metavar="RELEASED", help="file of the RNAN release")
-    parser.add_argument("out", metavar="OUT", type=Path, help="file to write")
+    parser.add_argument("out", metavar="OUT", type=path_at_home, help="file to write")
     parser.add_argument("--overwrite", action="store_true", help="replace OUT where it is there already")
 
 

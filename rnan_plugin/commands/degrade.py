@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from rnan_plugin.commands.arguments import add_task, task_of
+from rnan_plugin.commands.arguments import add_task, path_at_home, task_of
 
 EXAMPLES = """
   rnan degrade datasets/Kodak24 degraded/Kodak24_s50 --task colordn --level 50
@@ -19,7 +18,7 @@ of the input, and the settings in OUTPUT/settings.json. The noise is that of the
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command line."""
     parser.add_argument("input", metavar="INPUT", help="folder of images")
-    parser.add_argument("output", metavar="OUTPUT", type=Path, help="new folder to write")
+    parser.add_argument("output", metavar="OUTPUT", type=path_at_home, help="new folder to write")
     add_task(parser, required=True, why="what to degrade for")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise (default: 0)")
 

@@ -12,10 +12,12 @@ from rnan_plugin.commands.arguments import (
     add_policy,
     add_task,
     add_weights,
+    path_at_home,
     policy_of,
     task_of,
 )
 from rnan_plugin.errors import UserError, one_line
+from rnan_plugin.targets import expanded
 
 if TYPE_CHECKING:
     from rnan_plugin.evaluation.methods import Method
@@ -38,20 +40,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_task(parser, required=True, why="whose inputs and protocol to score with")
     method = parser.add_mutually_exclusive_group()
     add_network(method)
-    method.add_argument("--restored", metavar="FOLDER", help="another program's results; of several sets FOLDER/SET")
+    method.add_argument(
+        "--restored", type=expanded, metavar="FOLDER", help="another program's results; of several sets FOLDER/SET"
+    )
     method.add_argument("--input", action="store_true", help="score the degraded images themselves")
     add_weights(parser)
     parser.add_argument("--name", help="of the method, in tables and file names")
-    add_policy(parser, default="tile")
-    add_device(parser)
+    add_flags_of_networks(parser)
     files = ("WEIGHTS", "LINEAR")
     parser.add_argument("--lpips", nargs=2, metavar=files, help="LPIPS too: files of its backbone and linear layers")
     parser.add_argument("--seed", type=int, default=0, help="of the noise (default: 0)")
-    parser.add_argument("--out", type=Path, default=Path("results/evaluation"), help="folder (default: %(default)s)")
+    parser.add_argument(
+        "--out", type=path_at_home, default=Path("results/evaluation"), help="folder (default: %(default)s)"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
     """Score and report; see `evaluate` for errors."""
+    from rnan_plugin.data.image_store import is_lmdb, open_store
     from rnan_plugin.evaluation.evaluate import evaluate
     from rnan_plugin.evaluation.reports import as_text, write_report
     from rnan_plugin.perceptual import Lpips
@@ -64,10 +70,30 @@ def run(options: argparse.Namespace) -> int:
     if lpips:
         lpips.describe()  # whatever is wrong with its files, before anything is restored
     for root in options.sets:
+        open_store(root, is_lmdb=is_lmdb(root))  # a slip in the last is told before the first is scored
+    for root in options.sets:
         evaluation = evaluate(method_of(options, task, root), task, root, lpips=lpips)
         print(as_text(evaluation))
         print(*(one_line(f"-> {file}") for file in write_report(evaluation, options.out)), "", sep="\n")
     return 0
+
+
+def _refuse_flags_of_networks(options: argparse.Namespace) -> None:
+    """What would have no effect without a network."""
+    if options.weights:
+        raise UserError("--weights: nothing to load them into with --input or --restored; leave one out")
+    plain = add_flags_of_networks(argparse.ArgumentParser()).parse_args([])
+    for name, default in vars(plain).items():
+        if getattr(options, name) != default:
+            told = "is of a network, of which there is none with --input or --restored; leave one out"
+            raise UserError(f"--{name.replace('_', '-')}: {told}")
+
+
+def add_flags_of_networks(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """Add how a network is applied, and on what."""
+    add_policy(parser, default="tile")
+    add_device(parser)
+    return parser
 
 
 def method_of(options: argparse.Namespace, task: TaskAtLevel, root: str) -> Method:
@@ -77,8 +103,8 @@ def method_of(options: argparse.Namespace, task: TaskAtLevel, root: str) -> Meth
     from rnan_plugin.inference.restorer import RestoreSettings
     from rnan_plugin.targets import with_a_name
 
-    if options.weights and (options.input or options.restored):
-        raise UserError("--weights: nothing to load them into with --input or --restored; leave one out")
+    if options.input or options.restored:
+        _refuse_flags_of_networks(options)
     settings = RestoreSettings(policy_of(options), options.device, options.precision, channels=task.row.channels)
     wanted: list[str] = []
     if options.input:

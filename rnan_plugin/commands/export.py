@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from rnan_plugin.choices import EXPORT_FORMS, ONNX_RUNTIMES
-from rnan_plugin.commands.arguments import add_network, add_task, add_weights, task_of
+from rnan_plugin.commands.arguments import add_network, add_task, add_weights, path_at_home, task_of
 from rnan_plugin.errors import UserError
 
 EXAMPLES = """
@@ -20,7 +19,7 @@ EXAMPLES = """
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command line."""
-    parser.add_argument("out", metavar="OUT", type=Path, help="file to write; its ending is the form's name")
+    parser.add_argument("out", metavar="OUT", type=path_at_home, help="file to write; its ending is the form's name")
     told = "pth: checkpoint of the plugin and BasicSR; safetensors: without code, for most programs; onnx: a graph; "
     told += "openmodeldb: an entry of that catalogue, OUT ends in .json"
     parser.add_argument("--to", required=True, choices=EXPORT_FORMS, help=told)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+
+from rnan_plugin.commands.arguments import path_at_home
 
 EXAMPLES = """
   rnan figure results/comparison/q10 Classic5 barbara figure --region 250 100 80 60
@@ -18,10 +19,14 @@ validation metrics, learning rate and speed of a training, from its TensorBoard 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command line."""
-    parser.add_argument("folder", type=Path, help="that `rnan compare` wrote, or of a training: experiments/NAME")
+    parser.add_argument(
+        "folder", type=path_at_home, help="that `rnan compare` wrote, or of a training: experiments/NAME"
+    )
     parser.add_argument("image_set", nargs="?", help="of a comparison: name of the set, such as Classic5")
     parser.add_argument("image", nargs="?", help="of a comparison: name of the image")
-    parser.add_argument("figure", type=Path, help="to write, without ending: PNG and PDF; of a training, one file")
+    parser.add_argument(
+        "figure", type=path_at_home, help="to write, without ending: PNG and PDF; of a training, one file"
+    )
     parser.add_argument("--region", type=int, nargs=4, metavar=("LEFT", "TOP", "WIDTH", "HEIGHT"))
     parser.add_argument("--size", type=int, nargs=2, default=(80, 60), help="of a chosen region (default: 80 60)")
     parser.add_argument("--difference", action="store_true", help="add maps of the distance to the ground truth")

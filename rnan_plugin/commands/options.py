@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rnan_plugin.choices import CHANNELS, NETWORKS, SIZES
-from rnan_plugin.commands.arguments import add_task
+from rnan_plugin.commands.arguments import add_task, path_at_home
 from rnan_plugin.errors import RnanWarning, UserError
 
 if TYPE_CHECKING:  # torch takes seconds, and help needs none of it
@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("option", "comparison"),
         help="print a schema (default: %(const)s)",
     )
-    parser.add_argument("--folder", type=Path, help=f"of the shipped files (default: {_FOLDER})")
+    parser.add_argument("--folder", type=path_at_home, help=f"of the shipped files (default: {_FOLDER})")
 
 
 def run(options: argparse.Namespace) -> int:

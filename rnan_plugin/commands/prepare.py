@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from rnan_plugin.errors import UserError
 from rnan_plugin.paper.image_sets import TRAINING_SETS
 
 EXAMPLES = """
@@ -24,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     told = "cut sub-images with this side (DIV2K: 480; default: whole images)"
     parser.add_argument("--crop-size", type=int, metavar="SIDE", help=told)
     told = "of neighbouring sub-images (default: 240)"
-    parser.add_argument("--step", type=int, default=240, metavar="PIXELS", help=told)
+    parser.add_argument("--step", type=int, metavar="PIXELS", help=told)
     told = "png: BasicSR reads it, too; raw: more disk, a crop reads its own rows alone (default: png)"
     parser.add_argument("--codec", choices=["png", "raw"], default="png", help=told)
     parser.add_argument("--skip-bad", action="store_true", help="leave unreadable images out and list them")
@@ -35,7 +36,9 @@ def run(options: argparse.Namespace) -> int:
     from rnan_plugin.data.lmdb_writer import Layout
     from rnan_plugin.data.prepare import prepare
 
-    layout = Layout(options.crop_size, options.step, options.codec)
+    if options.step is not None and options.crop_size is None:
+        raise UserError("--step: is of sub-images; add --crop-size, or leave it out")
+    layout = Layout(options.crop_size, Layout.step if options.step is None else options.step, options.codec)
     choice = {"set_name": options.set, "hold_out": options.hold_out, "skip_bad": options.skip_bad}
     prepare(options.sources, options.lmdb, layout, **choice)
     return 0

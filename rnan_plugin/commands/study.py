@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from rnan_plugin.commands.arguments import path_at_home
+
 EXAMPLES = """
   rnan study options/ablation/*.yml --table results/ablation.md
   rnan study options/ablation/*.yml --processes 4      each as a torchrun job of 4 processes
@@ -23,8 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--processes", type=_at_least_one, default=1, help="of each training, by torchrun (default: 1, without)"
     )
-    parser.add_argument("--table", type=Path, help="Markdown file to write the table to, too")
-    parser.add_argument("--curves", type=Path, help="PNG, SVG or PDF to draw the validation metrics to")
+    parser.add_argument("--table", type=path_at_home, help="Markdown file to write the table to, too")
+    parser.add_argument("--curves", type=path_at_home, help="PNG, SVG or PDF to draw the validation metrics to")
     parser.add_argument("--only-table", action="store_true", help="train nothing")
 
 

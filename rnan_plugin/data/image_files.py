@@ -23,8 +23,16 @@ def list_images(folder: Path) -> list[Path]:
         raise UserError(f"{folder}: {reason}; check the path")
     files = sorted(path for path in files_below(folder) if path.suffix.lower() in IMAGE_ENDINGS)
     if not files:
-        raise UserError(f"{folder}: no images in it; known endings are {' '.join(sorted(IMAGE_ENDINGS))}")
+        raise no_images_in(folder)
     return files
+
+
+def no_images_in(*places: str | Path) -> UserError:
+    """The error of folders or archives that hold no images."""
+    named = ", ".join(map(str, places))
+    if any(is_file(Path(place, "data.mdb")) for place in places):
+        return UserError(f"{named}: an LMDB, which training and scoring read; name a folder of images here")
+    return UserError(f"{named}: no images in it; known endings are {' '.join(sorted(IMAGE_ENDINGS))}")
 
 
 def files_below(root: Path, unreadable: Callable[[str], object] | None = None) -> Iterator[Path]:

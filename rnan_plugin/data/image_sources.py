@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from rnan_plugin.data.image_files import index_by_stem, list_images
+from rnan_plugin.data.image_files import index_by_stem, list_images, no_images_in
 from rnan_plugin.errors import UserError, one_line
 from rnan_plugin.files import readable
 from rnan_plugin.images.codec import IMAGE_ENDINGS, read_file
@@ -99,7 +99,7 @@ def _of_zip(file: Path) -> dict[str, ImageSource]:
         raise UserError(f"{file}: not a readable zip file ({_reason(error)}); download it again") from None
     members = {member.filename: member for member in archive.infolist() if _is_image(member)}
     if not members:
-        raise UserError(f"{file}: no images in it; known endings are {' '.join(sorted(IMAGE_ENDINGS))}")
+        raise no_images_in(file)
     places = {name: _place(name) for name in sorted(members)}
     root = os.path.commonpath([place.parent for place in places.values()])
     images: dict[str, ImageSource] = {}

@@ -177,12 +177,22 @@ def _check_files(root: Path) -> None:
     lacking = next((file for file in ("data.mdb", META_INFO) if absence(root / file) == ABSENT), None)
     if absence(root) == ABSENT or (is_folder(root) and lacking):
         state = f"incomplete, {lacking} is missing" if is_folder(root) else "no such LMDB"
-        raise UserError(f"{root}: {state}; pack it with: rnan prepare FOLDER {root}")
+        raise UserError(f"{root}: {state}; {_remedy(root)}")
     if reason := why_no_folder(root):
         raise UserError(f"{root}: {reason}; check the path")
     for file in ("data.mdb", META_INFO):
         if reason := why_no_file(root / file):
             raise UserError(f"{root / file}: {reason}; check the file and its permissions")
+
+
+def _remedy(root: Path) -> str:
+    """What to do where there is no LMDB."""
+    ending = root.with_name(f"{root.name}.lmdb")
+    if root.suffix != ".lmdb" and is_folder(ending):
+        return f"did you mean {ending}?"
+    if is_folder(root) and absence(root / "data.mdb") == ABSENT and root.suffix != ".lmdb":
+        return f"an LMDB of its images is made with: rnan prepare {root} {ending}"
+    return f"pack it with: rnan prepare FOLDER {root if root.suffix == '.lmdb' else ending}"
 
 
 def _read_meta_info(path: Path) -> dict[str, tuple[int, int]]:

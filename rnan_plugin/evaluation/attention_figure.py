@@ -47,7 +47,7 @@ def draw(loaded: Loaded, image: Path, picture: Path, pixel: tuple[int, int], tas
     img = convert_channels(img, channels, str(image))
     lq = to_tensor(img)[None]
     looked = non_local_maps(loaded.net, lq, *pixel)
-    pictures: list[Picture] = [("input", img.squeeze(), "gray")]
+    pictures: list[Picture] = [("input", img[..., 0] if img.shape[2] == 1 else img, "gray")]
     pictures += [(name, _brightness(values), "magma") for name, values in looked.items()]
     masks = mixed_masks(loaded.net, lq)
     pictures += [(f"{name} (mean)", values.mean(0), "viridis") for name, values in masks.items()]

@@ -158,6 +158,8 @@ def write_figure(
         print("no crop of the input: the comparison has no method of type input or bicubic", file=sys.stderr)
     file = comparison / "images" / image_set / image / f"{GROUND_TRUTH}.png"
     gt = decode_image(read_file(file), str(file))
+    if min(size) < 1:
+        raise UserError(f"size: {size[0]} {size[1]} is of no region; name a width and a height of 1 or more")
     size = (min(size[0], gt.shape[1]), min(size[1], gt.shape[0]))
     left, top, width, height = region or (0, 0, *size)
     if min(left, top) < 0 or left + width > gt.shape[1] or top + height > gt.shape[0] or min(width, height) < 1:

@@ -7,6 +7,7 @@ from typing import Any
 
 from rnan_plugin.errors import UserError
 from rnan_plugin.evaluation.plotting import picture_file, pyplot, save_picture
+from rnan_plugin.targets import ABSENT, absence, is_file, is_folder
 from rnan_plugin.training.curves import METRICS, logged_scalars
 
 _LOSSES = "losses/"
@@ -37,7 +38,11 @@ def draw_run(run: Path, file: Path, *, overwrite: bool = False) -> None:
     Raises:
         UserError: No log, an empty one, no matplotlib, or a file that is there or can't be written.
     """
+    if is_file(run / "table.json"):
+        raise UserError(f"{run}: a comparison; name set and image too: rnan figure {run} SET IMAGE FIGURE")
     file = picture_file(file, overwrite=overwrite)
+    if absence(log_of(run)) == ABSENT and log_of(run) != run.absolute() and is_folder(run):
+        raise UserError(f"{run}: has no log in {log_of(run)}; it is written where logger.use_tb_logger is true")
     panels = _panels(logged_scalars(log_of(run)))
     if not panels:
         raise UserError(f"{log_of(run)}: nothing is logged yet; draw it once the training has made its first steps")

@@ -156,7 +156,10 @@ def draw_curves(results: Results, file: Path) -> None:
     """Write a figure: a row for each metric, against iterations and against minutes."""
     metrics = sorted({name for curves in results.values() for name in curves})
     if not metrics:
-        print(f"{file}: not drawn, no validation in the logs yet", file=sys.stderr)
+        print(
+            f"{file}: not drawn, no validation in the logs yet (they need logger.use_tb_logger and a section val)",
+            file=sys.stderr,
+        )
         return
     figure, axes = pyplot().subplots(
         len(metrics), 2, figsize=(12, 4 * len(metrics)), layout="constrained", squeeze=False

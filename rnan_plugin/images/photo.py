@@ -48,6 +48,10 @@ _HEIF = (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypmsf1", b"ftyphevc", b"ftyp
 _CONVERTED = {"1": "L", "LA": "LA", "La": "LA", "PA": "RGBA", "RGBa": "RGBA", "YCbCr": "RGB"}
 
 
+# Modes that programs give images in memory, and what files hold instead.
+_OF_PILLOW = {"YCbCr": "RGB", "HSV": "RGB", "RGBX": "RGB", "RGBa": "RGBA", "La": "LA"}
+
+
 @dataclass(frozen=True)
 class Photo:
     """A decoded image file.
@@ -252,11 +256,11 @@ def photo_of_pillow(image: PillowImage.Image, name: str) -> tuple[Photo, bytes]:
     Raises:
         UserError: An image of a mode that is no picture.
     """
-    icc, is_cmyk = image.info.get("icc_profile"), image.mode == "CMYK"
-    buffer = io.BytesIO()
+    icc, buffer = image.info.get("icc_profile"), io.BytesIO()
     try:
-        how = {"format": "TIFF"} if is_cmyk else {"format": "PNG", "compress_level": 0}
-        image.save(buffer, icc_profile=icc, **how)
+        how = {"format": "TIFF"} if image.mode in CONVERTED_TO_SRGB else {"format": "PNG", "compress_level": 0}
+        pixels = image.convert(_OF_PILLOW[image.mode]) if image.mode in _OF_PILLOW else image
+        pixels.save(buffer, icc_profile=icc, **how)
     except Exception as error:  # of a mode that PNG has not
         raise UserError(f"{name}: mode {image.mode} ({said_by(error, 100)}); convert it") from None
     photo = read_photo(buffer.getvalue(), name)

@@ -20,7 +20,7 @@ Notes = tuple[str, ...]
 
 _SIDES = (0xA002, 0xA003)  # EXIF's width and height of the image, in its own part of the data
 _ASCII, _UTF8 = 2, 129  # types of texts
-_RESOLUTION, _INCH = (0x011A, 0x011B, 0x0128), 2  # EXIF's, across and down, and its unit
+_RESOLUTION, _INCH, _CENTIMETRE = (0x011A, 0x011B, 0x0128), 2, 3  # EXIF's, across and down, and its units
 _EXIF_PART, _GPS_PART, _INTEROP_PART = 0x8769, 0x8825, 0xA005
 _TIFF_ICC, _TIFF_XMP = 34675, 700
 _MOST_XMP = 2**24  # bytes, of a packet that is packed
@@ -88,13 +88,23 @@ def read_metadata(file: PillowImage.Image, code: bytes) -> tuple[Metadata, Notes
         file: As Pillow has it.
         code: The file's content, as far as there is one.
     """
-    (icc, told), dpi = _readable_profile(file), file.info.get("dpi")
+    (icc, told), dpi = _readable_profile(file), file.info.get("dpi") or _dpi_of_camera_data(file)
     (exif, notes), (packet, more) = _readable_exif(file, code), _readable_xmp(file, code)
     if not (isinstance(dpi, tuple) and len(dpi) == 2 and all(1 < float(value) < 1e6 for value in dpi)):  # 1 is a ratio
         dpi = None
     dpi = dpi and (float(dpi[0]), float(dpi[1]))
     colour = _png_colour(code) or (_coded_colour(code) if file.format in {"AVIF", "HEIF"} and not icc else ())
     return Metadata(icc, exif, dpi, colour, packet), (*told, *notes, *more)
+
+
+def _dpi_of_camera_data(file: PillowImage.Image) -> tuple[float, float] | None:
+    """Pixels an inch of formats that have no other place for them, and of which Pillow therefore gives none."""
+    with suppress(Exception):  # odd data never fail an image
+        tags: Mapping[int, Any] = file.getexif() if file.format in {"WEBP", "AVIF", "HEIF"} else {}
+        across, down, unit = (tags[tag] for tag in _RESOLUTION)
+        factor = 2.54 if unit == _CENTIMETRE else 1.0
+        return float(across) * factor, float(down) * factor
+    return None
 
 
 def _readable_profile(file: PillowImage.Image) -> tuple[bytes | None, Notes]:

@@ -91,6 +91,16 @@ def encode_photo(photo: Photo, name: str, quality: int | None = None) -> Written
     return _WRITERS[kind](photo, name, quality)
 
 
+def check_holds(photo: Photo, name: str) -> None:
+    """Whether the format of a file's ending can hold an image's channels.
+
+    Raises:
+        UserError: It can't.
+    """
+    if photo.alpha is not None and named_format(name) == "jpg":
+        raise UserError(f"{name}: JPEG has no transparency, which the image has; take PNG, WebP or TIFF")
+
+
 def _with_exif(photo: Photo, exif: bytes) -> Photo:
     return replace(photo, metadata=replace(photo.metadata, exif=exif))
 
@@ -115,8 +125,7 @@ def _png_chunks(metadata: Metadata) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _jpg(photo: Photo, name: str, quality: int | None) -> Written:
-    if photo.alpha is not None:
-        raise UserError(f"{name}: JPEG has no transparency, which the image has; choose --format png, webp or tif")
+    check_holds(photo, name)
     eight, lost = _of_eight_bits(photo)
     quality = QUALITY if quality is None else quality
     is_small = photo.pixels.shape[0] * photo.pixels.shape[1] <= _OPTIMISED

@@ -96,6 +96,8 @@ def restore_photo(
     visible = photo.visible
     pixels, used = worker.restore(visible, name, progress)
     lines = _on_channels(photo.pixels.shape[2], pixels.shape[2], worker.restorer.num_channel)
+    if worker.restorer.has_needless_channels and photo.pixels.shape[2] == worker.restorer.num_channel:
+        lines.append(_NEEDLESS_CHANNELS)
     facts: dict[str, Any] = {**worker.provenance, "policy": used.describe()}
     if worker.source:
         left = bring_within(visible, pixels, worker.source)
@@ -106,6 +108,9 @@ def restore_photo(
 
 
 _TOLD = 0.01  # share of an image that is left as it was and worth a line
+
+
+_NEEDLESS_CHANNELS = "restored in colour, as the network does; --channels is for those of one channel"
 
 
 def _on_channels(given: int, restored: int, of_network: int) -> list[str]:

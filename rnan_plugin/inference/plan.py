@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rnan_plugin.choices import RESULT_FORMATS
-from rnan_plugin.data.image_files import files_below
+from rnan_plugin.data.image_files import files_below, no_images_in
 from rnan_plugin.errors import UserError, nearest, shown
 from rnan_plugin.files import readable, shortened
 from rnan_plugin.images.codec import IMAGE_ENDINGS
@@ -22,6 +22,7 @@ from rnan_plugin.targets import ABSENT, absence, check_file, check_folder, is_fi
 
 INSTEAD = "name another target, a --suffix, or add --overwrite"
 _SEPARATORS = tuple(filter(None, (os.sep, os.altsep)))
+_LOSSLESS = ("png", "tif")  # formats that know no quality
 _AN_ENDING = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,4}")  # .pgn or .pdf, for a single image; .2026 is part of a folder's
 
 
@@ -48,6 +49,8 @@ class Naming:
             raise UserError(f"format: no {shown(self.format)}{nearest(str(self.format), RESULT_FORMATS)}")
         if self.quality is not None and not 1 <= self.quality <= 100:
             raise UserError(f"--quality: {self.quality} is not from 1 to 100")
+        if self.quality is not None and self.format in _LOSSLESS:
+            raise UserError(f"--quality: {self.format} loses nothing; leave it out, or name --format jpg or webp")
         if any(part in self.suffix for part in ("/", "\\", "\0")):
             raise UserError(f"--suffix: {self.suffix!r} can't be a part of a file's name")
 
@@ -55,7 +58,7 @@ class Naming:
         """The ending of a file's result in a folder."""
         own = source.suffix.lower()
         if self.format == "same":
-            return own if own in FORMATS else ".png"
+            return source.suffix if own in FORMATS else ".png"
         if self.format is None:
             return ".png"
         return own if FORMATS.get(own) == self.format else f".{self.format}"
@@ -118,8 +121,7 @@ def make_plan(sources: Sequence[str], target: str, naming: Naming, *, overwrite:
     else:
         plan = _in_folder(paths, out, naming)
     if not plan.jobs:
-        told = f"{', '.join(sources)}: no images in it; known endings are {' '.join(sorted(IMAGE_ENDINGS))}"
-        raise UserError(*plan.unreadable, told)
+        raise UserError(*plan.unreadable, str(no_images_in(*sources)))
     return plan if overwrite else _kept_from_the_users(plan)
 
 
@@ -132,6 +134,8 @@ def _names_file(target: str, *, is_alone: bool) -> bool:
 
 
 def _in_folder(paths: Sequence[Path], out: Path, naming: Naming) -> Plan:
+    if naming.quality is not None and naming.format is None:
+        raise UserError("--quality: in a folder results are PNG, which loses nothing; add --format jpg or webp")
     plan = Plan([], check_folder(out))
     several = sum(map(is_folder, paths)) > 1
     taken: set[Path] = set()
@@ -179,6 +183,8 @@ def _single(source: Path, out: Path, naming: Naming) -> Plan:
     kind = named_format(out, may_be_folder=True)
     if naming.format not in (None, kind):
         raise UserError(f"--format: {naming.format}, but the target {out} ends in {out.suffix}; leave out one of them")
+    if naming.quality is not None and kind in _LOSSLESS:
+        raise UserError(f"--quality: {out.suffix} loses nothing; leave it out, or end the target in .jpg or .webp")
     if naming.suffix:
         raise UserError(f"--suffix: goes with a folder as target; {out} is named already")
     job = Job(source, out, out)
@@ -194,15 +200,20 @@ def _files(source: Path, target: Path, plan: Plan, *, several: bool) -> list[tup
     files, there = sorted(files_below(source, plan.unreadable.append)), real(target)
     if real(source) in there.parents:
         files = [path for path in files if there not in real(path).parents]
-    return [(path, top / path.relative_to(source)) for path in _images(files, target, plan)]
+    return [(path, top / path.relative_to(source)) for path in _images(files, target, plan, source)]
 
 
-def _images(files: Sequence[Path], target: Path, plan: Plan) -> Iterator[Path]:
-    """Those of the files that are images by their ending, and no results of earlier runs."""
-    results = _Results(target)
+def _images(files: Sequence[Path], target: Path, plan: Plan, source: Path | None = None) -> Iterator[Path]:
+    """Those of the files that are images by their ending, and no results of earlier runs.
+
+    These are the target's, and those of folders below the source folder that were made of what is there too.
+    """
+    results, there = _Results(target), {readable(real(path)) for path in files}
+    records = (Record(path.parent) for path in files if path.name == RECORD_NAME and path.parent != source)
+    made = {out for record in records for out in record.made_of(there)}
     for path in files:
         if path.suffix.lower() in IMAGE_ENDINGS:
-            if not results.have(path):
+            if not results.have(path) and readable(real(path)) not in made:
                 yield path
         elif path.name != RECORD_NAME:
             plan.left_out.append((path, f"'{path.suffix}' is no ending of an image" if path.suffix else "no ending"))
@@ -225,7 +236,7 @@ class _Results:
 def _job(source: Path, place: Path, naming: Naming, taken: set[Path], *, is_alone: bool) -> Job:
     """Results that would meet keep the whole name of their source; if they still do, they are numbered."""
     ending, own = naming.ending_of(source), source.suffix
-    stem = place.stem if is_alone or own.lower() == ending else place.name
+    stem = place.stem if is_alone or own.lower() == ending.lower() else place.name
     out, number = _named(place, stem, naming.suffix, ending), 1
     while out in taken:
         number += 1

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Any
 
 from rnan_plugin.choices import POLICIES, PolicyName
-from rnan_plugin.errors import UserError
+from rnan_plugin.errors import UserError, shown
 from rnan_plugin.inference.tiling import RELEASE_PIXELS, RELEASE_PIXELS_ENLARGING, RELEASE_SHAVE
 
 # Side and overlap, smaller ones for less memory.
@@ -50,6 +51,9 @@ class Policy:
     def __post_init__(self) -> None:
         if self.name not in POLICIES:
             raise UserError(f"policy is '{self.name}', legal are {', '.join(POLICIES)}")
+        _check_whole(tile=self.tile, overlap=self.overlap, tile_batch=self.tile_batch, window=self.window)
+        if not isinstance(self.self_ensemble, bool):
+            raise UserError(f"self_ensemble: {shown(self.self_ensemble)} is neither true nor false")
         for name in ("tile", "tile_batch"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}, must be 1 or more")
@@ -76,6 +80,12 @@ class Policy:
         return text + (", self-ensemble of 8" if self.self_ensemble else "")
 
 
+def _check_whole(**numbers: object) -> None:
+    for name, number in numbers.items():
+        if number is not None and (isinstance(number, bool) or not isinstance(number, Integral)):
+            raise UserError(f"{name}: {shown(number)} is not a whole number")
+
+
 def named_policy(
     policy: PolicyName | None = None,
     tile: int | None = None,
@@ -95,6 +105,7 @@ def named_policy(
     Raises:
         UserError: A value outside its legal interval, or tiles for a policy that has none.
     """
+    _check_whole(tile=tile, overlap=overlap, window=window)
     for name, given in (("tile", tile), ("overlap", overlap)):
         if policy not in {None, "tile"} and given is not None:
             raise UserError(f"{name}: is of policy tile; leave it out, or policy {policy}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,13 @@ class Record:
     def images(self) -> set[str]:
         """Names of the results, relative to the folder; also of those that a run that was killed was about to write."""
         return self._entries.keys() | self._begun
+
+    def made_of(self, sources: Set[str]) -> set[str]:
+        """The results, as far as they were made of those files; both as `readable` names where they really are."""
+        folder = readable(real(self.file.parent))
+        ways = ((entry["image"], entry.get("from")) for entry in self._entries.values())
+        made = ((image, os.path.normpath(f"{folder}/{way}")) for image, way in ways if isinstance(way, str))
+        return {os.path.normpath(f"{folder}/{image}") for image, source in made if source in sources}
 
     def made(self, file: Path, source: Path) -> bool:
         """Whether a file of the folder is a result of this source, or of a run that ended before it could say."""

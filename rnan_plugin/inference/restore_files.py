@@ -22,6 +22,7 @@ from rnan_plugin.errors import UserError, one_line
 from rnan_plugin.files import cannot_write, readable, remove_leftovers, sha256_of
 from rnan_plugin.images.codec import header_size, read_file
 from rnan_plugin.images.photo import read_photo
+from rnan_plugin.images.photo_writer import check_holds
 from rnan_plugin.inference.pick import Pick, restore_photo
 from rnan_plugin.inference.plan import INSTEAD, Job, Naming, Plan, make_plan
 from rnan_plugin.inference.record import Record, input_sha256
@@ -199,8 +200,10 @@ class _Session:
         start = time.perf_counter()
         digest = input_sha256(job.source)
         if not self.work.overwrite:
-            if any(self._is_done(out, digest) for out in (job.out, job.copy)):
-                return _Outcome()
+            done = next((out for out in (job.out, job.copy) if self._is_done(out, digest)), None)
+            if done is not None:
+                changed = "was changed since it was restored, and stays; --overwrite makes it anew"
+                return _Outcome(lines=[_about(readable(done), changed)] if self.record.is_changed(done) else [])
             self._refuse_changed(job)
         size = header_size(job.source) or (0, 0)
         _check_room(size, readable(job.source))
@@ -212,11 +215,12 @@ class _Session:
         return _Outcome(entry, made.lines)
 
     def _is_done(self, out: Path, digest: str) -> bool:
-        return out.is_file() and self.record.holds(self.record.place(out), digest, self.asked)
+        is_there = out.is_file() and bool(out.stat().st_size)  # one that was emptied is none
+        return is_there and self.record.holds(self.record.place(out), digest, self.asked)
 
     def _refuse_changed(self, job: Job) -> None:
         for out in (job.out, job.copy):
-            if out.is_file() and self.record.is_changed(out):
+            if out.is_file() and out.stat().st_size and self.record.is_changed(out):
                 raise UserError(f"{readable(out)}: was changed since it was restored; {INSTEAD}")
 
 
@@ -253,6 +257,7 @@ def restore_one(job: Job, pick: Pick, naming: Naming, passes: Progress | None = 
         called = job.source.suffix if naming.format in (None, "same") else ""
         told = write_untouched(code, photo, job.copy, naming.quality, called=called)
         return Made(job.copy, {"left_as_it_is": why}, [*lines, *(_about(name, line) for line in told)])
+    check_holds(photo, readable(job.out))
     del code  # large images need the room
     restored, facts, told = restore_photo(photo, worker, name, passes)
     told = [*photo.notes, *told]

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from rnan_plugin import device as devices
-from rnan_plugin.choices import AskedPrecision, Channels
+from rnan_plugin.choices import ONE_CHANNEL, AskedPrecision, Channels
 from rnan_plugin.errors import UserError
 from rnan_plugin.files import sha256_of
 from rnan_plugin.images.color import (
@@ -63,6 +63,7 @@ class Restorer:
         self.precision = devices.precision_on(self.device, settings.precision)
         self.num_channel = channels_in(net) or 3
         self.channels = settings.channels or (task.row.channels if task else channels)
+        self.has_needless_channels = self.num_channel > 1 and settings.channels in ONE_CHANNEL
         self.policy = settings.policy
         self.task = task
         net = net.to(self.device).to(memory_format=torch.channels_last)

@@ -65,6 +65,8 @@ def read_yaml(path: str | Path, kind: str) -> dict[str, Any]:
     Raises:
         UserError: Missing, too large, not YAML, a key that stands twice, or not keys and values.
     """
+    if reason := why_no_file(path, kind):  # a pipe, too, can be read but once
+        raise UserError(f"{path}: {reason}; check the path")
     try:
         if Path(path).stat().st_size > _LARGEST_FILE:
             raise UserError(f"larger than {_LARGEST_FILE >> 20} MiB, which no {kind} is")
@@ -73,7 +75,7 @@ def read_yaml(path: str | Path, kind: str) -> dict[str, Any]:
             raise UserError(f"not valid YAML, it holds NULs{_OTHER_CODE}")
         content = parse_yaml(text)
     except OSError as error:
-        raise UserError(f"{path}: {why_no_file(path, kind) or error.strerror}; check the path") from None
+        raise UserError(f"{path}: {error.strerror}; check the path") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not valid YAML ({said_by(error)}){_OTHER_CODE}") from None
     except UserError as error:

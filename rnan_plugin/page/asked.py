@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import PurePosixPath
@@ -81,11 +82,13 @@ def asked_by(query: str) -> Asked:
     Raises:
         UserError: An unknown key, or a value that is none.
     """
-    given = {key: value for key, value in parse_qsl(query, keep_blank_values=True) if value}
-    known = [item.name for item in fields(Asked)]
-    for key in given:
+    pairs = [(key, value) for key, value in parse_qsl(query, keep_blank_values=True) if value]
+    given, known = dict(pairs), [item.name for item in fields(Asked)]
+    for key, times in Counter(key for key, _ in pairs).items():
         if key not in known:
             raise UserError(f"{shown(key)}: unknown{nearest(key, known)}")
+        if times > 1:
+            raise UserError(f"{key}: is given {times} times; give it once")
     return Asked(**{key: _READERS.get(key, _as_it_is)(key, text) for key, text in given.items()})
 
 
@@ -93,8 +96,14 @@ def _as_it_is(key: str, text: str) -> str:  # noqa: ARG001
     return text
 
 
-def _is_set(key: str, text: str) -> bool:  # noqa: ARG001
-    return text not in {"0", "false"}
+def _is_set(key: str, text: str) -> bool:
+    for answer, texts in _ANSWERS.items():
+        if text.lower() in texts:
+            return answer
+    raise UserError(f"{key}: {shown(text)} is not one of {', '.join(sum(_ANSWERS.values(), ()))}")
+
+
+_ANSWERS = {True: ("true", "yes", "on", "1"), False: ("false", "no", "off", "0")}
 
 
 def _number(key: str, text: str, kind: type[float] | type[int]) -> float | int:

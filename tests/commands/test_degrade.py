@@ -259,6 +259,23 @@ def test_what_a_killed_run_left_is_removed_by_the_next(photos: Path, tmp_path: P
         other.kill()
 
 
+def test_a_folder_that_another_run_has_made_meanwhile_stays(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, write = rnan_plugin.data.degrade_folder, rnan_plugin.data.degrade_folder._write_pair
+
+    def slow(*arguments: Any) -> None:
+        write(*arguments)
+        (tmp_path / "out").mkdir(exist_ok=True)
+        (tmp_path / "out/theirs.txt").touch()
+
+    monkeypatch.setattr(module, "_write_pair", slow)
+    with pytest.raises(UserError, match="out: has been made meanwhile; remove it or choose another folder"):
+        degrade(photos, tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["theirs.txt"]
+    assert {path.name for path in tmp_path.iterdir()} == {"photos", "out"}
+
+
 def test_command_line(photos: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "rnan_plugin", "degrade", "photos", "out"]
     command += ["--task", "colordn", "--level", "50", "--seed", "5"]

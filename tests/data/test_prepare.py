@@ -135,6 +135,8 @@ def test_wrong_target_is_told_before_anything_is_fetched_or_packed(
     assert "foo: the name must end in .lmdb" in error_of(capsys, *arguments, tmp_path / "foo", "--hold-out", 2)
     missing = error_of(capsys, *arguments, tmp_path / "no folder", tmp_path / "x.lmdb")
     assert "no folder: no such file or folder; check the path" in missing
+    needless = error_of(capsys, *arguments, tmp_path / "x.lmdb", "--step", 20)
+    assert "--step: is of sub-images; add --crop-size, or leave it out" in needless
     (tmp_path / "y.lmdb").symlink_to("nowhere")
     assert "y.lmdb: exists already" in error_of(capsys, *arguments, tmp_path / "y.lmdb")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "y.lmdb"]

@@ -54,6 +54,24 @@ def test_verify_finds_damage(codec: str, tmp_path: Path, capsys: pytest.CaptureF
     assert lines[4] == f"{root}: 4 images, 4 problems"
 
 
+def test_what_to_do_where_there_is_no_lmdb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((8, 8, 3), np.uint8))
+    assert main(["prepare", str(tmp_path), str(tmp_path / "x.lmdb")]) == 0
+    cases = {
+        "x": f"no such LMDB; did you mean {tmp_path / 'x.lmdb'}?",
+        "y": f"no such LMDB; pack it with: rnan prepare FOLDER {tmp_path / 'y.lmdb'}",
+        "y.lmdb": f"no such LMDB; pack it with: rnan prepare FOLDER {tmp_path / 'y.lmdb'}",
+        "": f"data.mdb is missing; an LMDB of its images is made with: rnan prepare {tmp_path} {tmp_path}.lmdb",
+    }
+    for name, told in cases.items():
+        capsys.readouterr()
+        assert main(["verify", str(tmp_path / name)]) == 2
+        assert told in capsys.readouterr().err
+    for command in (["restore"], ["degrade", "--task", "car", "--level", "10"]):
+        assert main([*command, str(tmp_path / "x.lmdb"), str(tmp_path / "out")]) == 2
+        assert "x.lmdb: an LMDB, which training and scoring read; name a folder of images" in capsys.readouterr().err
+
+
 def test_checksum_of_a_png_that_decodes_is_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(tmp_path / "in", ["a"])
     root = tmp_path / "x.lmdb"

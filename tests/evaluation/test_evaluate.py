@@ -172,6 +172,10 @@ def test_command_scores_a_network_of_the_toolbox(tmp_path: Path) -> None:
         (["nowhere", "--task", "car", "--level", "10", "--input"], "nowhere"),
         (["photos", "--task", "demosaic", "-opt", "no.yml"], "no.yml"),
         (["photos", "--task", "demosaic", "--input", "--weights", "x.pt"], "--weights: nothing to load them into"),
+        (["photos", "--task", "demosaic", "--input", "--self-ensemble"], "--self-ensemble: is of a network"),
+        (["photos", "--task", "demosaic", "--restored", "photos", "--tile", "9"], "--tile: is of a network, of which"),
+        (["photos", "--task", "demosaic", "--input", "--device", "cuda:7"], "--device: is of a network"),
+        (["photos", "nowhere", "--task", "car", "--level", "10", "--input"], "nowhere: no such folder"),
     ],
 )
 @pytest.mark.usefixtures("photos")

@@ -47,6 +47,8 @@ def test_every_curve_is_drawn_and_named(run: Path, folder: str, monkeypatch: pyt
         (["experiments/small", "x.xyz"], "x.xyz: no format of a picture"),
         (["experiments/small", "mine.png"], "mine.png: exists already; name another file, or add --overwrite"),
         (["results", "set", "a", "mine"], "mine.png: exists already; name another file, or add --overwrite"),
+        (["experiments/silent", "x.png"], "has no log in"),
+        (["compared", "x.png"], "compared: a comparison; name set and image too"),
         (["experiments/small", "Classic5", "x.png"], "image: of a comparison, name the set and the image"),
         (["experiments/small", "x.png", "--difference"], "--difference: are for a comparison"),
     ],
@@ -55,7 +57,9 @@ def test_what_can_not_be_drawn_is_told(
     run: Path, arguments: list[str], told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(run)
-    (run / "tb_logger/empty").mkdir()
+    for folder in ("tb_logger/empty", "experiments/silent", "compared"):
+        (run / folder).mkdir(parents=True)
+    (run / "compared/table.json").touch()
     (run / "mine.png").touch()
     before = sorted(run.rglob("*"))
     assert main(["figure", *arguments]) == 2

@@ -119,6 +119,17 @@ def test_pixels_an_inch_are_exchanged_where_the_image_is_turned_by_a_quarter(kin
         assert (told.get(0x011A, 98), told.get(0x011B, 204)) == (98, 204)
 
 
+@pytest.mark.parametrize("kind", ["WEBP", "AVIF"])
+@pytest.mark.parametrize(("unit", "expected"), [(2, 300.0), (3, 762.0)])
+def test_a_resolution_that_camera_data_alone_tell_comes_back_in_a_tiff(kind: str, unit: int, expected: float) -> None:
+    buffer, exif = io.BytesIO(), Image.Exif()
+    exif.update({0x011A: 300.0, 0x011B: 300.0, 0x0128: unit})
+    Image.fromarray(smooth(3)).save(buffer, kind, exif=exif)
+    code, _ = encoded(read_photo(buffer.getvalue(), "a"), "a.tif")
+    with Image.open(io.BytesIO(code)) as file:
+        assert file.info["dpi"] == pytest.approx((expected, expected))
+
+
 def test_texts_that_a_program_gives_a_pillow_image_come_back() -> None:
     image = Image.fromarray(smooth(3))
     image.getexif()[0x013B] = "東京"

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from matplotlib.axes import Axes
 
 from rnan_plugin.__main__ import main
 from rnan_plugin.archs.attention import SoftmaxOver
@@ -78,6 +79,20 @@ def test_command_draws_a_picture(image: Path, tmp_path: Path, capsys: pytest.Cap
     assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 100  # colours of maps, not a blank page
     assert main([*arguments, "--pixel", "24", "0"]) == 2
     assert "lies outside the image of 24×20" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("size", [(1, 30), (30, 1), (1, 1)])
+@pytest.mark.parametrize(("task", "level", "channels"), [("car", 10, 1), ("colordn", 50, 3)])
+def test_an_image_of_one_row_or_column_is_drawn(
+    size: tuple[int, int], task: str, level: float, channels: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[tuple[int, ...]] = []
+    show = Axes.imshow
+    monkeypatch.setattr(Axes, "imshow", lambda self, img, **how: (drawn.append(img.shape), show(self, img, **how))[1])
+    cv2.imwrite(str(tmp_path / "line.png"), np.full((*size, 3), 90, np.uint8))
+    arguments = ["attention", str(tmp_path / "line.png"), str(tmp_path / "maps.png"), "--pixel", "0", "0"]
+    assert main([*arguments, "--task", task, "--level", str(level)]) == 0
+    assert drawn[0] == (size if channels == 1 else (*size, 3))
 
 
 TARGETS = [

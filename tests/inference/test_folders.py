@@ -42,6 +42,12 @@ def test_a_folder_keeps_its_structure_and_both_of_one_stem(tmp_path: Path) -> No
     assert names([tmp_path / "in"], tmp_path / "out") == wanted
 
 
+def test_the_same_format_keeps_an_ending_as_it_is_written(tmp_path: Path) -> None:
+    for name in ("a.jpg", "a.JPG", "b.PNG", "c.BMP"):
+        save(tmp_path / "in" / name)
+    assert names([tmp_path / "in"], tmp_path / "out", Naming("same")) == ["a.JPG", "a.jpg", "b.PNG", "c.png"]
+
+
 def test_several_inputs_go_into_one_folder(tmp_path: Path) -> None:
     first, second = save(tmp_path / "x/a.jpg"), save(tmp_path / "y/a.jpg")
     assert names([first, second], tmp_path / "out") == ["a.jpg.png", "a.jpg-2.png"]
@@ -162,8 +168,7 @@ def test_a_pattern_that_finds_its_own_target_and_names_that_are_no_utf8(
     for _ in range(2):
         run(".", ".", "--suffix", "_r", "--weights", weights)
         run("plain.png", "plain_r.png", ".", "--suffix", "_r", "--weights", weights)
-    images = [f"{stem}{suffix}.png" for stem in (name, "plain") for suffix in ("", "_r")]
-    assert files(tmp_path / "out") == sorted([*images, "restore.jsonl"])
+    assert files(tmp_path / "out") == sorted([f"{name}.png", "plain.png", "restore.jsonl"])
     assert not [file for file in files(tmp_path) if "_r_r" in file and not file.startswith("out/")]
 
 

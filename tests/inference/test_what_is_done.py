@@ -143,7 +143,12 @@ def test_a_result_that_was_edited_stays(tmp_path: Path, weights: str, capsys: py
     run(*arguments)
     (tmp_path / "out/a.png").write_text("edited")
     run(*arguments)
-    assert "2 done already" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "2 done already" in printed
+    assert (
+        f"{tmp_path / 'out/a.png'}: was changed since it was restored, and stays; --overwrite makes it anew" in printed
+    )
+    assert "out/b.png: was" not in printed
     run(*arguments, "--self-ensemble", status=1)
     told = capsys.readouterr()
     assert "out/a.png: was changed since it was restored; name another target, a --suffix, or add --over" in told.err
@@ -151,6 +156,30 @@ def test_a_result_that_was_edited_stays(tmp_path: Path, weights: str, capsys: py
     assert (tmp_path / "out/a.png").read_text() == "edited"
     run(*arguments, "--self-ensemble", "--overwrite")
     assert cv2.imread(str(tmp_path / "out/a.png")) is not None
+
+
+def test_a_result_that_was_emptied_is_made_again(
+    tmp_path: Path, weights: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [save(tmp_path / "a.png"), tmp_path / "b.png", "--weights", weights]
+    run(*arguments)
+    before = (tmp_path / "b.png").read_bytes()
+    (tmp_path / "b.png").write_bytes(b"")
+    run(*arguments)
+    assert "1 image(s) restored\n" in capsys.readouterr().out
+    assert (tmp_path / "b.png").read_bytes() == before
+
+
+def test_results_below_a_source_are_none_for_another_target(tmp_path: Path, weights: str) -> None:
+    """But of a folder of results alone they are the sources."""
+    save(tmp_path / "in/a.png")
+    run(tmp_path / "in", tmp_path / "in/first", "--weights", weights)
+    run(tmp_path / "in", tmp_path / "in/second", "--weights", weights)
+    assert files(tmp_path / "in/second") == ["a.png", "restore.jsonl"]
+    run(tmp_path / "in", tmp_path / "out", "--weights", weights)
+    assert files(tmp_path / "out") == ["a.png", "restore.jsonl"]
+    run(tmp_path / "in/first", tmp_path / "twice", "--weights", weights)
+    assert files(tmp_path / "twice") == ["a.png", "restore.jsonl"]
 
 
 def test_what_a_kill_left_without_its_line_is_a_result(tmp_path: Path, weights: str) -> None:

@@ -238,6 +238,11 @@ def test_a_result_may_not_get_too_large(server: PageServer, monkeypatch: pytest.
     assert told["error"].startswith("a.png: 140×100 pixels, enlarged, are more than")
 
 
+@pytest.mark.parametrize(("text", "is_clean"), [("1", True), ("YES", True), ("no", False), ("Off", False), ("", False)])
+def test_a_picture_is_degraded_if_it_is_said_to_be_clean(text: str, is_clean: bool) -> None:
+    assert asked_by(f"clean={text}&task=car&level=10").clean == is_clean
+
+
 @pytest.mark.parametrize(
     ("query", "error"),
     [
@@ -253,6 +258,9 @@ def test_a_result_may_not_get_too_large(server: PageServer, monkeypatch: pytest.
         ("quality=101", "quality: 101"),
         ("quality=9.5", "quality: '9.5' is no whole number"),
         ("clean=1&task=car&level=10&format=jpg", "format: a clean picture"),
+        ("clean=maybe&task=car&level=10", "clean: 'maybe' is not one of true, yes, on, 1, false, no, off, 0"),
+        ("task=sr&level=2&level=3", "level: is given 2 times; give it once"),
+        ("quality=9&format=png", "--quality: png loses nothing"),
         ("tsak=car", "'tsak': unknown (did you mean 'task'?)"),
     ],
 )
