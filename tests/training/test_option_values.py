@@ -423,6 +423,36 @@ def test_basicsrs_own_models_need_the_sections_too(
     assert line == f"error: sr.yml: section '{section}' is missing; start from one of options/train_*.yml"
 
 
+PAIRED = {"type": "PairedImageDataset", "dataroot_lq": "photos", "filename_tmpl": "{}", "degradation": REMOVED}
+OTHERS = {  # of a training with a model of BasicSR's own
+    "model_type": ("SRMode", "model_type: no 'SRMode' in BasicSR (did you mean 'SRModel'?)"),
+    "network_g.type": ("RNNA", "network_g.type: no 'RNNA' in BasicSR"),
+    "train.total_iter": (REMOVED, "train: key 'total_iter' is missing"),
+    "logger.print_freq": ("often", "logger.print_freq: 'often' is not"),
+    "logger.save_checkpoint_freq": (REMOVED, "logger: key 'save_checkpoint_freq' is missing"),
+    "val.val_freq": (0, "val.val_freq: 0 is not"),
+    "datasets.train.type": ("Foo", "datasets.train.type: no 'Foo' in BasicSR"),
+    "datasets.train.name": (REMOVED, "datasets.train: key 'name' is missing"),
+    "datasets.train.batch_size_per_gpu": (0, "datasets.train.batch_size_per_gpu: 0 is not"),
+    "datasets.train.num_worker_per_gpu": (REMOVED, "datasets.train: key 'num_worker_per_gpu' is missing"),
+    "datasets.train.dataset_enlarge_ratio": (0, "datasets.train.dataset_enlarge_ratio: 0 is not"),
+}
+
+
+@pytest.mark.parametrize("key", OTHERS)
+def test_what_the_loop_reads_is_checked_for_other_models_too(
+    key: str, legal: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Keys that only the model reads are for it to judge."""
+    base = change(
+        legal, {"model_type": "SRModel", "train.of_its_own": 1} | {f"datasets.train.{k}": v for k, v in PAIRED.items()}
+    )
+    read = outcome(change(copy.deepcopy(base), {"train.total_iter": "1e1"}), monkeypatch, capfd)
+    assert (read["train"]["total_iter"], read["train"]["of_its_own"]) == (10, 1)
+    value, told = OTHERS[key]
+    refused(outcome(change(base, {key: value}), monkeypatch, capfd), told)
+
+
 def test_several_training_roots_are_read(
     legal: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
