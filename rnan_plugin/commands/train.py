@@ -29,6 +29,7 @@ def launch(mode: str, argv: Sequence[str]) -> int:
     from rnan_plugin.toolbox.api import basicsr
     from rnan_plugin.training.launcher import leave_processes, load_resume_state, parse_options
     from rnan_plugin.training.loop import train
+    from rnan_plugin.training.other_models import check_other_model
 
     sys.argv = [f"rnan {mode}", *argv]
     try:
@@ -37,6 +38,7 @@ def launch(mode: str, argv: Sequence[str]) -> int:
             return 0
         find_run(argv)
         opt, args = parse_options(str(Path.cwd()), is_train=True)
+        check_other_model(opt, args.opt)
         return train(opt, args.opt, load_resume_state(opt))
     finally:
         leave_processes()

@@ -23,6 +23,7 @@ from rnan_plugin.options.values import number_in
 from rnan_plugin.targets import expanded, why_no_file
 from rnan_plugin.toolbox.api import check_resume, get_dist_info, set_random_seed, stock_init_dist
 from rnan_plugin.training.option_check import check_option_file
+from rnan_plugin.training.other_models import check_other_model
 from rnan_plugin.training.run_aside import check_what_is_moved_aside
 from rnan_plugin.training.run_lock import hold_run
 from rnan_plugin.training.section_check import OUR_MODEL, check_values
@@ -56,7 +57,7 @@ def check_file(option_file: str) -> None:
     args = argument_parser().parse_args(["-opt", option_file, "--archive"])
     has_weights = content["path"].get("pretrain_network_g") is not None  # a test's `train`, which nobody took out
     is_train = "train" in content["datasets"] or ("train" in content and not has_weights)
-    _options(args, str(Path.cwd()), is_train=is_train)
+    check_other_model(_options(args, str(Path.cwd()), is_train=is_train), option_file)
 
 
 def _options(args: argparse.Namespace, root_path: str, *, is_train: bool) -> dict[str, Any]:

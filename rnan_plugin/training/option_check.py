@@ -22,7 +22,7 @@ from rnan_plugin.options.schema import check_arguments, check_call, normalise
 from rnan_plugin.options.sections import NEEDED, SCHEDULERS, Metric
 from rnan_plugin.perceptual import lpips_network
 from rnan_plugin.targets import why_no_file
-from rnan_plugin.toolbox.api import ARCH_REGISTRY, DATASET_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY
+from rnan_plugin.toolbox.api import DATASET_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY
 from rnan_plugin.training.data_workers import check_shared_memory
 from rnan_plugin.training.loss_check import check_losses, loss_weights
 from rnan_plugin.training.metrics import BETTER
@@ -67,32 +67,15 @@ def check_option_file(opt: Mapping[str, Any], path: str, problems: Sequence[str]
             partial(_check_step, opt, path),
             partial(_check_names, opt["datasets"], path),
         ]
-    else:
-        checks.append(partial(_check_other_model, opt, path))
     for phase, dataset in opt["datasets"].items():
         if _PHASE.fullmatch(phase) or not ours:
-            checks.append(partial(_check_dataset, opt, dataset, f"{path}, datasets.{phase}"))
+            checks.append(partial(_check_dataset, opt, dataset, path, f"{path}, datasets.{phase}"))
     collect(checks)
     if ours:
         collect(partial(check, opt, path) for check in (check_asked, check_fit, check_pretrained))
         if opt.get("rank", 0) == 0:
             for line in doubts(opt):
                 print(f"warning: {path}, {line}", file=sys.stderr)
-
-
-def _check_other_model(opt: Mapping[str, Any], path: str) -> None:
-    """What the toolbox looks up by its name to build another model than the plugin's."""
-    check_type(opt, "model_type", MODEL_REGISTRY, path, joint=", ")
-    if opt.get("network_g") is not None:
-        check_type(opt["network_g"], "type", ARCH_REGISTRY, f"{path}, network_g")
-    if opt.get("is_train"):
-        raise_lines(
-            [
-                f"{path}, datasets.train: key '{key}' is missing"
-                for key in NEEDED["datasets.train"]
-                if opt["datasets"]["train"].get(key) is None
-            ]
-        )
 
 
 def _check_names(datasets: Mapping[str, Any], path: str) -> None:
@@ -113,21 +96,21 @@ def _check_names(datasets: Mapping[str, Any], path: str) -> None:
     raise_lines(lines)
 
 
-def _check_dataset(opt: Mapping[str, Any], dataset: dict[str, Any], where: str) -> None:
-    check_type(dataset, "type", DATASET_REGISTRY, where)
+def _check_dataset(opt: Mapping[str, Any], dataset: dict[str, Any], path: str, where: str) -> None:
     if opt.get("model_type") == OUR_MODEL:
+        check_type(dataset, "type", DATASET_REGISTRY, where)
         _check_metrics_have_gt(opt, dataset, where)
     if dataset.get("type") == OUR_SET:
+        check_type(opt, "model_type", MODEL_REGISTRY, path, joint=", ")
         options = RestorationDataset(dataset).options
         dataset |= {key: getattr(options, key) for key in dataset}
         _check_prefetching(options, where)
         if options.phase == "train":
             check_shared_memory(options, where)
-    else:
+    elif opt.get("model_type") == OUR_MODEL:
         shared = parse_shared(dataset, where)
         dataset |= {key: getattr(shared, key) for key in dataset if key in AnySet.__dataclass_fields__}
-        if opt.get("model_type") == OUR_MODEL:  # others are BasicSR's script's too
-            _check_prefetching(shared, where)
+        _check_prefetching(shared, where)
 
 
 def _check_prefetching(options: AnySet, where: str) -> None:

@@ -18,8 +18,6 @@ _SECTIONS: dict[str, tuple[type, ...]] = {
     "path": (Paths,),
     "logger": (Logger,),
 }
-# What a training reads of them, whatever the model; `NEEDED` names what the plugin's own needs.
-_READ = {"train": ("total_iter",), "logger": ("print_freq", "save_checkpoint_freq"), "val": ("val_freq",)}
 # What BasicSR reads of a training's file, whatever the model.
 _TRAINING_SECTIONS = ("train", "logger")
 
@@ -48,8 +46,6 @@ def check_values(opt: dict[str, Any], path: str, *, is_train: bool) -> list[str]
         if opt.get(name) is not None and (ours or name == "path"):
             opt[name] = dict(opt[name])
             lines += normalise(opt[name], kinds, f"{path}, {name}", others=not ours)
-    if is_train and not ours:
-        lines += _read_by_the_loop(opt, path)
     if ours and is_train:
         lines += [*_wandb(opt, path), *_mlflow(opt, path)]
     if basic:
@@ -64,17 +60,6 @@ def _missing(opt: dict[str, Any], path: str) -> Iterator[str]:
             yield f"{path}: section '{name}' is missing; start from one of options/train_*.yml"
     if not isinstance(opt["datasets"].get("train"), dict):
         yield f"{path}: section 'datasets.train' is missing; start from one of options/train_*.yml"
-
-
-def _read_by_the_loop(opt: dict[str, Any], path: str) -> Iterator[str]:
-    """What the plugin's loop reads of a training with another model, whose own keys are for that model to judge."""
-    for name, keys in _READ.items():
-        if not isinstance(section := opt.get(name), Mapping):
-            continue
-        yield from (f"{path}, {name}: key '{key}' is missing" for key in keys if section.get(key) is None)
-        read = {key: section[key] for key in keys if section.get(key) is not None}
-        yield from normalise(read, _SECTIONS[name], f"{path}, {name}")
-        opt[name] = {**section, **read}
 
 
 def _wandb(opt: dict[str, Any], path: str) -> Iterator[str]:

@@ -21,6 +21,7 @@ from legal_options import train
 from rnan_plugin.__main__ import main
 from rnan_plugin.data.dataset_options import AnySet, DatasetOptions
 from rnan_plugin.data.restoration_dataset import RestorationDataset
+from rnan_plugin.errors import UserError
 from rnan_plugin.images.levels import DrawnDegradation
 from rnan_plugin.options.optimisers import KEYS_OF_OPTIMISERS, SCHEDULE_FREE, Optimiser
 from rnan_plugin.options.sections import (
@@ -40,6 +41,7 @@ from rnan_plugin.options.sections import (
 from rnan_plugin.options.values import MISFIT, fitted
 from rnan_plugin.toolbox.api import LOSS_REGISTRY
 from rnan_plugin.training import launcher
+from rnan_plugin.training.other_models import check_other_model
 from rnan_plugin.training.step import StepOptions
 
 WRONG: dict[str, Any] = {
@@ -443,14 +445,25 @@ OTHERS = {  # of a training with a model of BasicSR's own
 def test_what_the_loop_reads_is_checked_for_other_models_too(
     key: str, legal: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Keys that only the model reads are for it to judge."""
-    base = change(
-        legal, {"model_type": "SRModel", "train.of_its_own": 1} | {f"datasets.train.{k}": v for k, v in PAIRED.items()}
-    )
+    """By `rnan train` and the doctor; keys that only the model reads are for it to judge."""
+    paired = {f"datasets.train.{name}": value for name, value in PAIRED.items()}
+    base = change(legal, {"model_type": "SRModel", "train.of_its_own": 1, **paired})
     read = outcome(change(copy.deepcopy(base), {"train.total_iter": "1e1"}), monkeypatch, capfd)
+    check_other_model(read, "small.yml")
     assert (read["train"]["total_iter"], read["train"]["of_its_own"]) == (10, 1)
+
     value, told = OTHERS[key]
-    refused(outcome(change(base, {key: value}), monkeypatch, capfd), told)
+    Path("small.yml").write_text(yaml.safe_dump(change(base, {key: value})), encoding="utf-8")
+    with pytest.raises(UserError) as error:
+        launcher.check_file("small.yml")
+    refused(list(error.value.args), f"small.yml, {told}")
+    try:
+        status: Any = main(["train", "-opt", "small.yml"])
+    except SystemExit as end:  # what BasicSR's own parsing would not do either
+        status = end.code
+    assert status == 2
+    assert f"error: small.yml, {told}" in capfd.readouterr().err
+    assert not Path("experiments").exists()
 
 
 def test_several_training_roots_are_read(
