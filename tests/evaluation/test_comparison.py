@@ -148,7 +148,7 @@ def test_a_chosen_region_is_at_most_the_image(compared: Path) -> None:
     [
         (["a", "x", "--region", "50", "0", "12", "9"], "region 50 0 12 9: not within 52×40 pixels"),
         (["c", "x"], "no such image; there are: photos/a, photos/b"),
-        (["a", "x", "--size", "0", "9"], "region 0 0 0 9: not within 52×40 pixels"),
+        (["a", "x", "--size", "0", "9"], "size: 0 9 is of no region; name a width and a height"),
     ],
 )
 def test_panel_tells_what_is_wrong(compared: Path, arguments: list[str], told: str) -> None:

@@ -76,7 +76,7 @@ def test_jpeg_takes_a_quality_and_refuses_alpha() -> None:
     sizes = [len(encoded(photo, "a.jpg", quality)[0]) for quality in (10, 50, 95)]
     assert sizes == sorted(sizes)
     assert encoded(photo, "a.jpg") == encoded(photo, "a.jpg", 95)
-    with pytest.raises(UserError, match=r"^a\.jpg: JPEG has no transparency.*--format png, webp or tif$"):
+    with pytest.raises(UserError, match=r"^a\.jpg: JPEG has no transparency.*; take PNG, WebP or TIFF$"):
         encode_photo(Photo(smooth(3), smooth(1)), "a.jpg")
 
 

@@ -77,6 +77,8 @@ def test_stock_script_resumes_on_a_cpu_and_runs_nothing_that_a_state_holds(enabl
     assert "Resuming training from epoch: 0, iter: 2" in resumed.stdout + resumed.stderr
     assert read(run / "training_states/4.state")["iter"] == 4
 
+    (aside,) = run.glob("after_2_archived_*/training_states/9.state")
+    aside.rename(run / "training_states/9.state")
     for state in ("2.state", "4.state"):
         (run / "training_states" / state).unlink()
     refused = enabled_env.run(tmp_path, "basicsr/train.py", "-opt", "tiny.yml", "--auto_resume", check=False)
