@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     method.add_argument("--input", action="store_true", help="score the degraded images themselves")
     add_weights(parser)
     parser.add_argument("--name", help="of the method, in tables and file names")
-    add_flags_of_networks(parser)
+    _add_flags_of_networks(parser)
     files = ("WEIGHTS", "LINEAR")
     parser.add_argument("--lpips", nargs=2, metavar=files, help="LPIPS too: files of its backbone and linear layers")
     parser.add_argument("--seed", type=int, default=0, help="of the noise (default: 0)")
@@ -82,14 +82,14 @@ def _refuse_flags_of_networks(options: argparse.Namespace) -> None:
     """What would have no effect without a network."""
     if options.weights:
         raise UserError("--weights: nothing to load them into with --input or --restored; leave one out")
-    plain = add_flags_of_networks(argparse.ArgumentParser()).parse_args([])
+    plain = _add_flags_of_networks(argparse.ArgumentParser()).parse_args([])
     for name, default in vars(plain).items():
         if getattr(options, name) != default:
             told = "is of a network, of which there is none with --input or --restored; leave one out"
             raise UserError(f"--{name.replace('_', '-')}: {told}")
 
 
-def add_flags_of_networks(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+def _add_flags_of_networks(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     """Add how a network is applied, and on what."""
     add_policy(parser, default="tile")
     add_device(parser)

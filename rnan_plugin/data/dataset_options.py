@@ -169,14 +169,16 @@ def _check_roots(options: DatasetOptions, where: str) -> None:
         raise UserError(f"{where}.dataroot_lq: several dataroot_gt need LQ made on the fly; use 'degradation'")
 
 
-def parse_shared(mapping: Mapping[str, Any], where: str) -> AnySet:
-    """Check the keys of an entry of `datasets` that have nothing to do with its type; others pass.
+def normalise_shared(mapping: dict[str, Any], where: str) -> AnySet:
+    """Check the keys of an entry of `datasets` that have nothing to do with its type, in place; others pass.
 
     Raises:
         UserError: Naming `where` and the key.
     """
-    options = parse(AnySet, {key: mapping[key] for key in AnySet.__dataclass_fields__ if key in mapping}, where)
+    keys = [key for key in AnySet.__dataclass_fields__ if key in mapping]
+    options = parse(AnySet, {key: mapping[key] for key in keys}, where)
     _check_loader(options, where)
+    mapping |= {key: getattr(options, key) for key in keys}
     return options
 
 

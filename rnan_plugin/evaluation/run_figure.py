@@ -40,12 +40,12 @@ def draw_run(run: Path, file: Path, *, overwrite: bool = False) -> None:
     """
     if is_file(run / "table.json"):
         raise UserError(f"{run}: a comparison; name set and image too: rnan figure {run} SET IMAGE FIGURE")
-    file = picture_file(file, overwrite=overwrite)
-    if absence(log_of(run)) == ABSENT and log_of(run) != run.absolute() and is_folder(run):
-        raise UserError(f"{run}: has no log in {log_of(run)}; it is written where logger.use_tb_logger is true")
-    panels = _panels(logged_scalars(log_of(run)))
+    file, log = picture_file(file, overwrite=overwrite), log_of(run)
+    if absence(log) == ABSENT and log != run.absolute() and is_folder(run):
+        raise UserError(f"{run}: has no log in {log}; it is written where logger.use_tb_logger is true")
+    panels = _panels(logged_scalars(log))
     if not panels:
-        raise UserError(f"{log_of(run)}: nothing is logged yet; draw it once the training has made its first steps")
+        raise UserError(f"{log}: nothing is logged yet; draw it once the training has made its first steps")
     figure, axes = pyplot().subplots(
         len(panels), 1, figsize=(9, 2.8 * len(panels)), layout="constrained", squeeze=False, sharex=True
     )

@@ -46,10 +46,7 @@ _HEIF = (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypmsf1", b"ftyphevc", b"ftyp
 # What Pillow has to decode, as grey or colour, with alpha or without; OpenCV, whose JPEG decoder made the training's
 # inputs, does the others.
 _CONVERTED = {"1": "L", "LA": "LA", "La": "LA", "PA": "RGBA", "RGBa": "RGBA", "YCbCr": "RGB"}
-
-
-# Modes that programs give images in memory, and what files hold instead.
-_OF_PILLOW = {"YCbCr": "RGB", "HSV": "RGB", "RGBX": "RGB", "RGBa": "RGBA", "La": "LA"}
+_IN_MEMORY = _CONVERTED | {"HSV": "RGB", "RGBX": "RGB"}  # which programs give images that no file holds
 
 
 @dataclass(frozen=True)
@@ -259,7 +256,7 @@ def photo_of_pillow(image: PillowImage.Image, name: str) -> tuple[Photo, bytes]:
     icc, buffer = image.info.get("icc_profile"), io.BytesIO()
     try:
         how = {"format": "TIFF"} if image.mode in CONVERTED_TO_SRGB else {"format": "PNG", "compress_level": 0}
-        pixels = image.convert(_OF_PILLOW[image.mode]) if image.mode in _OF_PILLOW else image
+        pixels = image.convert(_IN_MEMORY[image.mode]) if image.mode in _IN_MEMORY else image
         pixels.save(buffer, icc_profile=icc, **how)
     except Exception as error:  # of a mode that PNG has not
         raise UserError(f"{name}: mode {image.mode} ({said_by(error, 100)}); convert it") from None

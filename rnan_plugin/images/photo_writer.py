@@ -31,6 +31,7 @@ FORMATS: dict[str, OutputFormat] = {
     ".webp": "webp",
     **dict.fromkeys((".tif", ".tiff"), "tif"),
 }
+LOSSLESS = ("png", "tif")  # formats that know no quality
 QUALITY = 95  # of JPEG where nobody says otherwise; WebP is lossless then
 _LEVEL = 3  # of zlib: higher ones take longer than small networks
 _INCH = 0.0254  # in metres, in which PNG counts

@@ -95,9 +95,7 @@ def restore_photo(
     """
     visible = photo.visible
     pixels, used = worker.restore(visible, name, progress)
-    lines = _on_channels(photo.pixels.shape[2], pixels.shape[2], worker.restorer.num_channel)
-    if worker.restorer.has_needless_channels and photo.pixels.shape[2] == worker.restorer.num_channel:
-        lines.append(_NEEDLESS_CHANNELS)
+    lines = _on_channels(photo.pixels.shape[2], pixels.shape[2], worker.restorer)
     facts: dict[str, Any] = {**worker.provenance, "policy": used.describe()}
     if worker.source:
         left = bring_within(visible, pixels, worker.source)
@@ -110,16 +108,16 @@ def restore_photo(
 _TOLD = 0.01  # share of an image that is left as it was and worth a line
 
 
-_NEEDLESS_CHANNELS = "restored in colour, as the network does; --channels is for those of one channel"
-
-
-def _on_channels(given: int, restored: int, of_network: int) -> list[str]:
+def _on_channels(given: int, restored: int, restorer: Restorer) -> list[str]:
+    of_network = restorer.num_channel
     if restored < given:
         return ["warning: colour, but the network and --channels give a grey result"]
     if given > of_network:
         return ["its luma is restored, its chroma is as it was"]
     if restored < of_network:
         return ["grey, restored as R = G = B by a network for colour; the result is the mean of its colours"]
+    if restorer.has_needless_channels:
+        return ["restored in colour, as the network does; --channels is for those of one channel"]
     return []
 
 

@@ -15,14 +15,13 @@ from rnan_plugin.data.image_files import files_below, no_images_in
 from rnan_plugin.errors import UserError, nearest, shown
 from rnan_plugin.files import readable, shortened
 from rnan_plugin.images.codec import IMAGE_ENDINGS
-from rnan_plugin.images.photo_writer import FORMATS, named_format
+from rnan_plugin.images.photo_writer import FORMATS, LOSSLESS, named_format
 from rnan_plugin.inference.record import NAME as RECORD_NAME
 from rnan_plugin.inference.record import Record
 from rnan_plugin.targets import ABSENT, absence, check_file, check_folder, is_file, is_folder, real
 
 INSTEAD = "name another target, a --suffix, or add --overwrite"
 _SEPARATORS = tuple(filter(None, (os.sep, os.altsep)))
-_LOSSLESS = ("png", "tif")  # formats that know no quality
 _AN_ENDING = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,4}")  # .pgn or .pdf, for a single image; .2026 is part of a folder's
 
 
@@ -49,7 +48,7 @@ class Naming:
             raise UserError(f"format: no {shown(self.format)}{nearest(str(self.format), RESULT_FORMATS)}")
         if self.quality is not None and not 1 <= self.quality <= 100:
             raise UserError(f"--quality: {self.quality} is not from 1 to 100")
-        if self.quality is not None and self.format in _LOSSLESS:
+        if self.quality is not None and self.format in LOSSLESS:
             raise UserError(f"--quality: {self.format} loses nothing; leave it out, or name --format jpg or webp")
         if any(part in self.suffix for part in ("/", "\\", "\0")):
             raise UserError(f"--suffix: {self.suffix!r} can't be a part of a file's name")
@@ -183,7 +182,7 @@ def _single(source: Path, out: Path, naming: Naming) -> Plan:
     kind = named_format(out, may_be_folder=True)
     if naming.format not in (None, kind):
         raise UserError(f"--format: {naming.format}, but the target {out} ends in {out.suffix}; leave out one of them")
-    if naming.quality is not None and kind in _LOSSLESS:
+    if naming.quality is not None and kind in LOSSLESS:
         raise UserError(f"--quality: {out.suffix} loses nothing; leave it out, or end the target in .jpg or .webp")
     if naming.suffix:
         raise UserError(f"--suffix: goes with a folder as target; {out} is named already")
@@ -208,15 +207,20 @@ def _images(files: Sequence[Path], target: Path, plan: Plan, source: Path | None
 
     These are the target's, and those of folders below the source folder that were made of what is there too.
     """
-    results, there = _Results(target), {readable(real(path)) for path in files}
-    records = (Record(path.parent) for path in files if path.name == RECORD_NAME and path.parent != source)
-    made = {out for record in records for out in record.made_of(there)}
+    results, made = _Results(target), _made_below(files, source)
     for path in files:
         if path.suffix.lower() in IMAGE_ENDINGS:
-            if not results.have(path) and readable(real(path)) not in made:
+            if not results.have(path) and not (made and readable(real(path)) in made):
                 yield path
         elif path.name != RECORD_NAME:
             plan.left_out.append((path, f"'{path.suffix}' is no ending of an image" if path.suffix else "no ending"))
+
+
+def _made_below(files: Sequence[Path], source: Path | None) -> set[str]:
+    """Results of one of the files in folders below their own, as `readable` names where they really are."""
+    records = [Record(path.parent) for path in files if path.name == RECORD_NAME and path.parent != source]
+    there = {readable(real(path)) for path in files} if records else set()  # asks the system for each
+    return {out for record in records for out in record.made_of(there)}
 
 
 class _Results:

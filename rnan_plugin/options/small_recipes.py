@@ -57,7 +57,7 @@ def patch64(size: ShippedSize, inputs: Inputs) -> OptionFile:
     looked_every = steps if steps <= 2500 else 2000
     options = _going_on(size, inputs, "patch64", patch=64, learning_rate=5e-4, steps=steps, looked_every=looked_every)
     options["datasets"]["train"] |= _other_colours(inputs)
-    if inputs == inputs_of("colordn", blind=True):
+    if inputs == inputs_of("colordn", blind=True):  # after its longer training, as which it draws; others came before
         options["datasets"]["train"]["degradation"] |= _small_sigmas_more_often(inputs)
     return OptionFile(options, (about,), size)
 

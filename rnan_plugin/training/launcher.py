@@ -170,7 +170,7 @@ def _derive(opt: dict[str, Any], args: argparse.Namespace, root_path: str, *, is
     if isinstance(weights := opt["path"].get("pretrain_network_g"), str) and weights:
         opt["path"]["pretrain_network_g"] = named_file(weights, args.opt)
     folders = _folders(root_path, opt["name"], is_train=is_train)
-    for key in opt["path"].keys() & folders.keys():
+    for key in sorted(opt["path"].keys() & folders.keys()):
         _say(opt, f"path.{key}: passed over, it is {folders[key]}")
     opt["path"] |= folders
     if is_train and "debug" in opt["name"]:

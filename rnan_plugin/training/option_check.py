@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from rnan_plugin import device as devices
-from rnan_plugin.data.dataset_options import OUR_SET, AnySet, parse_shared
+from rnan_plugin.data.dataset_options import OUR_SET, AnySet, normalise_shared
 from rnan_plugin.data.restoration_dataset import RestorationDataset
 from rnan_plugin.errors import UserError, collect, nearest, shown
 from rnan_plugin.inference.policy import policy_of
@@ -29,7 +29,7 @@ from rnan_plugin.training.metrics import BETTER
 from rnan_plugin.training.network_check import check_asked, check_fit, check_network, check_pretrained
 from rnan_plugin.training.optimisers import check_optimiser
 from rnan_plugin.training.option_doubts import doubts
-from rnan_plugin.training.section_check import OUR_MODEL, check_type, raise_lines
+from rnan_plugin.training.section_check import OUR_MODEL, check_type, missing_keys, raise_lines
 from rnan_plugin.training.step import step_options
 
 _PHASE = re.compile(r"train|(val|test)(_.*)?", re.DOTALL)  # BasicSR takes what stands before "_"
@@ -108,9 +108,7 @@ def _check_dataset(opt: Mapping[str, Any], dataset: dict[str, Any], path: str, w
         if options.phase == "train":
             check_shared_memory(options, where)
     elif opt.get("model_type") == OUR_MODEL:
-        shared = parse_shared(dataset, where)
-        dataset |= {key: getattr(shared, key) for key in dataset if key in AnySet.__dataclass_fields__}
-        _check_prefetching(shared, where)
+        _check_prefetching(normalise_shared(dataset, where), where)
 
 
 def _check_prefetching(options: AnySet, where: str) -> None:
@@ -147,11 +145,10 @@ def _check_training(opt: Mapping[str, Any], path: str) -> None:
     """Check what only training reads."""
     sections = {**opt, "datasets.train": opt["datasets"].get("train")}
     missing = [
-        f"{path}, {name}: key '{key}' is missing"
+        line
         for name, keys in NEEDED.items()
         if (section := sections.get(name)) is not None  # training without validation is fine
-        for key in keys
-        if section.get(key) is None
+        for line in missing_keys(section, keys, f"{path}, {name}")
     ]
     train = opt["train"]
     if train.get("scheduler") is None and (train.get("optim_g") or {}).get("type") not in SCHEDULE_FREE:

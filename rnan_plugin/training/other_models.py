@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from rnan_plugin.data.dataset_options import OUR_SET, AnySet, parse_shared
+from rnan_plugin.data.dataset_options import OUR_SET, normalise_shared
 from rnan_plugin.errors import collect
 from rnan_plugin.options.schema import normalise
 from rnan_plugin.options.sections import NEEDED, Logger, Train, Validation
 from rnan_plugin.toolbox.api import ARCH_REGISTRY, DATASET_REGISTRY, MODEL_REGISTRY
-from rnan_plugin.training.section_check import OUR_MODEL, check_type, raise_lines
+from rnan_plugin.training.section_check import OUR_MODEL, check_type, missing_keys, raise_lines
 
 _READ: dict[str, tuple[type, tuple[str, ...]]] = {
     "train": (Train, ("total_iter",)),
@@ -51,7 +51,7 @@ def _check_sections(opt: dict[str, Any], path: str) -> None:
 def _problems(opt: dict[str, Any], name: str, path: str) -> Iterator[str]:
     kind, keys = _READ[name]
     section: Mapping[str, Any] = opt[name]
-    yield from (f"{path}, {name}: key '{key}' is missing" for key in keys if section.get(key) is None)
+    yield from missing_keys(section, keys, f"{path}, {name}")
     read = {key: section[key] for key in keys if section.get(key) is not None}
     yield from normalise(read, [kind], f"{path}, {name}")
     opt[name] = {**section, **read}
@@ -61,7 +61,5 @@ def _check_set(datasets: Mapping[str, Any], phase: str, where: str) -> None:
     dataset: dict[str, Any] = datasets[phase]
     check_type(dataset, "type", DATASET_REGISTRY, where)
     if dataset["type"] != OUR_SET:  # which checks itself
-        shared = parse_shared(dataset, where)
-        dataset |= {key: getattr(shared, key) for key in dataset if key in AnySet.__dataclass_fields__}
-    lacking = [key for key in NEEDED.get(f"datasets.{phase}", ()) if dataset.get(key) is None]
-    raise_lines([f"{where}: key '{key}' is missing" for key in lacking])
+        normalise_shared(dataset, where)
+    raise_lines(missing_keys(dataset, NEEDED.get(f"datasets.{phase}", ()), where))

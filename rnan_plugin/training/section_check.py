@@ -90,6 +90,11 @@ def check_type(section: Any, key: str, registry: Any, where: str, joint: str = "
         raise UserError(f"{where}{joint}{key}: no {shown(kind)} in BasicSR{known}")
 
 
+def missing_keys(section: Mapping[str, Any], keys: Sequence[str], where: str) -> list[str]:
+    """A line for each of the keys that a section lacks, or leaves empty."""
+    return [f"{where}: key '{key}' is missing" for key in keys if section.get(key) is None]
+
+
 def raise_lines(lines: Sequence[str]) -> None:
     """Raise a `UserError` with the lines, if there are any."""
     if lines:

@@ -205,7 +205,8 @@ def remove_old(states: Path, models: Path, keep: int, last: int) -> None:
         last: Iteration that was saved last; checkpoints of later ones, which can only be damaged, do not count.
     """
     kept = [iteration for iteration in states_of(states) if iteration <= last][:keep]
+    oldest = kept[-1] if kept else 0
     for files in (states_of(states), _numbered(models.glob("*.pth"), "net_g_")):
         for iteration, path in files.items():
-            if iteration < min(kept, default=0):
+            if iteration < oldest:
                 path.unlink(missing_ok=True)
