@@ -21,6 +21,33 @@ def parse(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Any:
     return launcher.parse_options(str(Path.cwd()))
 
 
+def outcome(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Any:
+    """The parsed options, or the lines of a refusal; anything else fails the test, and so does any new file."""
+    Path("small.yml").write_text(yaml.safe_dump(options), encoding="utf-8")
+    before = sorted(Path().rglob("*"))
+    monkeypatch.setattr(sys, "argv", ["rnan train", "-opt", "small.yml"])
+    capfd.readouterr()
+    status: Any = 0
+    parsed: Any = None
+    try:
+        parsed = launcher.parse_options(str(Path.cwd()))[0]
+    except SystemExit as stop:
+        status = stop.code
+    if parsed is None:
+        assert status == 2
+        parsed = capfd.readouterr().err.splitlines()
+        assert parsed
+        assert all(line.startswith("error: ") for line in parsed)
+    assert sorted(Path().rglob("*")) == before
+    return parsed
+
+
+def refused(lines: Any, *fragments: str) -> None:
+    assert isinstance(lines, list), "was read"
+    assert len(lines) == 1, lines
+    assert all(fragment in lines[0] for fragment in fragments), lines
+
+
 def train(folder: Path, option_file: Path | str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "rnan_plugin", "train", "-opt", str(option_file)]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RNAN_")}

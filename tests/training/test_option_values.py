@@ -16,12 +16,11 @@ import torch
 import yaml
 from changed_options import REMOVED, change
 from conftest import HookEnvironment
-from legal_options import train
+from legal_options import outcome, refused, train
 
 from rnan_plugin.__main__ import main
 from rnan_plugin.data.dataset_options import AnySet, DatasetOptions
 from rnan_plugin.data.restoration_dataset import RestorationDataset
-from rnan_plugin.errors import UserError
 from rnan_plugin.images.levels import DrawnDegradation
 from rnan_plugin.options.optimisers import KEYS_OF_OPTIMISERS, SCHEDULE_FREE, Optimiser
 from rnan_plugin.options.sections import (
@@ -40,8 +39,6 @@ from rnan_plugin.options.sections import (
 )
 from rnan_plugin.options.values import MISFIT, fitted
 from rnan_plugin.toolbox.api import LOSS_REGISTRY
-from rnan_plugin.training import launcher
-from rnan_plugin.training.other_models import check_other_model
 from rnan_plugin.training.step import StepOptions
 
 WRONG: dict[str, Any] = {
@@ -120,27 +117,6 @@ SCALES = {("datasets.train", "scale"), ("datasets.val", "scale")}  # the file's
 SET_BY_PARSING |= {"training_states", "log", "visualization", "num_gpu", "manual_seed"}
 
 
-def outcome(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Any:
-    """The parsed options, or the lines of a refusal; anything else fails the test, and so does any new file."""
-    Path("small.yml").write_text(yaml.safe_dump(options), encoding="utf-8")
-    before = sorted(Path().rglob("*"))
-    monkeypatch.setattr(sys, "argv", ["rnan train", "-opt", "small.yml"])
-    capfd.readouterr()
-    status: Any = 0
-    parsed: Any = None
-    try:
-        parsed = launcher.parse_options(str(Path.cwd()))[0]
-    except SystemExit as stop:
-        status = stop.code
-    if parsed is None:
-        assert status == 2
-        parsed = capfd.readouterr().err.splitlines()
-        assert parsed
-        assert all(line.startswith("error: ") for line in parsed)
-    assert sorted(Path().rglob("*")) == before
-    return parsed
-
-
 def at(options: Any, place: str) -> Any:
     for part in place.split(".") if place else []:
         options = options[part]
@@ -172,12 +148,6 @@ def test_a_value_is_read_or_refused(
         elif key not in SET_BY_PARSING and (place, key) not in SCALES and not dataclasses.is_dataclass(hint):
             assert expected is not MISFIT, (kind, parsed)
             assert at(parsed, place)[key] == expected
-
-
-def refused(lines: Any, *fragments: str) -> None:
-    assert isinstance(lines, list), "was read"
-    assert len(lines) == 1, lines
-    assert all(fragment in lines[0] for fragment in fragments), lines
 
 
 @pytest.mark.parametrize(("weights", "is_refused"), [({"perceptual_weight": 0}, True), ({"style_weight": 1}, False)])
@@ -408,64 +378,6 @@ def test_metrics_that_compare_need_a_ground_truth(
     refused(outcome(legal, monkeypatch, capfd), "datasets.val: has no dataroot_gt", "val.metrics.psnr")
 
 
-@pytest.mark.parametrize("section", ["datasets.train", "train", "logger"])
-@pytest.mark.parametrize("arguments", [[], ["--debug"]])
-def test_basicsrs_own_models_need_the_sections_too(
-    section: str,
-    arguments: list[str],
-    legal: dict[str, Any],
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    Path("sr.yml").write_text(yaml.safe_dump(change(legal, {"model_type": "SRModel", section: REMOVED})))
-    monkeypatch.setattr(sys, "argv", ["rnan train", "-opt", "sr.yml", *arguments])
-    with pytest.raises(SystemExit, match="2"):
-        launcher.parse_options(".")
-    (line,) = capfd.readouterr().err.splitlines()
-    assert line == f"error: sr.yml: section '{section}' is missing; start from one of options/train_*.yml"
-
-
-PAIRED = {"type": "PairedImageDataset", "dataroot_lq": "photos", "filename_tmpl": "{}", "degradation": REMOVED}
-OTHERS = {  # of a training with a model of BasicSR's own
-    "model_type": ("SRMode", "model_type: no 'SRMode' in BasicSR (did you mean 'SRModel'?)"),
-    "network_g.type": ("RNNA", "network_g.type: no 'RNNA' in BasicSR"),
-    "train.total_iter": (REMOVED, "train: key 'total_iter' is missing"),
-    "logger.print_freq": ("often", "logger.print_freq: 'often' is not"),
-    "logger.save_checkpoint_freq": (REMOVED, "logger: key 'save_checkpoint_freq' is missing"),
-    "val.val_freq": (0, "val.val_freq: 0 is not"),
-    "datasets.train.type": ("Foo", "datasets.train.type: no 'Foo' in BasicSR"),
-    "datasets.train.name": (REMOVED, "datasets.train: key 'name' is missing"),
-    "datasets.train.batch_size_per_gpu": (0, "datasets.train.batch_size_per_gpu: 0 is not"),
-    "datasets.train.num_worker_per_gpu": (REMOVED, "datasets.train: key 'num_worker_per_gpu' is missing"),
-    "datasets.train.dataset_enlarge_ratio": (0, "datasets.train.dataset_enlarge_ratio: 0 is not"),
-}
-
-
-@pytest.mark.parametrize("key", OTHERS)
-def test_what_the_loop_reads_is_checked_for_other_models_too(
-    key: str, legal: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """By `rnan train` and the doctor; keys that only the model reads are for it to judge."""
-    paired = {f"datasets.train.{name}": value for name, value in PAIRED.items()}
-    base = change(legal, {"model_type": "SRModel", "train.of_its_own": 1, **paired})
-    read = outcome(change(copy.deepcopy(base), {"train.total_iter": "1e1"}), monkeypatch, capfd)
-    check_other_model(read, "small.yml")
-    assert (read["train"]["total_iter"], read["train"]["of_its_own"]) == (10, 1)
-
-    value, told = OTHERS[key]
-    Path("small.yml").write_text(yaml.safe_dump(change(base, {key: value})), encoding="utf-8")
-    with pytest.raises(UserError) as error:
-        launcher.check_file("small.yml")
-    refused(list(error.value.args), f"small.yml, {told}")
-    try:
-        status: Any = main(["train", "-opt", "small.yml"])
-    except SystemExit as end:  # what BasicSR's own parsing would not do either
-        status = end.code
-    assert status == 2
-    assert f"error: small.yml, {told}" in capfd.readouterr().err
-    assert not Path("experiments").exists()
-
-
 def test_several_training_roots_are_read(
     legal: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
@@ -475,64 +387,6 @@ def test_several_training_roots_are_read(
     parsed = outcome(change(legal, {"datasets.train.dataroot_gt": roots}), monkeypatch, capfd)
     assert parsed["datasets"]["train"]["dataroot_gt"] == roots
     refused(outcome(change(legal, {"datasets.train.dataroot_gt": ["photos", 3]}), monkeypatch, capfd), "dataroot_gt: [")
-
-
-BOMB = "&a [x,x,x,x,x,x,x,x,x]"
-for _level in "bcdefghi":
-    BOMB = f"&{_level} [{BOMB}" + f",*{chr(ord(_level) - 1)}" * 8 + "]"
-
-
-@pytest.mark.parametrize("key", ["name", "model_type", "num_gpu", "scale", "train", "network_g", "device", "val"])
-def test_an_alias_bomb_is_told_shortly(
-    key: str,
-    legal: dict[str, Any],
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    legal.pop(key, None)
-    Path("bomb.yml").write_text(f"{key}: {BOMB}\n{yaml.safe_dump(legal)}", encoding="utf-8")
-    monkeypatch.setattr(sys, "argv", ["rnan train", "-opt", "bomb.yml"])
-    with pytest.raises(SystemExit, match="2"):
-        launcher.parse_options(".")
-    lines = capfd.readouterr().err
-    assert lines.startswith("error: bomb.yml")
-    assert len(lines) < 2000
-
-
-NESTED = ["train.optim_g.lr", "train.optim_g.type", "train.scheduler.type", "train.pixel_opt.type", "val.metrics.psnr"]
-NESTED += ["datasets.val.name", "datasets.val.degradation", "datasets.val.degradation.quality", "datasets.val.type"]
-NESTED += ["datasets.train.degradation.type", "datasets.train.io_backend", "datasets.train.dataroot_gt", "val.metrics"]
-NESTED += ["network_g.type", "network_g.num_feat", "path.pretrain_network_g", "logger.wandb", "logger.save_best"]
-NESTED += ["train.perceptual_opt", "val.metrics.psnr.crop_border", "train.scheduler.milestones"]
-
-
-@pytest.mark.parametrize("place", NESTED)
-def test_an_alias_bomb_deeper_inside(
-    place: str,
-    legal: dict[str, Any],
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    change(legal, {place: "BOMB"})
-    Path("bomb.yml").write_text(f"bomb: {BOMB}\n" + yaml.safe_dump(legal).replace("BOMB", "*i"), encoding="utf-8")
-    monkeypatch.setattr(sys, "argv", ["rnan train", "-opt", "bomb.yml"])
-    with pytest.raises(SystemExit, match="2"):
-        launcher.parse_options(".")
-    lines = capfd.readouterr().err
-    assert lines.startswith("error: bomb.yml")
-    assert len(lines) < 3000
-
-
-def test_very_many_unknown_keys_are_a_few_lines(
-    legal: dict[str, Any],
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    legal["train"] |= {f"unknown_{number}": 1 for number in range(30_000)}
-    lines = outcome(legal, monkeypatch, capfd)
-    assert len(lines) == 21
-    assert lines[-1] == "error: and 29980 more"
-    assert "did you mean" not in lines[15]  # the nearest key is looked up for the first ones alone
 
 
 def test_scale_and_network_that_do_not_fit(
