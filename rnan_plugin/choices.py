@@ -10,7 +10,7 @@ CHANNELS: tuple[Channels, ...] = get_args(Channels)
 Precision = Literal["float32", "bfloat16", "float16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
-AskedPrecision = Literal["auto", "float32", "bfloat16", "float16"]  # of restoring
+AskedPrecision = Literal["auto", "float32", "bfloat16", "float16"]  # "auto": what the device is faster in
 ASKED_PRECISIONS: tuple[AskedPrecision, ...] = get_args(AskedPrecision)
 
 PolicyName = Literal["auto", "whole", "tile", "release"]

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import cast
 
 import torch
 
@@ -75,31 +75,38 @@ def choose(name: str = "auto", *, gpu: bool = True) -> torch.device:
 
 
 def precision_on(device: torch.device, asked: str) -> Precision:
-    """The precision to restore in: the one asked for, or for "auto" bfloat16 where a device is faster in it.
+    """The precision to compute in: the one asked for, or for "auto" bfloat16 where a device is faster in it.
 
     The mean PSNR of the package's networks changes by up to 0.003 dB by it. A CPU is asked by a convolution that is
-    timed once for each process: some have instructions for bfloat16 that are slower than those for float32.
+    timed once for each process: some have instructions for bfloat16 that are slower than those for float32, and most
+    have none.
 
     Raises:
         UserError: The name is unknown.
     """
+    check_precision(asked)
     if asked == "auto":
         return "bfloat16" if _is_faster_in_bfloat16(device) else "float32"
-    return _one_of(ASKED_PRECISIONS, asked)
+    return cast(Precision, asked)
+
+
+def slowdown(device: torch.device, precision: Precision) -> float:
+    """How many times as long as in float32 layers take, where they take longer (CPUs alone); else 1."""
+    return max(1.0, _time_ratio(precision)) if device.type == "cpu" and precision != "float32" else 1.0
 
 
 def _is_faster_in_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    return device.type == "cpu" and _bfloat16_time_ratio() < _WORTH_IT
+    return device.type == "cpu" and _time_ratio("bfloat16") < _WORTH_IT
 
 
 @cache
-def _bfloat16_time_ratio() -> float:
-    """Time of a convolution of the package's width on the CPU in bfloat16, over that in float32."""
+def _time_ratio(narrow: Precision) -> float:
+    """Time of a convolution of the package's width on the CPU in a precision, over that in float32."""
     layer, img = torch.nn.Conv2d(32, 32, 3, padding=1), torch.rand(1, 32, 64, 64)
     layer, img = layer.to(memory_format=torch.channels_last), img.to(memory_format=torch.channels_last)
-    least: dict[Precision, float] = dict.fromkeys(("float32", "bfloat16"), math.inf)
+    least: dict[Precision, float] = dict.fromkeys(("float32", narrow), math.inf)
     with torch.inference_mode():
         for _ in range(_TIMED):  # in turn, so that other work on the machine slows both
             for precision in least:
@@ -107,7 +114,7 @@ def _bfloat16_time_ratio() -> float:
                     start = time.perf_counter()
                     layer(img)
                     least[precision] = min(least[precision], time.perf_counter() - start)
-    return least["bfloat16"] / least["float32"]
+    return least[narrow] / least["float32"]
 
 
 def dtype_of(precision: str) -> torch.dtype:
@@ -116,14 +123,22 @@ def dtype_of(precision: str) -> torch.dtype:
     Raises:
         UserError: The name is unknown.
     """
-    dtype: torch.dtype = getattr(torch, _one_of(PRECISIONS, precision))
-    return dtype
+    _one_of(PRECISIONS, precision)
+    return cast(torch.dtype, getattr(torch, precision))
 
 
-def _one_of(legal: tuple[Precision, ...] | tuple[AskedPrecision, ...], name: str) -> Any:
+def check_precision(asked: str) -> None:
+    """Check the name of a precision, which may be "auto".
+
+    Raises:
+        UserError: The name is unknown.
+    """
+    _one_of(ASKED_PRECISIONS, asked)
+
+
+def _one_of(legal: tuple[Precision, ...] | tuple[AskedPrecision, ...], name: str) -> None:
     if name not in legal:
         raise UserError(f"precision: '{name}' is not one of {', '.join(legal)}{nearest(name, legal)}")
-    return name
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:

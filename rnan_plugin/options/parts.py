@@ -54,7 +54,7 @@ def small_training(
     again: int = 0,
     step: Section | None = None,
 ) -> Section:
-    """A training on BSD400 with short patches, in bfloat16, with more of `StepOptions` in `step`.
+    """A training on BSD400 with short patches, in bfloat16 where that is faster, with more of `StepOptions` in `step`.
 
     Of `again`, it takes so many steps more, from half the rate.
     """
@@ -67,7 +67,7 @@ def small_training(
         inputs,
         datasets={"train": train_set, "val": data_set(*BSD400_HELD_OUT, inputs, inputs.looked_at())},
         network=network,
-        train={"precision": "bfloat16", **(step or {}), **schedule},
+        train={"precision": "auto", **(step or {}), **schedule},
         val={"val_freq": looked_every, "save_img": False, **tiles(64, 8), **metrics(inputs)},
         logger={"print_freq": 100, "save_checkpoint_freq": 1000, "keep_last": 2, "save_best": "psnr"},
     )

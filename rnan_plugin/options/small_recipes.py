@@ -152,7 +152,7 @@ def _go_on_from_50(options: Section, inputs: Inputs) -> None:
     options["path"] |= {"pretrain_network_g": _own_weights(inputs_of("colordn", 50), "medium"), "strict_load_g": fits}
     schedule = schedule_free(1e-3, MEDIUM_FROM_50[inputs], loss=loss_of(inputs))
     start: Section = {} if fits else IDENTITY_START
-    options["train"] = {"precision": "bfloat16", **start, **SLOW_MASKS, **schedule}
+    options["train"] = {"precision": "auto", **start, **SLOW_MASKS, **schedule}
 
 
 def _neighbour(inputs: Inputs) -> str | None:

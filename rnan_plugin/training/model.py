@@ -81,6 +81,7 @@ class RestorationModel(ValidatedModel):
             self.net_g_ema = deepcopy(self.get_bare_model(self.net_g)).eval()
         self._train_net = torch.compile(self.net_g) if self._step.compile else self.net_g
         self._scaler = self._step.scaler(self.device)
+        self._step.tell_precision(self.device)
 
     def get_optimizer(self, optim_type: str, params: list[nn.Parameter], **arguments: Any) -> torch.optim.Optimizer:
         """The optimiser of `train.optim_g`, of which the toolbox knows Adam alone."""

@@ -10,10 +10,13 @@ from typing import Any
 import torch
 
 from rnan_plugin import device as devices
-from rnan_plugin.choices import Precision
+from rnan_plugin.choices import AskedPrecision
 from rnan_plugin.errors import UserError
 from rnan_plugin.options.schema import place_keys
 from rnan_plugin.options.values import Count, CountOrNone, Positive
+from rnan_plugin.toolbox.api import get_root_logger
+
+_TOLD_SLOWDOWN = 1.5  # below it, other work beside a start's few milliseconds may be what is measured
 
 
 @dataclass(frozen=True)
@@ -21,8 +24,9 @@ class StepOptions:
     """Keys of the `train` section.
 
     Args:
-        precision: Of the network's forward and backward pass; weights, loss and optimiser stay float32. float16 scales
-            the loss so that small gradients survive.
+        precision: Of the network's forward and backward pass; weights, loss and optimiser stay float32. auto is
+            bfloat16 where the device is faster in it, else float32; a CPU is timed at each start. float16 scales the
+            loss so that small gradients survive.
         accumulate: Parts a batch is computed in, one after the other: the same gradient for less memory.
         clip_grad_norm: Largest 2-norm of all gradients together; None leaves them as they are.
         compile: Compile the network (`torch.compile`).
@@ -38,7 +42,7 @@ class StepOptions:
         UserError: A value outside its legal interval.
     """
 
-    precision: Precision = "float32"
+    precision: AskedPrecision = "float32"
     accumulate: Count = 1
     clip_grad_norm: Positive | None = None
     compile: bool = False
@@ -48,7 +52,7 @@ class StepOptions:
     skip_limit: CountOrNone = 20
 
     def __post_init__(self) -> None:
-        devices.dtype_of(self.precision)
+        devices.check_precision(self.precision)
         if self.accumulate < 1 or self.skip_limit < 0:
             raise UserError(f"accumulate {self.accumulate} must be 1 or more, skip_limit {self.skip_limit} 0 or more")
         if self.mask_lr_mult <= 0:
@@ -58,7 +62,19 @@ class StepOptions:
 
     def autocast(self, device: torch.device) -> AbstractContextManager[Any]:
         """What the forward pass runs in."""
-        return devices.autocast(device, self.precision)
+        return devices.autocast(device, devices.precision_on(device, self.precision))
+
+    def tell_precision(self, device: torch.device) -> None:
+        """Log what "auto" is on a device, and that a precision named by the user is slow there."""
+        taken = devices.precision_on(device, self.precision)
+        if self.precision == "auto":
+            get_root_logger().info(f"train.precision: auto is {taken} here")
+        times = devices.slowdown(device, taken)
+        if times >= _TOLD_SLOWDOWN:
+            get_root_logger().warning(
+                f"train.precision: layers take about {times:.0f} times as long in {taken} as in float32 on this "
+                "processor; auto takes what is faster"
+            )
 
     def scaler(self, device: torch.device) -> torch.amp.GradScaler:
         """Scaler of the loss; does nothing unless the precision is float16."""

@@ -316,7 +316,7 @@ def test_what_overflows_is_told_and_not_written(tmp_path, option_file, capsys, p
 def test_automatic_precision_is_narrow_where_that_is_fast_and_says_so(
     tmp_path, option_file, capsys, monkeypatch, ratio, taken
 ):
-    monkeypatch.setattr(devices, "_bfloat16_time_ratio", lambda: ratio)
+    monkeypatch.setattr(devices, "_time_ratio", lambda _: ratio)
     source, common = write(tmp_path / "a.png", photo(1)), ["-opt", option_file[0], "--device", "cpu"]
     for name, precision in (("auto", "auto"), ("named", taken)):
         arguments = ["restore", source, str(tmp_path / name / "a.png"), *common, "--precision", precision]
@@ -329,13 +329,13 @@ def test_automatic_precision_is_narrow_where_that_is_fast_and_says_so(
 def test_automatic_precision_is_measured_once_and_only_where_it_is_asked_for(monkeypatch):
     runs = []
     monkeypatch.setattr(devices, "autocast", lambda _, precision: runs.append(precision) or nullcontext())
-    devices._bfloat16_time_ratio.cache_clear()
+    devices._time_ratio.cache_clear()
     assert precision_on(torch.device("meta"), "auto") == precision_on(torch.device("cpu"), "float32") == "float32"
     assert not runs
     assert precision_on(torch.device("cpu"), "auto") == precision_on(torch.device("cpu"), "auto")
     assert len(runs) == 2 * devices._TIMED
     assert set(runs) == {"float32", "bfloat16"}
-    devices._bfloat16_time_ratio.cache_clear()  # both were in float32 here
+    devices._time_ratio.cache_clear()  # both were in float32 here
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler (g++) on the CPU")

@@ -11,6 +11,7 @@ import test_model
 import torch
 from test_model import NETWORK, batch, build_model
 
+from rnan_plugin import device as devices
 from rnan_plugin.device import choose
 from rnan_plugin.errors import UserError
 from rnan_plugin.training.step import StepOptions
@@ -49,6 +50,28 @@ def test_gradient_is_that_of_plain_float32(options, bound):
     assert (gradient - plain).norm() / plain.norm() < bound
     if options.get("precision", "float32") != "float32":
         assert not torch.equal(gradient, plain)  # it was narrow indeed
+
+
+@pytest.mark.parametrize(("ratio", "taken"), [(0.5, "bfloat16"), (0.9, "float32"), (18.0, "float32")])
+def test_automatic_precision_is_what_is_faster_here_and_told(ratio, taken, caplog, monkeypatch):
+    monkeypatch.setattr(devices, "_time_ratio", lambda _: ratio)
+    logging.getLogger("basicsr").propagate = True
+    caplog.set_level("INFO", "basicsr")
+    loss, gradient = gradients(precision="auto")
+    told = {record.message for record in caplog.records if "precision" in record.message}
+    assert told == {f"train.precision: auto is {taken} here"}
+    expected_loss, expected = gradients(precision=taken)
+    assert loss == expected_loss
+    assert torch.equal(gradient, expected)
+
+
+@pytest.mark.parametrize(("precision", "told"), [("bfloat16", True), ("float16", True), ("float32", False)])
+def test_precision_that_is_slow_here_is_told(precision, told, caplog, monkeypatch):
+    monkeypatch.setattr(devices, "_time_ratio", lambda _: 18.0)
+    logging.getLogger("basicsr").propagate = True
+    build_model(precision=precision)
+    warnings = {record.message for record in caplog.records if record.levelname == "WARNING"}
+    assert [f"18 times as long in {precision} as in float32" in text for text in warnings] == [True] * told
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
