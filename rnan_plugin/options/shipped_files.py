@@ -69,9 +69,10 @@ def _typical(task: Task) -> Iterator[OptionFile]:
 
 
 def _going_on() -> Iterator[OptionFile]:
-    """Networks that go on from their own weights, with larger patches or for longer."""
+    """Networks that go on from their own weights, with larger patches, for longer, or with levels drawn evenly."""
     yield from (small_recipes.patch64(size, inputs) for size, inputs in small_recipes.PATCH64)
     yield from map(small_recipes.longer, small_recipes.LONGER)
+    yield from map(small_recipes.evenly, small_recipes.EVENLY)
 
 
 def _small_data() -> Iterator[OptionFile]:

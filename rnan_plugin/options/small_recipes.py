@@ -57,9 +57,21 @@ def patch64(size: ShippedSize, inputs: Inputs) -> OptionFile:
     looked_every = steps if steps <= 2500 else 2000
     options = _going_on(size, inputs, "patch64", patch=64, learning_rate=5e-4, steps=steps, looked_every=looked_every)
     options["datasets"]["train"] |= _other_colours(inputs)
-    if inputs == inputs_of("colordn", blind=True):  # after its longer training, as which it draws; others came before
+    if inputs in EVENLY:  # after its longer training, as which it draws; others came before
         options["datasets"]["train"]["degradation"] |= _small_sigmas_more_often(inputs)
     return OptionFile(options, (about,), size)
+
+
+# What has drawn small levels more often with its larger patches, and at last draws all alike, for how many steps.
+EVENLY = {inputs_of("colordn", blind=True): 2000}
+
+
+def evenly(inputs: Inputs) -> OptionFile:
+    """A network of `EVENLY`, which goes on from its own weights with levels drawn uniformly."""
+    about = f"A small RNAN for {inputs.title}, from its own weights, levels drawn evenly (docs/training_small.md)."
+    steps = EVENLY[inputs]
+    options = _going_on("small", inputs, "evenly", patch=64, learning_rate=5e-4, steps=steps, looked_every=steps)
+    return OptionFile(options, (about,), "small")
 
 
 # What goes on for many more steps, as each sees a fraction of the levels alone.

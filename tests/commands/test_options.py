@@ -149,9 +149,9 @@ def test_what_does_not_go_together_is_one_line(
 
 def test_writing_then_checking(capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    files = "134 option files in options, 134 of them written anew\n"
+    files = "135 option files in options, 135 of them written anew\n"
     assert printed(capsys, "--write") == f"{files}2 schemas for editors written anew\n"
-    assert printed(capsys, "--write", "--folder", "options") == "134 option files in options, 0 of them written anew\n"
+    assert printed(capsys, "--write", "--folder", "options") == "135 option files in options, 0 of them written anew\n"
     assert printed(capsys, "--check") == "options: every option file is as its recipe\n"
     file = tmp_path / "options/small/train_RNAN_small_CAR_q10.yml"
     file.write_text(file.read_text(encoding="utf-8").replace("tile: 64", "tile: 96"), encoding="utf-8")
@@ -160,9 +160,9 @@ def test_writing_then_checking(capsys: Capture, tmp_path: Path, monkeypatch: pyt
     assert capsys.readouterr().out == line
     changed = file.read_bytes()
     with pytest.warns(RnanWarning, match=f"^{file.relative_to(tmp_path)}: left as they are"):
-        assert printed(capsys, "--write") == "134 option files in options, 0 of them written anew\n"
+        assert printed(capsys, "--write") == "135 option files in options, 0 of them written anew\n"
     assert file.read_bytes() == changed
-    anew = "134 option files in options, 1 of them written anew"
+    anew = "135 option files in options, 1 of them written anew"
     assert printed(capsys, "--write", "--overwrite").splitlines() == [anew]
     (tmp_path / "options/schemas/option_file.json").write_text("{}")
     (tmp_path / "options/schemas/comparison_file.json").unlink()

@@ -85,7 +85,7 @@ def published(out: Path, *source: str, flags: tuple[str, ...] = ("--url", "https
     ("task", "name", "told"),
     [
         (["car", "--level", "10"], "1x-RNAN-JPEG", {"tags": ["jpeg", "photo", "restoration"], "inputChannels": 1}),
-        (["colordn", "--level", "33"], "1x-RNAN-Noise", {"tags": ["denoise", "photo"], "trainingIterations": 65000}),
+        (["colordn", "--level", "33"], "1x-RNAN-Noise", {"tags": ["denoise", "photo"], "trainingIterations": 67000}),
         (["graydn", "--level", "30"], "1x-RNAN-Grey", {"tags": ["denoise", "photo"], "trainingIterations": 15000}),
         (["demosaic"], "1x-RNAN-Demosaic", {"tags": ["photo", "restoration"], "outputChannels": 3}),
         (["sr", "--level", "2"], "2x-RNAN", {"tags": ["photo"], "scale": 2, "size": ["32nf", "1+1b"]}),

@@ -148,7 +148,7 @@ def test_small_data_files_are_those_of_table_8():
 
 def test_small_models_are_for_these_tasks():
     names = {file.stem.removeprefix("train_RNAN_small_") for file in SMALL}
-    going_on = {*(f"{tag}_patch64" for tag in PATCH64), *(f"{tag}_longer" for tag in LONGER)}
+    going_on = {*(f"{tag}_patch64" for tag in PATCH64), *(f"{tag}_longer" for tag in LONGER), "ColorDN_blind_evenly"}
     assert names == {*TAGS, *BLIND_TAGS, *going_on}
 
 
@@ -207,6 +207,15 @@ def test_what_goes_on_for_longer_sees_small_sigmas_more_often(tag, own):
     assert first["datasets"]["train"]["degradation"][key] == [low, high]
     assert opt["datasets"]["train"]["degradation"] == first["datasets"]["train"]["degradation"] | {key: drawn}
     assert "identity_start" not in opt["train"]
+
+
+def test_colour_noise_of_unknown_level_draws_all_levels_alike_at_last():
+    before, last = (load(f"small/train_RNAN_small_ColorDN_blind_{ending}") for ending in ("patch64", "evenly"))
+    even = {"degradation": load("small/train_RNAN_small_ColorDN_blind")["datasets"]["train"]["degradation"]}
+    assert last["datasets"]["train"] == before["datasets"]["train"] | even != before["datasets"]["train"]
+    for key in ("network_g", "path"):
+        assert last[key] == before[key]
+    assert last["datasets"]["val"] == before["datasets"]["val"]
 
 
 @pytest.mark.parametrize(("tag", "num_channel"), [("ColorDN_s70", 3), ("GrayDN_s70", 1)])
