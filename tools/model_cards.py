@@ -125,7 +125,7 @@ def _facts(network: ShippedNetwork, checkpoint: Numbers, recipe: Numbers, gains:
         "option_file": path_of(checkpoint["option_file"]) + ("`, as it was then:" if recipe != now else "`,"),
         "iterations": checkpoint["iterations"],
         "shortened": f" (its schedule shortened from {wanted:,})" if wanted != checkpoint["iterations"] else "",
-        "start": _start(recipe, checkpoint.get("before")),
+        "start": _start(recipe, checkpoint),
         "optimiser": f" {recipe['optimiser']}," if "optimiser" in recipe else "",
         "of_masks": f" (of the mask branches {recipe['mask_lr_mult']:g} of it)" if "mask_lr_mult" in recipe else "",
         **{key: recipe[key] for key in ("loss", "rate", "seed")},
@@ -136,9 +136,12 @@ def _facts(network: ShippedNetwork, checkpoint: Numbers, recipe: Numbers, gains:
     }
 
 
-def _start(recipe: Numbers, before: Numbers | None) -> str:
-    if before:
-        return f" from its own weights after {before['iterations']:,} iterations of an earlier training"
+def _start(recipe: Numbers, checkpoint: Numbers) -> str:
+    if "before" in checkpoint:
+        before = f"{checkpoint['before']['iterations']:,} iterations of an earlier training"
+        return (
+            f" from its own weights after {before}{' (these are the mean of both)' if checkpoint.get('mean') else ''}"
+        )
     if recipe["start"]:
         return f" from the weights of `{recipe['start']}`"
     return " from near the identity" if recipe.get("identity_start") else ""

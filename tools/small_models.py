@@ -28,7 +28,7 @@ from rnan_plugin import checkpoints
 from rnan_plugin.archs.rnan_arch import RNAN
 from rnan_plugin.data.image_store import is_lmdb, open_store
 from rnan_plugin.data.pairs import pair_of
-from rnan_plugin.errors import exit_status
+from rnan_plugin.errors import UserError, exit_status
 from rnan_plugin.evaluation.evaluate import evaluate
 from rnan_plugin.evaluation.methods import Method, MethodSource, build_method
 from rnan_plugin.evaluation.protocol import score
@@ -81,27 +81,37 @@ def _stem_of_inputs(options: Mapping[str, Any]) -> str:
 
 
 def pack(option_file: str, which: str) -> Path:
-    """Write a training's weights, the best or the latest, into the package with its network, and keep its log.
+    """Write a training's weights into the package with its network, and keep its log.
+
+    Of "mean" those half way from what is packed, which it went on from, to its best: that keeps more of what the former
+    does well (Wortsman et al., Model soups, ICML 2022).
 
     In float16, half the size: the loss is below a thousandth of a dB, and all numbers are measured from the file.
     """
     options = read_option_file(option_file)
     experiment, file = Path("experiments", options["name"]), FOLDER / f"{stem_of(options)}.pth"
-    best = checkpoints.read(experiment / f"models/net_g_{which}.pth")
+    taken = checkpoints.read(experiment / f"models/net_g_{'latest' if which == 'latest' else 'best'}.pth")["params"]
     network = {key: value for key, value in options["network_g"].items() if key != "type"}
-    RNAN(**network).load_state_dict(best["params"], strict=True)
+    RNAN(**network).load_state_dict(taken, strict=True)
     text = _for_keeping("".join(log.read_text(encoding="utf-8") for log in sorted(experiment.glob("train_*.log"))))
     facts = {
         "network_g": network,
-        "params": {name: value.half().contiguous() for name, value in best["params"].items()},
+        "params": {name: value.half().contiguous() for name, value in taken.items()},
         "option_file": f"{options['name']}.yml",
         "recipe": recipe_of(option_file),
         "iterations": max(map(int, (found.replace(",", "") for found in re.findall(r"\biter:\s*([\d,]+)", text)))),
         "hours": round(_seconds(text) / 3600, 2),
     }
     kept = LOGS / f"{options['name']}.log"
-    if Path(options["path"]["pretrain_network_g"] or "").name == file.name:  # it went on from what is packed
-        facts["before"] = dict(zip(("iterations", "hours"), training_spent(checkpoints.read(file)), strict=True))
+    went_on = Path(options["path"]["pretrain_network_g"] or "").name == file.name  # from what is packed
+    if which == "mean" and not went_on:
+        raise UserError(f"{option_file}: path.pretrain_network_g is not {file.name}, so that there is no mean of both")
+    if went_on:
+        packed = checkpoints.read(file)
+        facts["before"] = dict(zip(("iterations", "hours"), training_spent(packed), strict=True))
+        if which == "mean":
+            halfway = {name: (value + packed["params"][name].float()) / 2 for name, value in taken.items()}
+            facts |= {"params": {name: value.half().contiguous() for name, value in halfway.items()}, "mean": True}
         if kept.exists():  # by the same option file
             text = f"{kept.read_text(encoding='utf-8')}\n{text}"
     LOGS.mkdir(exist_ok=True)
@@ -249,7 +259,9 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     packing = commands.add_parser("pack", help="from experiments/ into the package")
     packing.add_argument("option_files", nargs="+")
-    packing.add_argument("--take", choices=["best", "latest"], default="best", help="which weights (default: best)")
+    packing.add_argument(
+        "--take", choices=["best", "latest", "mean"], default="best", help="which weights (default: best)"
+    )
     measuring = commands.add_parser("measure", help="numbers and model cards of what is packed")
     measuring.add_argument("--sets", default="datasets", help="folder of Classic5, Kodak24, Set5 (default: datasets)")
     measuring.add_argument(
