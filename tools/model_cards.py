@@ -138,10 +138,9 @@ def _facts(network: ShippedNetwork, checkpoint: Numbers, recipe: Numbers, gains:
 
 def _start(recipe: Numbers, checkpoint: Numbers) -> str:
     if "before" in checkpoint:
+        mean = " (these are the mean of both)" if checkpoint.get("mean") else ""
         before = f"{checkpoint['before']['iterations']:,} iterations of an earlier training"
-        return (
-            f" from its own weights after {before}{' (these are the mean of both)' if checkpoint.get('mean') else ''}"
-        )
+        return f" from its own weights after {before}{mean}"
     if recipe["start"]:
         return f" from the weights of `{recipe['start']}`"
     return " from near the identity" if recipe.get("identity_start") else ""

@@ -93,6 +93,12 @@ def pack(option_file: str, which: str) -> Path:
     taken = checkpoints.read(experiment / f"models/net_g_{'latest' if which == 'latest' else 'best'}.pth")["params"]
     network = {key: value for key, value in options["network_g"].items() if key != "type"}
     RNAN(**network).load_state_dict(taken, strict=True)
+    went_on = Path(options["path"]["pretrain_network_g"] or "").name == file.name
+    packed = checkpoints.read(file) if went_on else None
+    if which == "mean":
+        if packed is None:
+            raise UserError(f"{option_file}: path.pretrain_network_g is not {file.name}, so there is no mean of both")
+        taken = {name: (value + packed["params"][name].float()) / 2 for name, value in taken.items()}
     text = _for_keeping("".join(log.read_text(encoding="utf-8") for log in sorted(experiment.glob("train_*.log"))))
     facts = {
         "network_g": network,
@@ -101,17 +107,11 @@ def pack(option_file: str, which: str) -> Path:
         "recipe": recipe_of(option_file),
         "iterations": max(map(int, (found.replace(",", "") for found in re.findall(r"\biter:\s*([\d,]+)", text)))),
         "hours": round(_seconds(text) / 3600, 2),
+        **({"mean": True} if which == "mean" else {}),
     }
     kept = LOGS / f"{options['name']}.log"
-    went_on = Path(options["path"]["pretrain_network_g"] or "").name == file.name  # from what is packed
-    if which == "mean" and not went_on:
-        raise UserError(f"{option_file}: path.pretrain_network_g is not {file.name}, so that there is no mean of both")
-    if went_on:
-        packed = checkpoints.read(file)
+    if packed is not None:
         facts["before"] = dict(zip(("iterations", "hours"), training_spent(packed), strict=True))
-        if which == "mean":
-            halfway = {name: (value + packed["params"][name].float()) / 2 for name, value in taken.items()}
-            facts |= {"params": {name: value.half().contiguous() for name, value in halfway.items()}, "mean": True}
         if kept.exists():  # by the same option file
             text = f"{kept.read_text(encoding='utf-8')}\n{text}"
     LOGS.mkdir(exist_ok=True)
